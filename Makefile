@@ -1,0 +1,44 @@
+# Everything is set up into .venv by uv, which itself is brought into .uv; nothing outside this folder is touched.
+PYTHON ?= python3
+UV := .uv/bin/uv
+BIN := .venv/bin
+STAMP := .venv/.geoloc-installed
+
+.PHONY: setup demo test ui lint format pins clean
+
+setup: $(STAMP)
+
+$(UV):
+	$(PYTHON) -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check "uv>=0.8"
+
+$(STAMP): pyproject.toml constraints.txt | $(UV)
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+# The exact versions of everything, by name alone: no address is ever written down.
+pins: | $(UV)
+	$(UV) pip compile --quiet --python-version 3.11 --extra dev --no-header --no-annotate --no-emit-index-url \
+	  --no-emit-find-links --upgrade pyproject.toml --output-file constraints.txt
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+demo: $(STAMP)
+	$(BIN)/geoloc demo
+
+ui: $(STAMP)
+	$(BIN)/geoloc ui
+
+clean:
+	rm -rf .venv .uv .geoloc .bench

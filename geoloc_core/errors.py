@@ -1,0 +1,26 @@
+"""What a person can mend.
+
+Every error that a user can cause is a `GeolocError` whose message is one clear sentence naming the thing and the mend.
+The command line prints it without a traceback and ends with status 2; everything else is a fault of ours and keeps its
+traceback.
+"""
+
+
+class GeolocError(Exception):
+    """Something outside the program is wrong; the message names it and says how to mend it."""
+
+
+class InputError(GeolocError):
+    """A file, a folder or a row that came from outside cannot be used."""
+
+
+class ProfileError(GeolocError):
+    """A profile asks for something that does not exist or does not fit together."""
+
+
+class CheckpointError(GeolocError):
+    """Weights are missing, damaged, or do not fit the specification that names them."""
+
+
+class StaleArtifactError(GeolocError):
+    """An artifact on disk is missing, damaged, or was made with other inputs than the ones at hand."""

@@ -1,0 +1,105 @@
+"""Where each artifact is kept: the one place that paths come from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+# The boundary set that comes with the package; scripts/build_regions.py makes it.
+EMBEDDED_BOUNDARIES = Path(__file__).parent / "geography" / "data" / "regions.parquet"
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The data folder of one profile. Every property and method gives a path and makes nothing."""
+
+    home: Path
+
+    @property
+    def dagster_home(self) -> Path:
+        """Dagster's own records: runs, events, schedules."""
+        return self.home / "dagster"
+
+    @property
+    def mlflow_home(self) -> Path:
+        """MLflow's database and artifacts."""
+        return self.home / "mlflow"
+
+    @property
+    def warehouse(self) -> Path:
+        """The DuckDB file."""
+        return self.home / "warehouse.duckdb"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folders of weights, one for each backbone that is made here."""
+        return self.home / "checkpoints"
+
+    @property
+    def regions(self) -> Path:
+        """The boundary set in use, as GeoParquet."""
+        return self.home / "regions.parquet"
+
+    @property
+    def results(self) -> Path:
+        """Tables, maps and the HTML report."""
+        return self.home / "results"
+
+    @property
+    def model(self) -> Path:
+        """The champion, packed so that it answers by itself."""
+        return self.home / "model"
+
+    @property
+    def refresh_lock(self) -> Path:
+        """Held by the one refresh that is at work."""
+        return self.home / "refresh.lock"
+
+    def delivery(self, shard: str) -> Path:
+        """Folder of a delivery that is made here (the sample)."""
+        return self.home / "deliveries" / shard
+
+    def raw_photos(self, shard: str) -> Path:
+        """Accepted rows of a shard."""
+        return self.home / "raw_photos" / f"{shard}.parquet"
+
+    def rejected_rows(self, shard: str) -> Path:
+        """Rejected rows of a shard, each with its reason; beside the accepted ones."""
+        return self.home / "raw_photos" / f"{shard}.rejected.parquet"
+
+    def images(self, shard: str) -> Path:
+        """Manifest of a shard's pictures."""
+        return self.home / "images" / f"{shard}.parquet"
+
+    def backbone(self, name: str) -> Path:
+        """Identity of a backbone's checkpoint."""
+        return self.home / "backbones" / f"{name}.json"
+
+    def embeddings(self, backbone: str, shard: str) -> Path:
+        """Vectors of one shard from one backbone."""
+        return self.home / "embeddings" / backbone / f"{shard}.parquet"
+
+    def class_weights(self, level: str) -> Path:
+        """Weight of each class, by scheme."""
+        return self.home / "class_weights" / f"{level}.parquet"
+
+    def region_anchors(self, level: str) -> Path:
+        """The points that regions answer with, by kind."""
+        return self.home / "region_anchors" / f"{level}.parquet"
+
+    def head(self, experiment: str) -> Path:
+        """Folder of a trained head."""
+        return self.home / "heads" / experiment
+
+    def validation_report(self, experiment: str) -> Path:
+        """Folder of one experiment's scores and predictions on the validation photos."""
+        return self.home / "validation_report" / experiment
+
+    def benchmark_report(self, experiment: str, benchmark: str) -> Path:
+        """Folder of one experiment's scores and predictions on a benchmark."""
+        return self.home / "benchmark_report" / experiment / benchmark
+
+    def receipt(self, asset: str, partition: str) -> Path:
+        """What a target was made from and what came out."""
+        name = partition.replace("|", "/") if partition else "whole"
+        return self.home / "receipts" / asset / f"{name}.json"

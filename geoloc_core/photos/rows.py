@@ -1,0 +1,84 @@
+"""Rows of photos on disk: which rows of a delivery belong to a shard, and frames as Parquet files."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from geoloc_core.errors import StaleArtifactError
+from geoloc_core.layout import Layout
+from geoloc_core.photos.schemas import RawPhotos, RejectedRows, validate
+from geoloc_core.photos.sources.base import SourceBatch
+from geoloc_core.photos.sources.registry import read_metadata
+from geoloc_core.profile import Profile
+from geoloc_core.storage import replacing_path
+
+
+def image_root(profile: Profile, shard: str, layout: Layout) -> Path:
+    """The folder that the `image_path` of a shard's photos is relative to."""
+    of = profile.dataset_of(shard)
+    return layout.delivery(shard) / "images" if of is None else Path(of[0].images)
+
+
+def read_shard_rows(profile: Profile, shard: str, layout: Layout) -> SourceBatch:
+    """The rows of one shard, accepted and rejected.
+
+    A drawn shard is the whole of its delivery. A dataset's shard `i` is the rows `i * rows_per_shard + 1` to
+    `(i + 1) * rows_per_shard` of its file, and the last one all that follow: every row belongs to one shard. The file is
+    read from its start, as a row may be a duplicate of one in an earlier shard.
+    """
+    of = profile.dataset_of(shard)
+    if of is None:
+        batches = list(read_metadata(layout.delivery(shard) / "metadata.csv", "sample"))
+        return _joined(batches)
+    dataset, number = of
+    first = number * dataset.rows_per_shard + 1
+    last = first + dataset.rows_per_shard - 1 if number < dataset.shards - 1 else None
+    kept = []
+    for batch in read_metadata(Path(dataset.metadata), dataset.name, dataset.source):
+        accepted, rejected = (_between(frame, first, last) for frame in (batch.accepted, batch.rejected))
+        kept.append(SourceBatch(accepted, rejected))
+        read = [frame["row_number"].min() for frame in (batch.accepted, batch.rejected) if len(frame)]
+        if last is not None and read and min(read) > last:
+            break
+    return _joined(kept)
+
+
+def _between(frame: pd.DataFrame, first: int, last: int | None) -> pd.DataFrame:
+    inside = frame["row_number"] >= first
+    if last is not None:
+        inside &= frame["row_number"] <= last
+    return frame[inside]
+
+
+def _joined(batches: list[SourceBatch]) -> SourceBatch:
+    accepted = pd.concat([batch.accepted for batch in batches], ignore_index=True) if batches else pd.DataFrame()
+    rejected = pd.concat([batch.rejected for batch in batches], ignore_index=True) if batches else pd.DataFrame()
+    return SourceBatch(validate(RawPhotos, accepted, "raw_photos"), validate(RejectedRows, rejected, "rejected rows"))
+
+
+def write_rows(frame: pd.DataFrame, path: Path) -> None:
+    """Keep a frame as Parquet, atomically; equal frames become equal bytes."""
+    with replacing_path(path) as temporary:
+        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), temporary, compression="zstd")
+
+
+def read_rows(path: Path) -> pd.DataFrame:
+    """A frame kept by `write_rows`; a file that is missing or damaged is named."""
+    try:
+        return pq.read_table(path).to_pandas()
+    except (OSError, pa.ArrowInvalid) as error:
+        raise StaleArtifactError(f"{path} cannot be read ({error}); `geoloc refresh` makes it anew") from error
+
+
+def frame_version(frame: pd.DataFrame) -> str:
+    """Hex SHA-256 of a frame's columns, types and values, in order; the index does not count."""
+    table = pa.Table.from_pandas(frame, preserve_index=False).replace_schema_metadata(None).combine_chunks()
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return hashlib.sha256(sink.getvalue()).hexdigest()

@@ -1,0 +1,299 @@
+"""What to run, never how: a profile is a YAML file that names deliveries, boundaries, backbones and experiments.
+
+Every key is checked; one that is not known is an error that lists those that are. `${NAME}` in a value is taken from the
+environment. A profile is looked up by name in the project's `profiles/` folder, or given as a path.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from geoloc_core.errors import ProfileError
+
+LEVELS = ("country", "subdivision", "hierarchical")
+# The levels of the boundary set itself; a hierarchical head uses the classes of "subdivision".
+REGION_LEVELS = ("country", "subdivision")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The sample: a dataset that the project draws itself (`geoloc_core.photos.sample`)."""
+
+    seed: int = 20240
+    shards: int = 4
+    photos_per_shard: int = 600
+    benchmarks: dict[str, int] = field(default_factory=lambda: {"sample-im2gps": 120, "sample-im2gps3k": 360})
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Metadata in a published format and the photos that it names.
+
+    `metadata` may itself be a folder of photos with EXIF GPS. Rows go to `shards` shards of `rows_per_shard` rows in the
+    order of the file; the last shard takes all that is left, so that no row is lost when the file grows.
+    """
+
+    name: str
+    metadata: str
+    images: str
+    source: str = "auto"
+    shards: int = 1
+    rows_per_shard: int = 100_000
+
+    def shard_names(self) -> tuple[str, ...]:
+        """`mp16` in one shard, or `mp16-00`, `mp16-01`, ..."""
+        if self.shards == 1:
+            return (self.name,)
+        width = max(2, len(str(self.shards - 1)))
+        return tuple(f"{self.name}-{number:0{width}d}" for number in range(self.shards))
+
+
+@dataclass(frozen=True)
+class Split:
+    """How photos are divided: by author, by a keyed hash, so that more photos never move an author across."""
+
+    key: str = "geoloc"
+    validation_share: float = 0.2
+    max_phash_distance: int = 4
+    min_support: int = 1
+
+
+@dataclass(frozen=True)
+class ImageBounds:
+    """The most that a picture may ask of us."""
+
+    max_bytes: int = 64_000_000
+    max_pixels: int = 100_000_000
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """features / head / level / recipe; its key is the name of its partition."""
+
+    features: str
+    head: str
+    level: str
+    recipe: str
+
+    @property
+    def key(self) -> str:
+        """For example `clip+vit.mlp.country.thesis`."""
+        return ".".join((self.features, self.head, self.level, self.recipe))
+
+
+@dataclass(frozen=True)
+class Profile:
+    """Everything that a run is made from, apart from the code."""
+
+    name: str
+    features: dict[str, tuple[str, ...]]
+    experiments: tuple[Experiment, ...]
+    notice: str = ""
+    boundaries: str = "embedded"
+    near_cap_km: float = 25.0
+    drawn: Drawn | None = None
+    training: tuple[Dataset, ...] = ()
+    benchmarks: tuple[Dataset, ...] = ()
+    split: Split = Split()
+    images: ImageBounds = ImageBounds()
+    anchor: str = "centroid"
+    seed: int = 0
+    device: str = "auto"
+    batch_size: int = 64
+    checkpoints: str = ""
+    map_country: str = "NLD"
+
+    def training_shards(self) -> tuple[str, ...]:
+        """Names of the shards that heads learn from."""
+        drawn = _drawn_shards(self.drawn) if self.drawn else ()
+        return drawn + tuple(name for dataset in self.training for name in dataset.shard_names())
+
+    def benchmark_names(self) -> tuple[str, ...]:
+        """Names of the benchmark sets; each is one shard of that name."""
+        drawn = tuple(self.drawn.benchmarks) if self.drawn else ()
+        return drawn + tuple(dataset.name for dataset in self.benchmarks)
+
+    def shards(self) -> tuple[str, ...]:
+        """All shards: those of training, then the benchmarks."""
+        return self.training_shards() + self.benchmark_names()
+
+    def backbones(self) -> tuple[str, ...]:
+        """Names of the backbones that the experiments need, each once, in order of first use."""
+        used = [name for experiment in self.experiments for name in self.features[experiment.features]]
+        return tuple(dict.fromkeys(used))
+
+    def dataset_of(self, shard: str) -> tuple[Dataset, int] | None:
+        """The dataset that a shard belongs to and the shard's number in it; None where the shard is drawn."""
+        for dataset in self.training + self.benchmarks:
+            names = dataset.shard_names()
+            if shard in names:
+                return dataset, names.index(shard)
+        return None
+
+    def experiment(self, key: str) -> Experiment:
+        """The experiment of that key."""
+        for experiment in self.experiments:
+            if experiment.key == key:
+                return experiment
+        raise ProfileError(f"profile {self.name!r} has no experiment {key!r}; it has {_listed(self.experiment_keys())}")
+
+    def experiment_keys(self) -> tuple[str, ...]:
+        """Keys of all experiments, in the order of the profile."""
+        return tuple(experiment.key for experiment in self.experiments)
+
+
+def _drawn_shards(drawn: Drawn) -> tuple[str, ...]:
+    return tuple(f"sample-{number:02d}" for number in range(drawn.shards))
+
+
+def load_profile(path: str | os.PathLike[str]) -> Profile:
+    """Read and check a profile; a `ProfileError` names the key that does not fit and how to mend it."""
+    file = Path(path)
+    try:
+        text = file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ProfileError(f"profile {file} cannot be read ({error.strerror}); name a YAML file that exists") from error
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ProfileError(f"profile {file} is not valid YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(value, dict):
+        raise ProfileError(f"profile {file} must be a mapping of keys to values; see profiles/sample.yaml")
+    value = _from_environment(value, where=file.name)
+    value.setdefault("name", file.stem)
+    return parse_profile(value, where=file.name)
+
+
+def parse_profile(value: Mapping[str, Any], where: str = "profile") -> Profile:
+    """Build a `Profile` from plain values, as YAML gives them."""
+    value = dict(value)
+    features = value.pop("features", None)
+    if not isinstance(features, dict) or not features:
+        raise ProfileError(f"{where}: `features` must name at least one list of backbones, for example clip: [tiny-clip]")
+    value["features"] = {str(name): _names(list_, f"{where}: features.{name}") for name, list_ in features.items()}
+    value["experiments"] = _experiments(value.pop("experiments", None), where)
+    for key, kind in (("drawn", Drawn), ("split", Split), ("images", ImageBounds)):
+        if value.get(key) is not None:
+            value[key] = _build(kind, value[key], f"{where}: {key}")
+    for key in ("training", "benchmarks"):
+        entries = value.get(key) or []
+        if not isinstance(entries, list):
+            raise ProfileError(f"{where}: {key} must be a list of datasets, each with name, metadata and images")
+        value[key] = tuple(_build(Dataset, entry, f"{where}: {key}") for entry in entries)
+    profile = _build(Profile, value, where)
+    _check(profile, where)
+    return profile
+
+
+def _check(profile: Profile, where: str) -> None:
+    """What the types cannot say."""
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", profile.name):
+        raise ProfileError(f"{where}: name {profile.name!r} may hold letters, digits, '-', '_' and '.' only")
+    if not profile.training_shards():
+        raise ProfileError(f"{where}: nothing to learn from; give `drawn` or at least one dataset under `training`")
+    shards = profile.shards()
+    twice = sorted({name for name in shards if shards.count(name) > 1})
+    if twice:
+        raise ProfileError(f"{where}: two datasets give the shard {twice[0]!r}; rename one of them")
+    for name in (*shards, *profile.features, *profile.backbones()):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_+@-]*", name):
+            raise ProfileError(f"{where}: the name {name!r} may hold letters, digits, '-', '_', '+' and '@' only")
+    for experiment in profile.experiments:
+        if experiment.features not in profile.features:
+            raise ProfileError(
+                f"{where}: experiment {experiment.key!r} uses the features {experiment.features!r}, which `features` "
+                f"does not name; it names {_listed(profile.features)}"
+            )
+        if experiment.level not in LEVELS:
+            raise ProfileError(f"{where}: level {experiment.level!r} is not known; choose one of {_listed(LEVELS)}")
+    if len(set(profile.experiment_keys())) < len(profile.experiments):
+        raise ProfileError(f"{where}: the same experiment is listed twice")
+    if not 0.0 < profile.split.validation_share < 1.0:
+        raise ProfileError(f"{where}: split.validation_share must lie between 0 and 1, not {profile.split.validation_share}")
+    for dataset in profile.training + profile.benchmarks:
+        if dataset.shards < 1 or dataset.rows_per_shard < 1:
+            raise ProfileError(f"{where}: dataset {dataset.name!r} needs shards and rows_per_shard of at least 1")
+    for dataset in profile.benchmarks:
+        if dataset.shards != 1:
+            raise ProfileError(f"{where}: benchmark {dataset.name!r} must be one shard; leave `shards` out")
+
+
+def _experiments(value: object, where: str) -> tuple[Experiment, ...]:
+    if not isinstance(value, list) or not value:
+        raise ProfileError(f"{where}: `experiments` must list at least one features.head.level.recipe")
+    experiments = []
+    for entry in value:
+        parts = str(entry).split(".")
+        if len(parts) != 4:
+            raise ProfileError(
+                f"{where}: experiment {entry!r} must read features.head.level.recipe, for example clip.linear.country.thesis"
+            )
+        experiments.append(Experiment(*parts))
+    return tuple(experiments)
+
+
+def _names(value: object, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
+        raise ProfileError(f"{where} must be a list of names of backbones")
+    return tuple(value)
+
+
+def _build(kind: type, value: object, where: str) -> Any:
+    """Make the dataclass `kind` from a mapping, checking names and types of its keys."""
+    if not isinstance(value, Mapping):
+        raise ProfileError(f"{where} must be a mapping of keys to values")
+    fields = {item.name: item for item in dataclasses.fields(kind)}
+    for key in value:
+        if key not in fields:
+            raise ProfileError(f"{where}: unknown key {key!r}; known are {_listed(fields)}")
+    for name, item in fields.items():
+        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+        if name not in value and required:
+            raise ProfileError(f"{where}: the key {name!r} is missing")
+    arguments = {key: _typed(fields[key], entry, where) for key, entry in value.items()}
+    return kind(**arguments)
+
+
+def _typed(item: dataclasses.Field[Any], value: object, where: str) -> object:
+    """Check a plain value against the annotation of its field; the nested ones were built already."""
+    plain: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float)}
+    expected = plain.get(str(item.type))
+    if expected is not None and (not isinstance(value, expected) or isinstance(value, bool)):
+        raise ProfileError(f"{where}: {item.name} must be of type {item.type}, not {value!r}")
+    if str(item.type) == "float" and isinstance(value, int):
+        return float(value)
+    if str(item.type) == "dict[str, int]" and not (
+        isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, int) for k, v in value.items())
+    ):
+        raise ProfileError(f"{where}: {item.name} must map names to whole numbers")
+    return value
+
+
+def _from_environment(value: Any, where: str) -> Any:
+    """Replace `${NAME}` in every text by the environment's value."""
+    if isinstance(value, dict):
+        return {key: _from_environment(entry, where) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [_from_environment(entry, where) for entry in value]
+    if not isinstance(value, str):
+        return value
+
+    def look_up(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise ProfileError(f"{where}: {match.group(0)} is asked for and the environment has no {name}; export it first")
+        return os.environ[name]
+
+    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", look_up, value)
+
+
+def _listed(names: Any) -> str:
+    return ", ".join(str(name) for name in names)

@@ -1,0 +1,235 @@
+"""What is known of each photo: where it lies, whether it can be opened, which regions it was taken in, and its split."""
+
+import dagster as dg
+
+from geoloc_core.storage import file_sha256, value_sha256
+from geoloc_dagster.lineage import CODE_VERSIONS, path_version
+from geoloc_dagster.metadata import column_schema, counts_table, picture
+from geoloc_dagster.op_tags import WAREHOUSE_POOL
+from geoloc_dagster.partitions import SHARDS
+from geoloc_dagster.resources import ProjectResource, files_version
+
+EVERY_SHARD = dg.AllPartitionMapping()
+
+
+@dg.asset(
+    group_name="photos",
+    kinds={"file"},
+    owners=["team:data"],
+    partitions_def=SHARDS,
+    code_version=CODE_VERSIONS["deliveries"],
+    description="A metadata file as it arrived, with the photos that it names. The sample's deliveries are drawn by the "
+    "program; all others lie where the profile says, and only their content is taken down here.",
+)
+def deliveries(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    from pathlib import Path
+
+    from geoloc_core.errors import InputError
+
+    work = project.begin(context)
+    shard = context.partition_key
+    of = work.project.profile.dataset_of(shard)
+    if of is not None:
+        metadata = Path(of[0].metadata)
+        if not metadata.exists():
+            raise InputError(f"the metadata of {of[0].name!r}, {metadata}, is not there; mend `metadata` in the profile")
+        if not Path(of[0].images).exists():
+            raise InputError(f"the images of {of[0].name!r}, {of[0].images}, are not there; mend `images` in the profile")
+        return work.finish(path_version(metadata), metadata={"metadata": str(metadata), "images": of[0].images})
+
+    from geoloc_core.geography.boundaries import load_boundaries
+    from geoloc_core.photos.sample.delivery import draw_delivery
+    from geoloc_core.photos.sample.spec import SampleSpec
+
+    drawn = work.project.profile.drawn
+    assert drawn is not None
+    spec = SampleSpec(
+        seed=drawn.seed, shards=drawn.shards, photos_per_shard=drawn.photos_per_shard, benchmarks=drawn.benchmarks
+    )
+    folder = work.project.layout.delivery(shard)
+    counts = draw_delivery(spec, shard, folder, load_boundaries("embedded"))
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    return work.finish(files_version(files), files=[folder / "metadata.csv"], metadata={"drawn": counts_table(counts, "what")})
+
+
+@dg.asset(
+    group_name="photos",
+    kinds={"parquet", "pandera"},
+    owners=["team:data"],
+    partitions_def=SHARDS,
+    deps=[deliveries],
+    code_version=CODE_VERSIONS["raw_photos"],
+    description="One row for each photo that the delivery tells of. Rows that cannot be used lie beside it, each with its "
+    "number, the reason and the raw text: accepted + rejected = rows in.",
+)
+def raw_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    from geoloc_core.photos.schemas import RawPhotos
+    from geoloc_core.photos.rows import read_shard_rows, write_rows
+
+    work = project.begin(context)
+    shard, layout = context.partition_key, work.project.layout
+    rows = read_shard_rows(work.project.profile, shard, layout)
+    paths = [layout.raw_photos(shard), layout.rejected_rows(shard)]
+    write_rows(rows.accepted, paths[0])
+    write_rows(rows.rejected, paths[1])
+    return work.finish(
+        files_version(paths),
+        files=paths,
+        metadata={
+            "dagster/row_count": len(rows.accepted),
+            "dagster/column_schema": column_schema(RawPhotos),
+            "rows_in": len(rows.accepted) + len(rows.rejected),
+            "rejected": len(rows.rejected),
+            "rejected_by_reason": counts_table(rows.rejected["reason"].value_counts().to_dict(), "reason"),
+        },
+    )
+
+
+@dg.asset(
+    group_name="photos",
+    kinds={"parquet", "pandera"},
+    owners=["team:data"],
+    partitions_def=SHARDS,
+    deps=[deliveries, raw_photos],
+    code_version=CODE_VERSIONS["images"],
+    description="Manifest of the pictures: size, hash and perceptual hash of each, or the reason why there is none.",
+)
+def images(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    from geoloc_core.photos.images import ImageLimits, build_manifest
+    from geoloc_core.photos.schemas import ImageManifest
+    from geoloc_core.photos.rows import image_root, read_rows, write_rows
+
+    work = project.begin(context)
+    profile, layout, shard = work.project.profile, work.project.layout, context.partition_key
+    limits = ImageLimits(max_bytes=profile.images.max_bytes, max_pixels=profile.images.max_pixels)
+    manifest = build_manifest(read_rows(layout.raw_photos(shard)), image_root(profile, shard, layout), limits)
+    path = layout.images(shard)
+    write_rows(manifest, path)
+    usable = manifest["status"] == "ok"
+    return work.finish(
+        file_sha256(path),
+        files=[path],
+        metadata={
+            "dagster/row_count": len(manifest),
+            "dagster/column_schema": column_schema(ImageManifest),
+            "usable": int(usable.sum()),
+            "not_usable": int((~usable).sum()),
+            "by_status": counts_table(manifest["status"].value_counts().to_dict(), "status"),
+        },
+    )
+
+
+@dg.asset(
+    group_name="photos",
+    kinds={"duckdb", "pandera"},
+    owners=["team:data"],
+    partitions_def=SHARDS,
+    deps=[raw_photos, "regions"],
+    pool=WAREHOUSE_POOL,
+    code_version=CODE_VERSIONS["labeled_photos"],
+    description="The country and the sub-division of each photo, and how that is known: `inside` a polygon, `near` one "
+    "(with the distance), or `none`.",
+)
+def labeled_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    from geoloc_core.geography.boundaries import read_boundaries
+    from geoloc_core.photos.labels import label_photos
+    from geoloc_core.photos.schemas import LabeledPhotos
+    from geoloc_core.photos.rows import frame_version, read_rows
+
+    work = project.begin(context)
+    layout, shard = work.project.layout, context.partition_key
+    boundaries = read_boundaries(layout.regions)
+    labeled = label_photos(read_rows(layout.raw_photos(shard)), shard, boundaries, work.project.profile.near_cap_km)
+    work.project.warehouse().replace_shard("labeled_photos", shard, labeled)
+    qualities = labeled["label_quality"].value_counts().to_dict()
+    return work.finish(
+        frame_version(labeled),
+        rows={"labeled_photos": len(labeled)},
+        metadata={
+            "dagster/row_count": len(labeled),
+            "dagster/column_schema": column_schema(LabeledPhotos),
+            "dagster/table_name": "labeled_photos",
+            "countries": int(labeled.loc[labeled["country_id"] != "", "country_id"].nunique()),
+            **{quality: int(qualities.get(quality, 0)) for quality in ("inside", "near", "none")},
+        },
+    )
+
+
+@dg.asset(
+    group_name="photos",
+    kinds={"duckdb", "pandera"},
+    owners=["team:data"],
+    deps=[dg.AssetDep(labeled_photos, partition_mapping=EVERY_SHARD), dg.AssetDep(images, partition_mapping=EVERY_SHARD)],
+    pool=WAREHOUSE_POOL,
+    code_version=CODE_VERSIONS["training_photos"],
+    description="The photos that heads learn from, split by author. Left out, each with its reason: benchmark photos, "
+    "their authors, near-duplicates of them, photos without a label or a usable picture.",
+)
+def training_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    from geoloc_core.photos.schemas import TrainingPhotos
+    from geoloc_core.photos.rows import frame_version
+    from geoloc_core.photos.training import collect_training
+
+    work = project.begin(context)
+    warehouse = work.project.warehouse()
+    training, excluded = collect_training(work.project.profile, work.project.layout, warehouse)
+    warehouse.replace_table("training_photos", training)
+    warehouse.replace_table("excluded_photos", excluded)
+    split = training["split"].value_counts().to_dict()
+    return work.finish(
+        value_sha256([frame_version(training), frame_version(excluded)]),
+        rows={"training_photos": len(training), "excluded_photos": len(excluded)},
+        metadata={
+            "dagster/row_count": len(training),
+            "dagster/column_schema": column_schema(TrainingPhotos),
+            "dagster/table_name": "training_photos",
+            "train": int(split.get("train", 0)),
+            "validation": int(split.get("validation", 0)),
+            "authors": int(training["author_id"].nunique()),
+            "excluded": len(excluded),
+            "excluded_by_reason": counts_table(excluded["reason"].value_counts().to_dict(), "reason"),
+        },
+    )
+
+
+@dg.asset(
+    group_name="photos",
+    kinds={"parquet", "pandera"},
+    owners=["team:data"],
+    deps=[training_photos, "regions"],
+    code_version=CODE_VERSIONS["class_distribution"],
+    description="Table 1: photos of each country and sub-division, the head and the tail, and the coverage map.",
+)
+def class_distribution(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    from geoloc_core.evaluation.maps import country_map, coverage_map
+    from geoloc_core.geography.boundaries import read_boundaries
+    from geoloc_core.photos.distribution import class_distribution as distribution_of
+    from geoloc_core.photos.distribution import distribution_summary
+    from geoloc_core.photos.schemas import ClassDistribution
+    from geoloc_core.photos.rows import write_rows
+    from geoloc_core.storage import write_bytes
+
+    work = project.begin(context)
+    layout, profile = work.project.layout, work.project.profile
+    training = work.project.warehouse().read_table("training_photos")
+    boundaries = read_boundaries(layout.regions)
+    distribution = distribution_of(training, boundaries)
+    folder = layout.home / "class_distribution"
+    paths = [folder / "class_distribution.parquet", folder / "coverage.png", folder / "country.png"]
+    write_rows(distribution, paths[0])
+    maps = [coverage_map(training, boundaries), country_map(training, boundaries, profile.map_country)]
+    for path, png in zip(paths[1:], maps, strict=True):
+        write_bytes(path, png)
+    country = distribution_summary(distribution, "country")
+    numbers = {f"country_{key}": value for key, value in country.items() if isinstance(value, int | float)}
+    return work.finish(
+        file_sha256(paths[0]),
+        files=paths,
+        metadata={
+            "dagster/row_count": len(distribution),
+            "dagster/column_schema": column_schema(ClassDistribution),
+            **numbers,
+            "coverage": picture(maps[0], "photos by country"),
+            "one_country": picture(maps[1], f"photos of {profile.map_country}"),
+        },
+    )

@@ -1,0 +1,70 @@
+"""A project: one profile and the folder that its artifacts live in."""
+
+from __future__ import annotations
+
+import functools
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from geoloc_core.errors import ProfileError
+from geoloc_core.layout import Layout
+from geoloc_core.profile import Profile, load_profile
+
+if TYPE_CHECKING:
+    from geoloc_core.photos.warehouse import Warehouse
+
+SOURCE_ROOT = Path(__file__).resolve().parents[1]
+DEFAULT_PROFILE = "sample"
+
+
+@dataclass(frozen=True)
+class Project:
+    """What to run (`profile`, read from `profile_path`) and where it is kept (`layout`)."""
+
+    profile: Profile
+    profile_path: Path
+    layout: Layout
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of weights: the profile's own, or the one in the data folder."""
+        return Path(self.profile.checkpoints) if self.profile.checkpoints else self.layout.checkpoints
+
+    def warehouse(self) -> Warehouse:
+        """The DuckDB tables of this project."""
+        from geoloc_core.photos.warehouse import Warehouse
+
+        return Warehouse(self.layout.warehouse)
+
+
+def find_profile(name: str) -> Path:
+    """A path as it stands, or the file of that name in `profiles/`."""
+    given = Path(name)
+    if given.suffix in {".yaml", ".yml"}:
+        return given
+    for folder in (Path.cwd() / "profiles", SOURCE_ROOT / "profiles"):
+        if (folder / f"{name}.yaml").is_file():
+            return folder / f"{name}.yaml"
+    known = sorted(path.stem for path in (SOURCE_ROOT / "profiles").glob("*.yaml"))
+    raise ProfileError(f"no profile is called {name!r}; there are {', '.join(known)}, or give the path of a YAML file")
+
+
+def default_home(profile: Profile) -> Path:
+    """`.geoloc/NAME` in the source tree; in the working folder when the package was installed without its tree."""
+    root = SOURCE_ROOT if (SOURCE_ROOT / "workspace.yaml").is_file() else Path.cwd()
+    return root / ".geoloc" / profile.name
+
+
+def open_project(profile: str | None = None, home: str | os.PathLike[str] | None = None) -> Project:
+    """The project that the arguments, the environment (GEOLOC_PROFILE, GEOLOC_HOME) or the defaults name."""
+    path = find_profile(profile or os.environ.get("GEOLOC_PROFILE") or DEFAULT_PROFILE).resolve()
+    return _opened(path, str(home or os.environ.get("GEOLOC_HOME") or ""), path.stat().st_mtime_ns if path.is_file() else 0)
+
+
+@functools.lru_cache(maxsize=8)
+def _opened(path: Path, home: str, modified_ns: int) -> Project:
+    # `modified_ns` makes an edited profile a new one for a process that lives long (the code server).
+    loaded = load_profile(path)
+    return Project(loaded, path, Layout(Path(home).resolve() if home else default_home(loaded)))

@@ -1,0 +1,194 @@
+"""Remake what is out of date, and nothing else.
+
+`refresh` walks the assets once, upstream before downstream. When it comes to an asset, everything above it is settled, so
+the asset's own plan is exact: a target whose inputs came out with the same bytes as before is left alone. Each target is
+one Dagster run, so that its content's version is its own (one run over many partitions would give them one version) and
+the UI shows the same history as if a person had clicked.
+"""
+
+import contextlib
+import fcntl
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from geoloc_core.errors import GeolocError
+from geoloc_core.layout import Layout
+from geoloc_core.storage import write_bytes
+from geoloc_dagster.lineage import ASSETS, Lineage, Target
+from geoloc_dagster.partitions import synchronise
+from geoloc_dagster.plan import Plan, State, Step, make_plan
+from geoloc_dagster.project import SOURCE_ROOT, Project
+from geoloc_dagster.receipts import Receipt, read_receipt, remove_receipt
+
+Listener = Callable[[str, Target, str], None]
+
+
+@dataclass
+class Outcome:
+    """What a refresh did: targets made, registered anew, removed, failed (with the reason) and not tried (blocked)."""
+
+    made: list[Target] = field(default_factory=list)
+    registered: list[Target] = field(default_factory=list)
+    removed: list[Target] = field(default_factory=list)
+    failed: dict[Target, str] = field(default_factory=dict)
+    blocked: list[Target] = field(default_factory=list)
+
+    @property
+    def well(self) -> bool:
+        """Whether everything that should be current now is."""
+        return not self.failed and not self.blocked
+
+
+def open_instance(layout: Layout) -> dg.DagsterInstance:
+    """The project's own Dagster instance; its settings are a copy of the project's `dagster.yaml`."""
+    layout.dagster_home.mkdir(parents=True, exist_ok=True)
+    settings = SOURCE_ROOT / "dagster.yaml"
+    if settings.is_file():
+        content = settings.read_bytes()
+        kept = layout.dagster_home / "dagster.yaml"
+        if not kept.is_file() or kept.read_bytes() != content:
+            write_bytes(kept, content)
+    os.environ["DAGSTER_HOME"] = str(layout.dagster_home)
+    return dg.DagsterInstance.get()
+
+
+def registered_versions(instance: dg.DagsterInstance) -> dict[Target, str]:
+    """The data version of the last materialization of every target that the instance knows."""
+    versions: dict[Target, str] = {}
+    event = dg.DagsterEventType.ASSET_MATERIALIZATION
+    for asset in ASSETS:
+        key = dg.AssetKey(asset)
+        by_partition = instance.event_log_storage.get_latest_tags_by_partition(key, event, ["dagster/data_version"])
+        for partition, tags in by_partition.items():
+            versions[Target(asset, partition)] = tags.get("dagster/data_version", "")
+        if not by_partition:
+            latest = instance.get_latest_materialization_event(key)
+            if latest and latest.asset_materialization:
+                tags = latest.asset_materialization.tags or {}
+                versions[Target(asset)] = tags.get("dagster/data_version", "")
+    return versions
+
+
+def project_plan(project: Project, instance: dg.DagsterInstance | None) -> Plan:
+    """The plan as things stand; without an instance, what it knows is left out."""
+    return make_plan(Lineage(project), registered_versions(instance) if instance else None)
+
+
+@contextlib.contextmanager
+def refresh_lock(layout: Layout) -> Iterator[None]:
+    """Held while a refresh is at work; a second one is told so instead of doing everything twice."""
+    layout.home.mkdir(parents=True, exist_ok=True)
+    with layout.refresh_lock.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise GeolocError(
+                f"another refresh is at work on {layout.home}; wait until it ends, or look at it in the Dagster UI"
+            ) from error
+        yield
+
+
+def refresh(
+    project: Project,
+    instance: dg.DagsterInstance,
+    definitions: dg.Definitions,
+    listener: Listener = lambda event, target, detail: None,
+) -> Outcome:
+    """Carry out the plan. `listener` hears ("start" | "done" | "failed" | "registered" | "removed", target, detail)."""
+    with refresh_lock(project.layout):
+        synchronise(instance, project.profile)
+        lineage = Lineage(project)
+        state = State(lineage)
+        outcome = Outcome()
+        _remove_orphans(lineage, state, instance, outcome, listener)
+        registered = registered_versions(instance)
+        job = definitions.resolve_implicit_global_asset_job_def()
+        for target in lineage.targets():
+            above = [item for item in lineage.inputs(target) if isinstance(item, Target)]
+            if any(item in outcome.failed or item in outcome.blocked for item in above):
+                outcome.blocked.append(target)
+                continue
+            reasons = state.reasons(target)
+            if reasons:
+                _make(job, instance, Step(target, reasons), outcome, listener)
+                state.learn(target, read_receipt(project.layout, target))
+            elif registered.get(target) != state.receipts[target].data_version:
+                _register(instance, state.receipts[target])
+                outcome.registered.append(target)
+                listener("registered", target, "")
+    return outcome
+
+
+def _make(
+    job: dg.JobDefinition, instance: dg.DagsterInstance, step: Step, outcome: Outcome, listener: Listener
+) -> None:
+    started = time.monotonic()
+    why = "; ".join(str(reason) for reason in step.reasons[:5])
+    listener("start", step.target, why)
+    result = job.execute_in_process(
+        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        partition_key=step.target.partition or None,
+        asset_selection=[dg.AssetKey(step.target.asset)],
+        instance=instance,
+        tags={"geoloc/reason": why[:500]},
+        raise_on_error=False,
+    )
+    if result.success:
+        outcome.made.append(step.target)
+        listener("done", step.target, f"{time.monotonic() - started:.1f} s")
+        return
+    message = failure_message(result)
+    outcome.failed[step.target] = message
+    listener("failed", step.target, message)
+
+
+def failure_message(result: dg.ExecuteInProcessResult) -> str:
+    """The root cause of a failed run, in one line."""
+    for event in result.all_events:
+        if event.is_step_failure or event.is_run_failure:
+            data = event.event_specific_data
+            error = getattr(data, "error", None)
+            while error is not None and error.cause is not None:
+                error = error.cause
+            if error is not None:
+                return " ".join(error.message.split())
+    return "the run failed without an error; look at it in the Dagster UI"
+
+
+def _register(instance: dg.DagsterInstance, receipt: Receipt) -> None:
+    """Tell an instance of an artifact that lies there from before: nothing is made again."""
+    instance.report_runless_asset_event(
+        dg.AssetMaterialization(
+            asset_key=receipt.target.asset,
+            partition=receipt.target.partition or None,
+            description="Found on disk, current by its receipt; made under another Dagster instance.",
+            metadata={"geoloc/made_from": dg.MetadataValue.json(dict(receipt.made_from))},
+            tags={
+                "dagster/data_version": receipt.data_version,
+                "dagster/data_version_is_user_provided": "true",
+                "dagster/code_version": receipt.code_version,
+            },
+        )
+    )
+
+
+def _remove_orphans(
+    lineage: Lineage, state: State, instance: dg.DagsterInstance, outcome: Outcome, listener: Listener
+) -> None:
+    """What the profile no longer names leaves the data folder, the warehouse and, by its key, the instance."""
+    layout = lineage.project.layout
+    wanted = set(lineage.targets())
+    for target in sorted(target for target in state.receipts if target not in wanted):
+        receipt = state.receipts[target]
+        for table in receipt.rows:
+            lineage.project.warehouse().remove_shard(table, target.partition)
+        for name in receipt.files:
+            (layout.home / name).unlink(missing_ok=True)
+        remove_receipt(layout, target)
+        state.learn(target, None)
+        outcome.removed.append(target)
+        listener("removed", target, "")

@@ -1,0 +1,85 @@
+"""What assets work with: the project, and the record of what each making was made from."""
+
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from geoloc_core.errors import StaleArtifactError
+from geoloc_core.storage import file_sha256, value_sha256
+from geoloc_dagster.lineage import CODE_VERSIONS, Lineage, Outside, Target
+from geoloc_dagster.project import Project, open_project
+from geoloc_dagster.receipts import Receipt, read_receipt, write_receipt
+
+
+class Work:
+    """One making of one target: its inputs' versions are taken down at the start, its receipt is written at the end."""
+
+    def __init__(self, project: Project, context: dg.AssetExecutionContext) -> None:
+        self.project = project
+        self.context = context
+        partition = str(context.partition_key) if context.has_partition_key else ""
+        self.target = Target(context.asset_key.path[-1], partition)
+        self.made_from = input_versions(project, self.target)
+        self.started = time.monotonic()
+
+    def finish(
+        self,
+        version: str,
+        files: Iterable[Path] = (),
+        rows: Mapping[str, int] | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> dg.MaterializeResult:
+        """Write the receipt and tell Dagster. `version` is a hash of the content, `files` all that belongs to it."""
+        layout = self.project.layout
+        sizes = {str(path.relative_to(layout.home)): path.stat().st_size for path in files}
+        code_version = CODE_VERSIONS[self.target.asset]
+        write_receipt(
+            layout,
+            Receipt(self.target, code_version, version, self.made_from, sizes, rows or {}, self.context.run_id),
+        )
+        told = {
+            "geoloc/made_from": dg.MetadataValue.json(self.made_from),
+            "geoloc/seconds": round(time.monotonic() - self.started, 3),
+            **(metadata or {}),
+        }
+        if sizes:
+            told["geoloc/bytes"] = sum(sizes.values())
+            told["dagster/uri"] = str(layout.home / next(iter(sizes)))
+        return dg.MaterializeResult(metadata=told, data_version=dg.DataVersion(version))
+
+
+class ProjectResource(dg.ConfigurableResource):
+    """The profile and the data folder. Empty values are taken from GEOLOC_PROFILE and GEOLOC_HOME, then the defaults."""
+
+    profile: str = ""
+    home: str = ""
+
+    def open(self) -> Project:
+        """The project of this run."""
+        return open_project(self.profile or None, self.home or None)
+
+    def begin(self, context: dg.AssetExecutionContext) -> Work:
+        """Start the making of the target that a step is about."""
+        return Work(self.open(), context)
+
+
+def input_versions(project: Project, target: Target) -> dict[str, str]:
+    """The version of every input of a target, as things stand; an input that was never made is an error that says so."""
+    versions = {}
+    for item in Lineage(project).inputs(target):
+        if isinstance(item, Outside):
+            versions[str(item)] = item.version()
+            continue
+        receipt = read_receipt(project.layout, item)
+        if receipt is None:
+            raise StaleArtifactError(f"{target} is made from {item}, which is not there; materialize {item.asset} first")
+        versions[str(item)] = receipt.data_version
+    return versions
+
+
+def files_version(files: Iterable[Path]) -> str:
+    """One version for several files: a hash of their names and contents."""
+    return value_sha256([[path.name, file_sha256(path)] for path in sorted(files)])

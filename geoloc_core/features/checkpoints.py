@@ -1,0 +1,244 @@
+"""Where the weights of a backbone lie, whether they are whole, and who they are.
+
+A checkpoint is a folder in the layout of its library (transformers: config.json, preprocessor_config.json and
+model.safetensors; open_clip: open_clip_config.json and open_clip_model.safetensors), or one weights file. Folders of
+hub and seeded weights live under the checkpoints folder by the backbone's name; what a person keeps elsewhere is used
+in place. When a checkpoint is first met, the SHA-256 of each of its files is written beside it (`<name>.sha256.json`),
+and from then on a single flipped byte is an error.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from geoloc_core.errors import CheckpointError
+from geoloc_core.features.specification import BackboneSpec
+from geoloc_core.storage import file_sha256, read_json, value_sha256, write_json
+
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+
+
+@dataclass(frozen=True)
+class CheckpointIdentity:
+    """Who made a vector: the weights by their hash, and every field of the specification that can change a vector.
+
+    `version` is one SHA-256 of it all: two vectors with the same version came from the same function.
+    """
+
+    name: str
+    library: str
+    model_id: str
+    weights: str
+    revision: str
+    weights_sha256: str
+    spec_fingerprint: str
+    layer: str
+    pooling: str
+    dimension: int
+    input_size: int
+    resize: str
+    crop: str
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    dtype: str
+    decode: str
+    version: str
+
+    def as_dict(self) -> dict[str, Any]:
+        """A JSON-able mapping of all fields."""
+        return asdict(self)
+
+
+def ensure_checkpoint(spec: BackboneSpec, folder: Path | str) -> Path:
+    """The checkpoint of `spec`, made (seeded weights) or fetched (hub weights) into `folder` if it is not there yet.
+
+    Returns the folder or file that the library loads. Raises CheckpointError when the weights are missing and cannot be
+    had, or are not the bytes that were there before.
+    """
+    folder = Path(folder)
+    if spec.weights_kind == "seeded":
+        _ensure_seeded(spec, folder)
+    elif spec.weights_kind == "hub" and _missing(spec, folder):
+        _fetch(spec, folder)
+    path = locate_checkpoint(spec, folder)
+    _verify(spec, folder, path)
+    if spec.embedder is not None:
+        ensure_checkpoint(spec.embedder, folder)
+    return path
+
+
+def locate_checkpoint(spec: BackboneSpec, folder: Path | str) -> Path:
+    """Where the weights of `spec` lie. Raises CheckpointError that names the files missing and how to get them."""
+    folder = Path(folder)
+    path = _place(spec, folder)
+    missing = _missing(spec, folder)
+    if missing:
+        raise CheckpointError(_how_to_get(spec, path, missing))
+    return path
+
+
+def checkpoint_identity(spec: BackboneSpec, folder: Path | str) -> CheckpointIdentity:
+    """The identity of the checkpoint of `spec` in `folder`, from the bytes on disk."""
+    weights = _weights_sha256(spec, Path(folder))
+    return CheckpointIdentity(
+        name=spec.name,
+        library=spec.library,
+        model_id=spec.model_id,
+        weights=spec.weights,
+        revision=spec.revision,
+        weights_sha256=weights,
+        spec_fingerprint=spec.fingerprint(),
+        layer=spec.layer,
+        pooling=spec.pooling,
+        dimension=spec.dimension,
+        input_size=spec.input_size,
+        resize=spec.resize,
+        crop=spec.crop,
+        interpolation=spec.interpolation,
+        mean=spec.mean,
+        std=spec.std,
+        dtype=spec.dtype,
+        decode=spec.decode,
+        version=value_sha256({"weights_sha256": weights, "vector": spec.vector_fingerprint()}),
+    )
+
+
+def weights_file(path: Path) -> Path:
+    """The one file of weights in a checkpoint (`path` itself where it is a file), safetensors before pickles."""
+    if path.is_file():
+        return path
+    candidates = sorted(
+        (file for file in path.iterdir() if file.suffix in WEIGHT_SUFFIXES),
+        key=lambda file: (WEIGHT_SUFFIXES.index(file.suffix), file.name),
+    )
+    if not candidates:
+        raise CheckpointError(f"{path} holds no weights: it needs a file ending in {', '.join(WEIGHT_SUFFIXES)}")
+    return candidates[0]
+
+
+def _place(spec: BackboneSpec, folder: Path) -> Path:
+    if spec.weights_kind == "path":
+        return Path(spec.weights_target).expanduser()
+    return folder / spec.name
+
+
+def wanted_files(spec: BackboneSpec) -> tuple[str, ...]:
+    """The files that a checkpoint folder of this specification has, as its library names them."""
+    if spec.library == "open_clip":
+        return ("open_clip_config.json", "open_clip_model.safetensors")
+    return ("config.json", "model.safetensors", "preprocessor_config.json")
+
+
+def _missing(spec: BackboneSpec, folder: Path) -> list[str]:
+    path = _place(spec, folder)
+    if spec.weights_kind == "path" and path.is_file():
+        return []
+    return [name for name in wanted_files(spec) if not _has(path, name)]
+
+
+def _has(path: Path, name: str) -> bool:
+    if (path / name).is_file():
+        return True
+    if name.endswith(".safetensors") and path.is_dir():
+        # Older repositories carry their weights under another name, or as a pickle (loaded with weights_only=True).
+        return any(file.suffix in WEIGHT_SUFFIXES for file in path.iterdir())
+    return False
+
+
+def _how_to_get(spec: BackboneSpec, path: Path, missing: list[str]) -> str:
+    lacks = f"the checkpoint of backbone {spec.name!r} lacks {', '.join(missing)} in {path}"
+    if spec.weights_kind == "hub":
+        revision = f" --revision {spec.revision}" if spec.revision else ""
+        return (
+            f"{lacks}; on a machine with network run `hf download {spec.weights_target}{revision} "
+            f"{' '.join(wanted_files(spec))} --local-dir {path}` and bring that folder here"
+        )
+    if spec.weights_kind == "path":
+        return f"{lacks}; put the files there or point the backbone's weights (path:...) to where they are"
+    return f"{lacks}; delete that folder and it is made again from its seed"
+
+
+def _fetch(spec: BackboneSpec, folder: Path) -> None:
+    """Download the wanted files from the hub; a failure ends as one sentence that says how to get them by hand."""
+    from huggingface_hub import snapshot_download
+
+    target = folder / spec.name
+    try:
+        snapshot_download(
+            spec.weights_target,
+            revision=spec.revision or None,
+            allow_patterns=list(wanted_files(spec)),
+            local_dir=target,
+        )
+    except Exception as error:  # the hub raises a dozen kinds; the mend is the same for all
+        missing = _missing(spec, folder) or list(wanted_files(spec))
+        raise CheckpointError(
+            f"{_how_to_get(spec, target, missing)} (the download failed: {type(error).__name__})"
+        ) from error
+
+
+def _ensure_seeded(spec: BackboneSpec, folder: Path) -> None:
+    """Make seeded weights where there are none, or where they were made for another architecture or seed."""
+    target = folder / spec.name
+    recipe = value_sha256(
+        {
+            "weights": spec.weights,
+            "library": spec.library,
+            "architecture": dict(spec.architecture),
+            "size": spec.input_size,
+        }
+    )
+    marker = folder / f"{spec.name}.seeded.json"
+    if target.is_dir() and marker.is_file() and read_json(marker) == {"recipe": recipe}:
+        return
+    from geoloc_core.features.seeded import write_seeded_checkpoint
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".geoloc-part-", dir=folder) as temporary:
+        made = Path(temporary) / "checkpoint"
+        write_seeded_checkpoint(spec, made)
+        if target.exists():
+            shutil.rmtree(target)
+        _record_path(spec, folder).unlink(missing_ok=True)
+        made.rename(target)
+    write_json(marker, {"recipe": recipe})
+
+
+def _record_path(spec: BackboneSpec, folder: Path) -> Path:
+    return folder / f"{spec.name}.sha256.json"
+
+
+def _files(path: Path) -> dict[str, Path]:
+    if path.is_file():
+        return {path.name: path}
+    return {file.name: file for file in sorted(path.iterdir()) if file.suffix in (*WEIGHT_SUFFIXES, ".json")}
+
+
+def _verify(spec: BackboneSpec, folder: Path, path: Path) -> None:
+    """Compare the files with the hashes recorded when they were first met, or record them now."""
+    found = {name: file_sha256(file) for name, file in _files(path).items()}
+    record = _record_path(spec, folder)
+    entry = {"path": str(path.absolute()), "files": found}
+    known = read_json(record) if record.is_file() else None
+    if known is None or known["path"] != entry["path"]:
+        write_json(record, entry)
+        return
+    changed = sorted(name for name in known["files"] if found.get(name) != known["files"][name])
+    if changed:
+        raise CheckpointError(
+            f"the checkpoint of backbone {spec.name!r} in {path} is not what it was: {', '.join(changed)} changed; "
+            f"restore it from its source, or, if the change is meant, delete {record}"
+        )
+
+
+def _weights_sha256(spec: BackboneSpec, folder: Path) -> str:
+    """One hash for all weights that a specification needs, its embedder's with them."""
+    hashes = [file_sha256(weights_file(locate_checkpoint(spec, folder)))]
+    if spec.embedder is not None:
+        hashes.append(_weights_sha256(spec.embedder, folder))
+    return hashes[0] if len(hashes) == 1 else value_sha256(hashes)

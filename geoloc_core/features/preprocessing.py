@@ -1,0 +1,72 @@
+"""From a picture to the tensor that a network expects, as the network's own library does it.
+
+Everything goes through Pillow's resampling, which the published models were trained with; the result is kept as bytes
+(uint8) until it is on the device, and normalised there.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+
+if TYPE_CHECKING:
+    from geoloc_core.features.specification import BackboneSpec
+
+_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+
+
+def resized_size(width: int, height: int, spec: BackboneSpec) -> tuple[int, int]:
+    """(width, height) after `spec.resize`. The long side is truncated, as torchvision and transformers do."""
+    side = spec.input_size
+    if spec.resize == "squash":
+        return side, side
+    if width <= height:
+        return side, int(side * height / width)
+    return int(side * width / height), side
+
+
+def crop_offset(margin: int, rule: str) -> int:
+    """How many pixels of a `margin` (>= 0) lie before the central crop, by the `rule` of the specification's `crop`."""
+    if rule == "center_round":
+        return round(margin / 2.0)
+    return margin // 2
+
+
+def to_pixels(image: Image.Image, spec: BackboneSpec) -> torch.Tensor:
+    """Resize and crop `image` (RGB) to a uint8 tensor (3, S, S) with S = `spec.input_size`."""
+    if image.mode != "RGB":
+        raise ValueError(f"preprocessing takes RGB pictures, not {image.mode}; open them with photos.images.load_image")
+    width, height = resized_size(*image.size, spec)
+    if image.size != (width, height):
+        image = image.resize((width, height), _RESAMPLING[spec.interpolation])
+    if spec.crop != "none":
+        left = crop_offset(width - spec.input_size, spec.crop)
+        top = crop_offset(height - spec.input_size, spec.crop)
+        image = image.crop((left, top, left + spec.input_size, top + spec.input_size))
+    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+
+
+def normalize(pixels: torch.Tensor, spec: BackboneSpec) -> torch.Tensor:
+    """uint8 (..., 3, S, S) -> float32 (..., 3, S, S): (value / 255 - mean) / std, on the tensor's own device."""
+    mean = torch.tensor(spec.mean, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
+    std = torch.tensor(spec.std, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
+    return pixels.to(torch.float32).div_(255.0).sub_(mean).div_(std)
+
+
+def resize_batch(pictures: torch.Tensor, spec: BackboneSpec) -> torch.Tensor:
+    """uint8 (B, 3, H, W) -> uint8 (B, 3, S, S): what `to_pixels` does, for pictures that are already on the device."""
+    from torchvision.transforms.v2 import functional
+
+    height, width = pictures.shape[-2:]
+    new_width, new_height = resized_size(width, height, spec)
+    if (new_height, new_width) != (height, width):
+        mode = {"bilinear": functional.InterpolationMode.BILINEAR, "bicubic": functional.InterpolationMode.BICUBIC}
+        pictures = functional.resize(pictures, [new_height, new_width], mode[spec.interpolation], antialias=True)
+    if spec.crop == "none":
+        return pictures
+    top = crop_offset(new_height - spec.input_size, spec.crop)
+    left = crop_offset(new_width - spec.input_size, spec.crop)
+    return pictures[..., top : top + spec.input_size, left : left + spec.input_size]

@@ -1,0 +1,104 @@
+"""The backbones of the sample: real architectures, a thousandth of the size, with random weights made from a seed.
+
+They show that the line works, not how well it locates: nothing here was trained. A random network is still a fixed
+bank of filters, so its vectors carry colour and texture, provided that it is shallow, that its patches speak louder
+than its position embeddings, and that tokens are averaged rather than read off one of them.
+"""
+
+from __future__ import annotations
+
+from geoloc_core.features.specification import HALF, IMAGENET_MEAN, IMAGENET_STD, OPENAI_MEAN, OPENAI_STD, BackboneSpec
+
+SAMPLE_SOURCE = "random weights by seed; made by this project for its drawn sample"
+
+TINY_CLIP = BackboneSpec(
+    name="tiny-clip",
+    library="open_clip",
+    model_id="tiny-clip",
+    weights="seeded:101",
+    layer="image_embeds",
+    pooling="projected",
+    dimension=96,
+    input_size=64,
+    resize="shortest",
+    crop="center_round",
+    interpolation="bicubic",
+    mean=OPENAI_MEAN,
+    std=OPENAI_STD,
+    architecture={
+        "embed_dim": 96,
+        "quick_gelu": True,
+        "vision_cfg": {
+            "image_size": 64,
+            "layers": 1,
+            "width": 128,
+            "head_width": 32,
+            "patch_size": 8,
+            "pool_type": "avg",
+        },
+        "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1},
+    },
+    source=SAMPLE_SOURCE,
+)
+
+TINY_VIT = BackboneSpec(
+    name="tiny-vit",
+    library="transformers",
+    model_id="tiny-vit",
+    weights="seeded:202",
+    layer="last_hidden_state",
+    pooling="mean",
+    dimension=128,
+    input_size=64,
+    resize="squash",
+    crop="none",
+    interpolation="bilinear",
+    mean=HALF,
+    std=HALF,
+    architecture={
+        "model_type": "vit",
+        "hidden_size": 128,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+        "intermediate_size": 256,
+        "image_size": 64,
+        "patch_size": 8,
+        "initializer_range": 0.1,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    },
+    source=SAMPLE_SOURCE,
+)
+
+TINY_SEGVIT = BackboneSpec(
+    name="tiny-segvit",
+    library="segmentation",
+    model_id="tiny-segformer",
+    weights="seeded:303",
+    layer="class_map",
+    pooling="mean",
+    dimension=128,
+    input_size=64,
+    resize="squash",
+    crop="none",
+    interpolation="bilinear",
+    mean=IMAGENET_MEAN,
+    std=IMAGENET_STD,
+    n_classes=150,
+    architecture={
+        "model_type": "segformer",
+        "num_labels": 150,
+        "num_encoder_blocks": 4,
+        "depths": [1, 1, 1, 1],
+        "sr_ratios": [8, 4, 2, 1],
+        "hidden_sizes": [16, 16, 32, 32],
+        "num_attention_heads": [1, 1, 2, 2],
+        "mlp_ratios": [2, 2, 2, 2],
+        "decoder_hidden_size": 64,
+        "initializer_range": 0.2,
+    },
+    embedder=TINY_VIT,
+    source=SAMPLE_SOURCE,
+)
+
+SAMPLE_BACKBONES = (TINY_CLIP, TINY_VIT, TINY_SEGVIT)

@@ -1,0 +1,86 @@
+"""Checkpoints with random weights, made by the libraries' own classes and saved in their published layout.
+
+For the sample and for tests: whatever loads these loads a full-size checkpoint the same way. Equal seeds give equal
+bytes with equal versions of the libraries.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+if TYPE_CHECKING:
+    from geoloc_core.features.specification import BackboneSpec
+
+
+def write_seeded_checkpoint(spec: BackboneSpec, folder: Path) -> None:
+    """Write the checkpoint of a "seeded:<n>" specification into `folder`, which must not exist yet."""
+    folder.mkdir(parents=True)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(spec.weights_target))
+        if spec.library == "open_clip":
+            _write_open_clip(spec, folder)
+        else:
+            _write_transformers(spec, folder)
+
+
+def _write_transformers(spec: BackboneSpec, folder: Path) -> None:
+    import transformers
+
+    from geoloc_core.features.quiet import quiet_transformers
+
+    settings: dict[str, Any] = dict(spec.architecture)
+    config = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
+    processor_class: Any
+    if spec.library == "segmentation":
+        model = transformers.AutoModelForSemanticSegmentation.from_config(config)
+        processor_class = transformers.SegformerImageProcessor
+    else:
+        model = transformers.AutoModel.from_config(config)
+        processor_class = transformers.ViTImageProcessor if spec.resize == "squash" else transformers.CLIPImageProcessor
+    with quiet_transformers():
+        model.save_pretrained(folder)
+    processor_class(**processor_settings(spec)).save_pretrained(folder)
+
+
+def processor_settings(spec: BackboneSpec) -> dict[str, Any]:
+    """The arguments of a transformers image processor that does what the specification says."""
+    from PIL import Image
+
+    side = spec.input_size
+    resample = Image.Resampling.BICUBIC if spec.interpolation == "bicubic" else Image.Resampling.BILINEAR
+    settings: dict[str, Any] = {
+        "size": {"height": side, "width": side} if spec.resize == "squash" else {"shortest_edge": side},
+        "resample": resample,
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+        "do_resize": True,
+        "do_rescale": True,
+        "do_normalize": True,
+    }
+    if spec.crop != "none":
+        settings |= {"do_center_crop": True, "crop_size": {"height": side, "width": side}}
+    return settings
+
+
+def _write_open_clip(spec: BackboneSpec, folder: Path) -> None:
+    import open_clip
+    from safetensors.torch import save_file
+
+    config: dict[str, Any] = json.loads(json.dumps(dict(spec.architecture)))
+    model = open_clip.CLIP(**config) if "custom_text" not in config else open_clip.CustomTextCLIP(**config)
+    weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    save_file(weights, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
+    described = {
+        "model_cfg": config,
+        "preprocess_cfg": {
+            "mean": list(spec.mean),
+            "std": list(spec.std),
+            "interpolation": spec.interpolation,
+            "resize_mode": spec.resize,
+        },
+    }
+    (folder / "open_clip_config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")

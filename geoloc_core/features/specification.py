@@ -1,0 +1,144 @@
+"""What a backbone is, field by field: everything that decides which vector an image becomes.
+
+A `BackboneSpec` is frozen and knows nothing of files; `checkpoints` finds the weights that it names, `encoder` runs
+them. Two hashes come from it: `fingerprint()` of all fields, and `vector_fingerprint()` of those that can change a
+vector, so that moving a checkpoint to another folder re-embeds nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any
+
+from geoloc_core.errors import ProfileError
+from geoloc_core.storage import value_sha256
+
+LIBRARIES = ("transformers", "open_clip", "segmentation")
+POOLINGS = ("cls", "mean", "projected", "trunk", "class_area")
+RESIZES = ("shortest", "squash")
+CROPS = ("none", "center_floor", "center_round")
+INTERPOLATIONS = ("bilinear", "bicubic")
+DTYPES = ("float32", "bfloat16")
+DECODES = ("exact", "draft")
+
+OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
+OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+
+_WHERE_ONLY = ("weights", "revision", "source")
+"""Fields that say where weights lie or who described them; the weights' own hash stands for them in an identity."""
+
+
+@dataclass(frozen=True)
+class BackboneSpec:
+    """A frozen encoder with its preprocessing.
+
+    name: how profiles, partitions and tables call it.
+    library: whose classes run it: "transformers", "open_clip", or "segmentation" (a network, then `embedder`).
+    model_id: the hub id of a transformers model, the architecture name of an open_clip model ("ViT-L-14-quickgelu"),
+        or the segmentation network ("hrnetv2-c1", or the hub id of a transformers segmentation model).
+    weights: "hub:<id>", "path:<directory or file>", or "seeded:<n>" (random weights for `architecture`, from seed n).
+    revision: the hub revision (branch, tag or commit); "" for what is not on a hub.
+    layer: "last_hidden_state", "image_embeds" (after the projection), "pooled" (before it), "class_map" (segmentation).
+    pooling: "cls" (first token), "mean" (of all tokens), "projected" (the library's own pooling and projection),
+        "trunk" (the library's own pooling, before the projection), "class_area" (share of the image per class).
+    dimension: length D of the vector.
+    input_size: side, in pixels, of the square that the network sees.
+    resize: "shortest" (short side to `input_size`, ratio kept) or "squash" (both sides to `input_size`).
+    crop: "none", or the central square: the libraries place an odd margin differently, so the rule is named:
+        "center_floor" (transformers) or "center_round" (torchvision, hence open_clip: halves to the even number).
+    interpolation: "bilinear" or "bicubic", as Pillow does them (with antialiasing).
+    mean, std: per channel, of values in 0..1.
+    dtype: what the weights compute in; "float32", or "bfloat16".
+    decode: "exact", or "draft" (reduced-size JPEG decoding: faster, a slightly different vector).
+    pretrained: the open_clip tag that the weights carry ("openai"), with which `model_id` and preprocessing must agree.
+    architecture: for "seeded:" weights, the arguments of the library's own configuration class.
+    embedder: for "segmentation", the backbone that reads the colour-coded class map; None for "class_area".
+    n_classes: for "segmentation", how many classes the network tells apart.
+    source: where these values were published. Not part of any hash.
+    """
+
+    name: str
+    library: str
+    model_id: str
+    weights: str
+    layer: str
+    pooling: str
+    dimension: int
+    input_size: int
+    resize: str
+    crop: str
+    interpolation: str
+    mean: tuple[float, float, float]
+    std: tuple[float, float, float]
+    revision: str = ""
+    dtype: str = "float32"
+    decode: str = "exact"
+    pretrained: str = ""
+    architecture: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    embedder: BackboneSpec | None = None
+    n_classes: int = 0
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse values that no library knows; which weights exist is for `checkpoints` to say."""
+        _known("library", self.library, LIBRARIES, self.name)
+        _known("pooling", self.pooling, POOLINGS, self.name)
+        _known("resize", self.resize, RESIZES, self.name)
+        _known("crop", self.crop, CROPS, self.name)
+        _known("interpolation", self.interpolation, INTERPOLATIONS, self.name)
+        _known("dtype", self.dtype, DTYPES, self.name)
+        _known("decode", self.decode, DECODES, self.name)
+        _known("kind of weights", self.weights_kind, ("hub", "path", "seeded"), self.name)
+        if self.resize == "shortest" and self.crop == "none":
+            raise ProfileError(
+                f"backbone {self.name!r} resizes the short side and crops nothing, so its images would differ in "
+                "shape; set crop: center_floor or center_round, or resize: squash"
+            )
+        if (self.library == "segmentation") != (self.n_classes > 0):
+            raise ProfileError(f"backbone {self.name!r}: n_classes goes with library: segmentation, and only with it")
+
+    @property
+    def weights_kind(self) -> str:
+        """How `weights` is to be understood: "hub", "path" or "seeded"."""
+        return self.weights.partition(":")[0]
+
+    @property
+    def weights_target(self) -> str:
+        """`weights` without its kind: the hub id, the path, or the seed."""
+        return self.weights.partition(":")[2]
+
+    def fingerprint(self) -> str:
+        """Hex SHA-256 of all fields (but `source`, which is prose)."""
+        return value_sha256({key: value for key, value in asdict(self).items() if key != "source"})
+
+    def vector_fingerprint(self) -> str:
+        """Hex SHA-256 of the fields that can change a vector of given weights; where these lie is not among them."""
+        return value_sha256(_without(asdict(self), _WHERE_ONLY))
+
+    def changed(self, **changes: Any) -> BackboneSpec:
+        """This specification with some fields replaced, as a profile asks for. ProfileError for an unknown field."""
+        known = {item.name for item in fields(self)}
+        for key in changes:
+            if key not in known:
+                raise ProfileError(
+                    f"backbone {self.name!r} has no field {key!r}; its fields are {', '.join(sorted(known))}"
+                )
+        for key in ("mean", "std"):
+            if isinstance(changes.get(key), list):
+                changes[key] = tuple(changes[key])
+        return replace(self, **changes)
+
+
+def _known(what: str, value: str, choices: tuple[str, ...], name: str) -> None:
+    if value not in choices:
+        raise ProfileError(f"backbone {name!r}: {what} {value!r} is not known; choose one of {', '.join(choices)}")
+
+
+def _without(value: Any, dropped: tuple[str, ...]) -> Any:
+    if isinstance(value, dict):
+        return {key: _without(item, dropped) for key, item in value.items() if key not in dropped}
+    return value

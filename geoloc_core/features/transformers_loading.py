@@ -1,0 +1,94 @@
+"""Loading models of the transformers library strictly: every weight present, every shape right, no code executed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from geoloc_core.errors import CheckpointError
+from geoloc_core.features.checkpoints import weights_file
+from geoloc_core.features.quiet import quiet_transformers
+
+if TYPE_CHECKING:
+    from geoloc_core.features.specification import BackboneSpec
+
+
+def load_pretrained(model_class: Any, path: Path, spec: BackboneSpec, **arguments: Any) -> torch.nn.Module:
+    """`model_class.from_pretrained(path)`, in evaluation mode, where any missing or misshapen weight is an error.
+
+    Weights that the model does not use (a classification head, a text tower) may be there; weights that it needs and
+    that the checkpoint lacks would silently be random, so they are refused.
+    """
+    if path.is_file():
+        raise CheckpointError(
+            f"backbone {spec.name!r} is a transformers model and {path} is a single file; "
+            "point its weights to the folder with config.json, preprocessor_config.json and the weights"
+        )
+    safe = weights_file(path).suffix == ".safetensors"
+    try:
+        with quiet_transformers():
+            model, report = model_class.from_pretrained(
+                path,
+                local_files_only=True,
+                use_safetensors=safe,
+                weights_only=True,
+                trust_remote_code=False,
+                dtype=torch.float32,
+                output_loading_info=True,
+                **arguments,
+            )
+    except Exception as error:  # the library raises many kinds for one cause: these files are not that model
+        raise CheckpointError(
+            f"the checkpoint of backbone {spec.name!r} in {path} cannot be loaded as {model_class.__name__}: "
+            f"{_first_line(error)}; restore it from its source"
+        ) from error
+    missing = sorted(report["missing_keys"])
+    misshapen = sorted(str(entry[0]) if isinstance(entry, tuple) else str(entry) for entry in report["mismatched_keys"])
+    if missing or misshapen:
+        raise CheckpointError(
+            f"the checkpoint of backbone {spec.name!r} in {path} does not fit {model_class.__name__}: "
+            f"{len(missing)} weights are missing ({', '.join(missing[:3])}), {len(misshapen)} have another shape "
+            f"({', '.join(misshapen[:3])}); use the weights that the specification names"
+        )
+    return model.eval().requires_grad_(False)
+
+
+def check_processor(path: Path, spec: BackboneSpec) -> None:
+    """Compare the checkpoint's own preprocessor_config.json with the specification; a difference is an error.
+
+    Older files lack fields and older libraries wrote sizes as one number; what a file does not say is not compared.
+    """
+    file = path / "preprocessor_config.json"
+    if not file.is_file():
+        return
+    said = json.loads(file.read_text(encoding="utf-8"))
+    expected: dict[str, Any] = {
+        "image_mean": list(spec.mean),
+        "image_std": list(spec.std),
+        "resample": 3 if spec.interpolation == "bicubic" else 2,
+        "size": _sides(spec.input_size, spec.resize),
+    }
+    if spec.crop != "none":
+        expected["crop_size"] = _sides(spec.input_size, "squash")
+    for key, value in expected.items():
+        found = said.get(key)
+        if key in ("size", "crop_size") and isinstance(found, int):
+            found = _sides(found, "shortest" if key == "size" and spec.resize == "shortest" else "squash")
+        if key in ("size", "crop_size") and isinstance(found, dict):
+            found = {name: number for name, number in found.items() if number is not None}
+        if found is not None and found != value:
+            raise CheckpointError(
+                f"the checkpoint of backbone {spec.name!r} in {path} prepares pictures with {key} = {found} and the "
+                f"specification says {value}; correct the specification"
+            )
+
+
+def _sides(side: int, resize: str) -> dict[str, int]:
+    return {"shortest_edge": side} if resize == "shortest" else {"height": side, "width": side}
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

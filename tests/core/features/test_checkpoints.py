@@ -1,0 +1,172 @@
+"""Weights: the same seed gives the same bytes, a flipped byte is noticed, and what does not fit is refused."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file, save_file
+
+from geoloc_core.errors import CheckpointError
+from geoloc_core.features.backbones import backbone
+from geoloc_core.features.checkpoints import (
+    checkpoint_identity,
+    ensure_checkpoint,
+    locate_checkpoint,
+    wanted_files,
+    weights_file,
+)
+from geoloc_core.features.clip import check_pretrained_tag
+from geoloc_core.features.encoder import load_encoder
+from geoloc_core.storage import file_sha256
+
+
+def own_copy(checkpoints: Path, name: str, folder: Path) -> Path:
+    """A copy of a seeded checkpoint that a test may damage."""
+    shutil.copytree(ensure_checkpoint(backbone(name), checkpoints), folder)
+    return folder
+
+
+@pytest.mark.parametrize("name", ["tiny-clip", "tiny-vit", "tiny-segvit"])
+def test_equal_seeds_give_equal_bytes_and_others_do_not(name: str, checkpoints: Path, tmp_path: Path):
+    first = ensure_checkpoint(backbone(name), checkpoints)
+    again = ensure_checkpoint(backbone(name), tmp_path / "again")
+    other = ensure_checkpoint(backbone(name).changed(weights="seeded:7"), tmp_path / "other")
+    assert {file.name for file in first.iterdir()} == set(wanted_files(backbone(name)))
+    for file in sorted(first.iterdir()):
+        assert file.read_bytes() == (again / file.name).read_bytes(), file.name
+    assert file_sha256(weights_file(other)) != file_sha256(weights_file(first))
+
+
+def test_a_changed_seed_makes_the_checkpoint_anew_in_the_same_folder(tmp_path: Path):
+    spec = backbone("tiny-vit")
+    before = checkpoint_identity(spec, ensure_checkpoint(spec, tmp_path).parent)
+    changed = spec.changed(weights="seeded:203")
+    ensure_checkpoint(changed, tmp_path)
+    after = checkpoint_identity(changed, tmp_path)
+    assert before.weights_sha256 != after.weights_sha256
+    assert before.version != after.version
+
+
+def test_the_identity_is_the_hash_of_the_weights_and_of_what_is_done_with_them(checkpoints: Path, tmp_path: Path):
+    spec = backbone("tiny-vit")
+    path = ensure_checkpoint(spec, checkpoints)
+    identity = checkpoint_identity(spec, checkpoints)
+    assert identity.weights_sha256 == file_sha256(path / "model.safetensors")
+    moved = spec.changed(weights=f"path:{own_copy(checkpoints, 'tiny-vit', tmp_path / 'moved')}")
+    assert checkpoint_identity(moved, tmp_path).version == identity.version
+    assert checkpoint_identity(spec.changed(pooling="cls"), checkpoints).version != identity.version
+    assert json.loads(json.dumps(identity.as_dict()))["dimension"] == spec.dimension
+
+
+def test_a_segmentation_backbone_s_identity_covers_both_networks(checkpoints: Path, tmp_path: Path):
+    spec = backbone("tiny-segvit")
+    ensure_checkpoint(spec, checkpoints)
+    assert spec.embedder is not None
+    other = spec.changed(embedder=spec.embedder.changed(weights="seeded:5"))
+    ensure_checkpoint(other, tmp_path)
+    assert checkpoint_identity(other, tmp_path).version != checkpoint_identity(spec, checkpoints).version
+
+
+@pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
+def test_a_flipped_byte_is_noticed_whichever_file_it_is_in(file: str, tmp_path: Path):
+    spec = backbone("tiny-vit")
+    path = ensure_checkpoint(spec, tmp_path) / file
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(CheckpointError, match=rf"is not what it was: {file} changed; restore it"):
+        load_encoder(spec, tmp_path)
+
+
+def test_weights_that_are_not_there_are_named_with_the_command_that_gets_them(tmp_path: Path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    spec = backbone("tiny-vit").changed(name="vit", weights="hub:somebody/some-vit", revision="v1")
+    with pytest.raises(CheckpointError) as raised:
+        locate_checkpoint(spec, tmp_path)
+    assert "lacks config.json, model.safetensors, preprocessor_config.json" in str(raised.value)
+    assert "hf download somebody/some-vit --revision v1 config.json model.safetensors" in str(raised.value)
+    shutil.copytree(ensure_checkpoint(backbone("tiny-vit"), tmp_path), tmp_path / "vit")
+    assert locate_checkpoint(spec, tmp_path) == tmp_path / "vit"
+    (tmp_path / "vit" / "config.json").unlink()
+    with pytest.raises(CheckpointError, match=r"lacks config\.json in"):
+        locate_checkpoint(spec, tmp_path)
+
+
+def test_a_folder_of_one_s_own_that_is_not_there(tmp_path: Path):
+    with pytest.raises(CheckpointError, match=r"point the backbone's weights \(path:\.\.\.\) to where they are"):
+        load_encoder(backbone("tiny-vit").changed(weights=f"path:{tmp_path / 'nowhere'}"), tmp_path)
+
+
+def test_another_dimension_than_specified_is_refused(tmp_path: Path):
+    with pytest.raises(CheckpointError, match=r"vectors of 128 numbers and the specification says 129"):
+        load_encoder(backbone("tiny-vit").changed(dimension=129), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tiny-clip", "tiny-vit", "tiny-segvit"])
+def test_a_missing_weight_is_refused_rather_than_left_random(name: str, checkpoints: Path, tmp_path: Path):
+    folder = own_copy(checkpoints, name, tmp_path / "copy")
+    file = weights_file(folder)
+    weights = load_file(file)
+    dropped = sorted(key for key in weights if "proj" in key and key.endswith("weight"))[-1]
+    del weights[dropped]
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"missing|Missing"):
+        load_encoder(backbone(name).changed(weights=f"path:{folder}"), tmp_path)
+
+
+@pytest.mark.parametrize("name", ["tiny-clip", "tiny-vit"])
+def test_a_misshapen_weight_is_refused(name: str, checkpoints: Path, tmp_path: Path):
+    folder = own_copy(checkpoints, name, tmp_path / "copy")
+    file = weights_file(folder)
+    weights = load_file(file)
+    key = next(key for key in sorted(weights) if weights[key].ndim == 4)
+    weights[key] = weights[key][:-1].clone()
+    save_file(weights, file, metadata={"format": "pt"})
+    with pytest.raises(CheckpointError, match=r"cannot be loaded|does not fit"):
+        load_encoder(backbone(name).changed(weights=f"path:{folder}"), tmp_path)
+
+
+def test_bytes_that_are_no_checkpoint_are_refused(checkpoints: Path, tmp_path: Path):
+    folder = own_copy(checkpoints, "tiny-vit", tmp_path / "copy")
+    (folder / "model.safetensors").write_bytes(b"\x10" * 100)
+    with pytest.raises(CheckpointError, match="restore it from its source"):
+        load_encoder(backbone("tiny-vit").changed(weights=f"path:{folder}"), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "said"),
+    [
+        ("tiny-vit", {"mean": (0.485, 0.456, 0.406)}, "image_mean"),
+        ("tiny-vit", {"interpolation": "bicubic"}, "resample"),
+        ("tiny-vit", {"resize": "shortest", "crop": "center_floor"}, "size"),
+        ("tiny-clip", {"mean": (0.5, 0.5, 0.5)}, "mean"),
+        ("tiny-clip", {"interpolation": "bilinear"}, "interpolation"),
+        ("tiny-clip", {"resize": "squash", "crop": "none"}, "resize"),
+        ("tiny-segvit", {"std": (0.5, 0.5, 0.5)}, "image_std"),
+    ],
+)
+def test_other_preprocessing_than_the_checkpoint_was_made_for_is_refused(
+    name: str, changes: dict, said: str, checkpoints: Path, tmp_path: Path
+):
+    folder = own_copy(checkpoints, name, tmp_path / "copy")
+    with pytest.raises(CheckpointError, match=rf"prepares pictures with {said} = .* and the specification says"):
+        load_encoder(backbone(name).changed(weights=f"path:{folder}", **changes), tmp_path)
+
+
+def test_openai_weights_under_the_plain_architecture_are_an_error_not_a_warning(checkpoints: Path):
+    spec = backbone("tiny-clip").changed(model_id="ViT-L-14", pretrained="openai")
+    with pytest.raises(CheckpointError, match=r"trained with QuickGELU .* use model_id: ViT-L-14-quickgelu"):
+        check_pretrained_tag(spec)
+    check_pretrained_tag(spec.changed(model_id="ViT-L-14-quickgelu"))
+    with pytest.raises(CheckpointError, match=r"want mean = "):
+        check_pretrained_tag(spec.changed(model_id="ViT-L-14-quickgelu", mean=(0.5, 0.5, 0.5)))
+    with pytest.raises(CheckpointError, match=r"knows no model 'ViT-Z-14'"):
+        check_pretrained_tag(spec.changed(model_id="ViT-Z-14"))
+
+
+def test_a_checkpoint_of_another_published_architecture_is_refused(checkpoints: Path, tmp_path: Path):
+    spec = backbone("tiny-clip").changed(model_id="ViT-B-32-quickgelu")
+    folder = own_copy(checkpoints, "tiny-clip", tmp_path / "copy")
+    with pytest.raises(CheckpointError, match=r"has embed_dim = 96 and open_clip's ViT-B-32-quickgelu has 512"):
+        load_encoder(spec.changed(weights=f"path:{folder}"), tmp_path)

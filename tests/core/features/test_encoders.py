@@ -1,0 +1,147 @@
+"""Our tensors and vectors against those of the libraries' own processors and model calls."""
+
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import transformers
+from PIL import Image
+
+from geoloc_core.features import palette, preprocessing
+from geoloc_core.features.backbones import backbone
+from geoloc_core.features.encoder import Encoder, load_encoder
+from geoloc_core.features.segmentation import SegmentationEncoder, class_areas
+from tests.core.features.conftest import SHAPES, cosine, drawn
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+def ours(encoder: Encoder, images: list[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
+    pixels = torch.stack([encoder.preprocess(image) for image in images])
+    return pixels, encoder.encode(pixels)
+
+
+@pytest.fixture(scope="module")
+def pictures() -> list[Image.Image]:
+    return [drawn(width, height) for width, height in SHAPES]
+
+
+def test_open_clip(sample_encoders: dict[str, Encoder], checkpoints: Path, pictures: list[Image.Image]):
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{checkpoints / 'tiny-clip'}")
+    theirs = torch.stack([transform(image) for image in pictures])
+    pixels, vectors = ours(sample_encoders["tiny-clip"], pictures)
+    torch.testing.assert_close(pixels, theirs, rtol=0, atol=1e-6)
+    with torch.inference_mode():
+        assert cosine(vectors, model.eval().encode_image(theirs)) >= 0.99999
+    assert vectors.shape == (len(pictures), 96)
+
+
+def test_open_clip_trunk(checkpoints: Path, pictures: list[Image.Image]):
+    spec = backbone("tiny-clip").changed(pooling="trunk", layer="pooled", dimension=128)
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{checkpoints / 'tiny-clip'}")
+    seen = []
+    model.visual.ln_post.register_forward_hook(lambda module, inputs, output: seen.append(output[:, 1:].mean(dim=1)))
+    with torch.inference_mode():
+        model.eval().encode_image(torch.stack([transform(image) for image in pictures]))
+    _, vectors = ours(load_encoder(spec, checkpoints), pictures)
+    assert cosine(vectors, seen[0]) >= 0.99999
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_vit(pooling: str, checkpoints: Path, sample_encoders: dict[str, Encoder], pictures: list[Image.Image]):
+    folder = checkpoints / "tiny-vit"
+    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    theirs = processor(images=pictures, return_tensors="pt")["pixel_values"]
+    encoder = load_encoder(backbone("tiny-vit").changed(pooling=pooling), checkpoints)
+    pixels, vectors = ours(encoder, pictures)
+    torch.testing.assert_close(pixels, theirs, rtol=0, atol=1e-6)
+    with torch.inference_mode():
+        tokens = transformers.ViTModel.from_pretrained(folder).eval()(pixel_values=theirs).last_hidden_state
+    expected = tokens[:, 0] if pooling == "cls" else tokens.mean(dim=1)
+    assert cosine(vectors, expected) >= 0.99999
+
+
+def test_the_torchvision_processor_differs_by_a_rounding_of_one_level_at_most(
+    checkpoints: Path, sample_encoders: dict[str, Encoder], pictures: list[Image.Image]
+):
+    processor = transformers.AutoImageProcessor.from_pretrained(checkpoints / "tiny-vit")
+    theirs = processor(images=pictures, return_tensors="pt")["pixel_values"]
+    pixels, vectors = ours(sample_encoders["tiny-vit"], pictures)
+    assert float((pixels - theirs).abs().max()) <= 1.01 / 255 / 0.5
+    assert cosine(vectors, sample_encoders["tiny-vit"].encode(theirs)) >= 0.99999
+
+
+def test_segmentation_then_vit(checkpoints: Path, sample_encoders: dict[str, Encoder], pictures: list[Image.Image]):
+    """The libraries' own way: processor, model, post_process_semantic_segmentation, palette, ViT processor, ViT."""
+    folder = checkpoints / "tiny-segvit"
+    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    network = transformers.AutoModelForSemanticSegmentation.from_pretrained(folder).eval()
+    theirs = processor(images=pictures, return_tensors="pt")
+    with torch.inference_mode():
+        output = network(**theirs)
+    maps = processor.post_process_semantic_segmentation(output, target_sizes=[(64, 64)] * len(pictures))
+    coloured = [Image.fromarray(palette.ADE20K_PALETTE[classes.numpy()]) for classes in maps]
+    vit_processor = transformers.AutoImageProcessor.from_pretrained(checkpoints / "tiny-vit", backend="pil")
+    vit = transformers.ViTModel.from_pretrained(checkpoints / "tiny-vit").eval()
+    with torch.inference_mode():
+        tokens = vit(**vit_processor(images=coloured, return_tensors="pt")).last_hidden_state
+    encoder = sample_encoders["tiny-segvit"]
+    assert isinstance(encoder, SegmentationEncoder)
+    pixels, vectors = ours(encoder, pictures)
+    torch.testing.assert_close(pixels, theirs["pixel_values"], rtol=0, atol=1e-6)
+    assert (encoder.class_map(pixels) == torch.stack(maps)).double().mean() >= 0.9999
+    assert cosine(vectors, tokens.mean(dim=1)) >= 0.99999
+
+
+def test_class_areas_are_shares_of_the_picture():
+    classes = torch.tensor([[[0, 0], [2, 1]], [[3, 3], [3, 3]]])
+    expected = torch.tensor([[0.5, 0.25, 0.25, 0.0], [0.0, 0.0, 0.0, 1.0]])
+    torch.testing.assert_close(class_areas(classes, 4), expected)
+
+
+def test_a_backbone_of_class_areas_needs_no_second_network(checkpoints: Path, pictures: list[Image.Image]):
+    spec = backbone("tiny-segvit").changed(pooling="class_area", dimension=150, embedder=None)
+    encoder = load_encoder(spec, checkpoints)
+    assert isinstance(encoder, SegmentationEncoder)
+    pixels, vectors = ours(encoder, pictures)
+    torch.testing.assert_close(vectors, class_areas(encoder.class_map(pixels), 150))
+    torch.testing.assert_close(vectors.sum(dim=1), torch.ones(len(pictures)))
+
+
+def test_the_palette_is_ade20k_s():
+    assert palette.ADE20K_PALETTE.shape == (150, 3)
+    assert palette.ADE20K_PALETTE[[0, 1, 2, 149]].tolist() == [
+        [120, 120, 120],
+        [180, 120, 120],
+        [6, 230, 230],
+        [92, 0, 255],
+    ]
+    assert len(np.unique(palette.ADE20K_PALETTE, axis=0)) == 149
+
+
+@pytest.mark.parametrize(
+    ("margin", "floor", "even"), [(0, 0, 0), (1, 0, 0), (2, 1, 1), (3, 1, 2), (5, 2, 2), (7, 3, 4)]
+)
+def test_where_an_odd_margin_goes(margin: int, floor: int, even: int):
+    assert preprocessing.crop_offset(margin, "center_floor") == floor
+    assert preprocessing.crop_offset(margin, "center_round") == even
+
+
+def test_vectors_tell_pictures_apart(sample_encoders: dict[str, Encoder]):
+    """Two pictures of one kind are nearer to each other than to another kind: sky over sand, sky over forest."""
+    rng = np.random.default_rng(3)
+
+    def scene(ground: tuple[int, int, int], grain: float) -> Image.Image:
+        picture = np.zeros((96, 128, 3))
+        picture[:50] = (120, 170, 230)
+        picture[50:] = ground + rng.normal(0, grain, (46, 128, 1))
+        return Image.fromarray((picture + rng.normal(0, 6, picture.shape)).clip(0, 255).astype(np.uint8))
+
+    images = [scene((210, 180, 120), 4) for _ in range(4)] + [scene((40, 90, 40), 30) for _ in range(4)]
+    for name, encoder in sample_encoders.items():
+        _, vectors = ours(encoder, images)
+        centred = vectors - vectors.mean(dim=0)
+        near = torch.nn.functional.cosine_similarity(centred[:, None], centred[None], dim=-1)
+        assert near[:4, :4].min() > near[:4, 4:].max() + 0.5, name

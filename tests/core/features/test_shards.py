@@ -1,0 +1,112 @@
+"""Embeddings on disk: every reader sees the same, damage is noticed, and shards join into one matrix."""
+
+from pathlib import Path
+
+import duckdb
+import numpy as np
+import pandas as pd
+import pytest
+
+from geoloc_core.errors import StaleArtifactError
+from geoloc_core.features.backbones import backbone
+from geoloc_core.features.checkpoints import CheckpointIdentity, checkpoint_identity, ensure_checkpoint
+from geoloc_core.features.extract import EmbeddingBlock
+from geoloc_core.features.shards import open_matrix, read_shard, shard_metadata, write_shard
+
+
+@pytest.fixture(scope="module")
+def identity(checkpoints: Path) -> CheckpointIdentity:
+    spec = backbone("tiny-clip")
+    ensure_checkpoint(spec, checkpoints)
+    return checkpoint_identity(spec, checkpoints)
+
+
+def block(n: int, seed: int, broken: tuple[int, ...] = (), dimension: int = 96) -> EmbeddingBlock:
+    vectors = np.random.default_rng(seed).standard_normal((n, dimension)).astype(np.float16)
+    status = ["ok"] * n
+    for row in broken:
+        vectors[row] = np.nan
+        status[row] = "truncated_image"
+    return EmbeddingBlock([f"{seed}-{row}" for row in range(n)], vectors, status)
+
+
+def test_a_shard_comes_back_as_it_was(tmp_path: Path, identity: CheckpointIdentity):
+    written = block(50, 1, broken=(0, 7, 49))
+    write_shard(tmp_path / "a.parquet", written, identity)
+    read, metadata = read_shard(tmp_path / "a.parquet")
+    assert read.photo_ids == written.photo_ids
+    assert read.status == written.status
+    np.testing.assert_array_equal(read.vectors, written.vectors)
+    assert metadata["n"] == 50
+    assert metadata["n_ok"] == 47
+    assert metadata["identity"]["version"] == identity.version
+    assert shard_metadata(tmp_path / "a.parquet") == metadata
+
+
+def test_equal_content_is_equal_bytes(tmp_path: Path, identity: CheckpointIdentity):
+    for name in ("a", "b"):
+        write_shard(tmp_path / name, block(20, 2, broken=(3,)), identity)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+
+
+def test_pandas_and_duckdb_read_it(tmp_path: Path, identity: CheckpointIdentity):
+    written = block(20, 3, broken=(4,))
+    path = tmp_path / "a.parquet"
+    write_shard(path, written, identity)
+    frame = pd.read_parquet(path)
+    assert frame["photo_id"].tolist() == written.photo_ids
+    np.testing.assert_array_equal(np.stack(frame["vector"]), written.vectors)
+    found = duckdb.sql(f"select photo_id, vector, status from '{path}' order by all").fetchall()
+    by_id = {row[0]: row for row in found}
+    assert by_id["3-4"][1] == [None] * 96
+    assert by_id["3-4"][2] == "truncated_image"
+    np.testing.assert_array_equal(np.array(by_id["3-5"][1], dtype=np.float16), written.vectors[5])
+
+
+def test_any_flipped_byte_of_the_vectors_is_noticed(tmp_path: Path, identity: CheckpointIdentity):
+    path = tmp_path / "a.parquet"
+    write_shard(path, block(40, 4), identity)
+    good = path.read_bytes()
+    for place in range(200, len(good) - 4000, 499):
+        damaged = bytearray(good)
+        damaged[place] ^= 4
+        path.write_bytes(damaged)
+        with pytest.raises(StaleArtifactError, match="materialize"):
+            read_shard(path)
+
+
+def test_other_files_are_no_shards(tmp_path: Path):
+    with pytest.raises(StaleArtifactError, match="cannot be read"):
+        read_shard(tmp_path / "absent.parquet")
+    pd.DataFrame({"a": [1]}).to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(StaleArtifactError, match="no shard of embeddings"):
+        shard_metadata(tmp_path / "other.parquet")
+
+
+def test_shards_join_into_a_matrix_in_the_order_asked(tmp_path: Path, identity: CheckpointIdentity):
+    blocks = [block(30, 5, broken=(2,)), block(20, 6)]
+    paths = [tmp_path / f"{number}.parquet" for number in range(2)]
+    for path, one in zip(paths, blocks, strict=True):
+        write_shard(path, one, identity)
+    wanted = ["6-19", "5-0", "nobody", "5-2", "6-0"]
+    matrix, found = open_matrix(paths, wanted)
+    assert matrix.dtype == np.float16
+    assert found.tolist() == [True, True, False, False, True]
+    np.testing.assert_array_equal(
+        matrix[[0, 1, 4]], [blocks[1].vectors[19], blocks[0].vectors[0], blocks[1].vectors[0]]
+    )
+    assert not matrix[~found].any()
+
+
+def test_shards_of_different_checkpoints_do_not_join(tmp_path: Path, identity: CheckpointIdentity, checkpoints: Path):
+    spec = backbone("tiny-clip").changed(decode="draft")
+    write_shard(tmp_path / "a", block(3, 7), identity)
+    write_shard(tmp_path / "b", block(3, 8), checkpoint_identity(spec, checkpoints))
+    with pytest.raises(StaleArtifactError, match="2 checkpoints"):
+        open_matrix([tmp_path / "a", tmp_path / "b"], ["7-0"])
+
+
+def test_vectors_of_another_length_are_not_written(tmp_path: Path, identity: CheckpointIdentity):
+    with pytest.raises(ValueError, match="vectors of 5 numbers"):
+        write_shard(tmp_path / "a", block(3, 9, dimension=5), identity)
+    assert not (tmp_path / "a").exists()

@@ -1,0 +1,80 @@
+"""What a specification refuses, and what its hashes do and do not depend on."""
+
+from dataclasses import fields
+
+import pytest
+
+from geoloc_core.errors import ProfileError
+from geoloc_core.features.backbones import BACKBONES, backbone
+
+OTHER = {
+    "name": "other",
+    "model_id": "other",
+    "weights": "seeded:9",
+    "revision": "abc",
+    "layer": "pooled",
+    "pooling": "trunk",
+    "dimension": 7,
+    "input_size": 32,
+    "resize": "squash",
+    "crop": "none",
+    "interpolation": "bilinear",
+    "mean": (0.1, 0.2, 0.3),
+    "std": (0.1, 0.2, 0.3),
+    "dtype": "bfloat16",
+    "decode": "draft",
+    "pretrained": "openai",
+    "architecture": {"width": 3},
+}
+
+
+def test_every_name_of_the_registry_is_its_specification_s_own():
+    assert {name: spec.name for name, spec in BACKBONES.items()} == {name: name for name in BACKBONES}
+    assert {"tiny-clip", "tiny-vit", "tiny-segvit"} <= set(BACKBONES)
+
+
+def test_an_unknown_name_is_answered_with_those_that_exist():
+    with pytest.raises(ProfileError, match=r"'tiny-clop' is not known; choose one of .*tiny-clip"):
+        backbone("tiny-clop")
+
+
+@pytest.mark.parametrize("key", sorted(OTHER))
+def test_each_field_changes_the_fingerprint(key: str):
+    spec = backbone("tiny-clip")
+    changes = {key: OTHER[key]} | ({"resize": "squash"} if key == "crop" else {})
+    changed = spec.changed(**changes)
+    assert changed.fingerprint() != spec.fingerprint()
+    only_where = key in ("weights", "revision")
+    assert (changed.vector_fingerprint() == spec.vector_fingerprint()) == only_where
+
+
+def test_prose_is_in_no_hash_and_an_embedder_is_in_both():
+    spec = backbone("tiny-segvit")
+    assert spec.changed(source="elsewhere").fingerprint() == spec.fingerprint()
+    assert spec.embedder is not None
+    other = spec.changed(embedder=spec.embedder.changed(pooling="cls"))
+    assert other.fingerprint() != spec.fingerprint()
+    assert other.vector_fingerprint() != spec.vector_fingerprint()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"library": "keras"}, "library 'keras' is not known"),
+        ({"pooling": "max"}, "pooling 'max' is not known"),
+        ({"interpolation": "nearest"}, "interpolation 'nearest' is not known"),
+        ({"weights": "ftp:somewhere"}, "kind of weights 'ftp' is not known"),
+        ({"crop": "none"}, "would differ in shape"),
+        ({"n_classes": 3}, "n_classes goes with library: segmentation"),
+        ({"colour": "red"}, "has no field 'colour'"),
+    ],
+)
+def test_what_no_library_knows_is_refused(changes: dict, message: str):
+    with pytest.raises(ProfileError, match=message):
+        backbone("tiny-clip").changed(**changes)
+
+
+def test_lists_of_a_profile_become_the_tuples_of_the_registry():
+    spec = backbone("tiny-clip")
+    assert spec.changed(mean=list(spec.mean), std=list(spec.std)) == spec
+    assert len({item.name for item in fields(spec)}) == len(fields(spec))

@@ -1,0 +1,134 @@
+"""A head on disk: head.safetensors (weights), head.json (everything else), history.csv (how training went).
+
+head.json is written last and names the hash of the weights, so that a folder is either whole or refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import fsspec
+import numpy as np
+import safetensors
+import safetensors.torch
+
+from geoloc_core import storage
+from geoloc_core.errors import CheckpointError, GeolocError
+from geoloc_core.learning.posterior import Head
+from geoloc_core.learning.recipes import HeadSpec
+from geoloc_core.learning.weights import LEVELS
+
+if TYPE_CHECKING:
+    from geoloc_core.learning.train import TrainedHead
+
+FORMAT = 1
+MAX_DESCRIPTION_BYTES = 64 * 2**20
+
+
+def save_head(folder: str | os.PathLike[str], trained: TrainedHead, meta: Mapping[str, Any] | None = None) -> None:
+    """Write `trained` to `folder` (local or remote).
+
+    `meta`: JSON-able values to keep beside it; "features" (a list of {"backbone", "version", "dimension"}) becomes
+    `Head.features`, the rest `Head.meta`.
+    """
+    kept = {**trained.head.meta, **(meta or {})}
+    weights = safetensors.torch.save({name: tensor.contiguous() for name, tensor in trained.head.state.items()})
+    description = {
+        "format": FORMAT,
+        "weights_sha256": hashlib.sha256(weights).hexdigest(),
+        "head": trained.head.spec.as_dict(),
+        "block_dims": list(trained.head.block_dims),
+        "level": trained.head.level,
+        "classes": trained.head.classes,
+        "parents": trained.head.parents,
+        "class_counts": [int(count) for count in trained.head.class_counts],
+        "temperature": trained.head.temperature,
+        "logit_adjustment": trained.head.logit_adjustment,
+        "calibration": trained.head.calibration,
+        "features": kept.pop("features", trained.head.features),
+        "recipe": trained.recipe.as_dict(),
+        "seed": trained.seed,
+        "best_epoch": trained.best_epoch,
+        "meta": kept,
+    }
+    base = os.fspath(folder).rstrip("/")
+    storage.write_bytes(f"{base}/head.safetensors", weights)
+    storage.write_text(f"{base}/history.csv", trained.history.to_csv(index=False, lineterminator="\n"))
+    storage.write_json(f"{base}/head.json", description)
+
+
+def load_head(folder: str | os.PathLike[str]) -> Head:
+    """Read a head that `save_head` wrote; CheckpointError with the reason when it is missing, damaged or unfit."""
+    base = os.fspath(folder).rstrip("/")
+    try:
+        _check_size(f"{base}/head.json")
+        described = storage.read_json(f"{base}/head.json")
+        weights = storage.read_bytes(f"{base}/head.safetensors")
+    except FileNotFoundError as error:
+        raise CheckpointError(
+            f"there is no whole head in {base} ({error.filename or error}); train it first"
+        ) from error
+    except (OSError, ValueError) as error:
+        raise CheckpointError(f"the head in {base} cannot be read ({error}); train it again") from error
+    try:
+        head = _assemble(described, weights)
+        _ = head.module  # builds the network and puts the weights in: shapes and names are checked here
+    except CheckpointError:
+        raise
+    except (GeolocError, KeyError, TypeError, ValueError, AttributeError, safetensors.SafetensorError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        raise CheckpointError(f"the head in {base} is malformed: {reason}; train it again") from error
+    return head
+
+
+def _assemble(described: Any, weights: bytes) -> Head:
+    if not isinstance(described, dict) or described.get("format") != FORMAT:
+        raise ValueError(f"head.json is not of format {FORMAT}")
+    if hashlib.sha256(weights).hexdigest() != described["weights_sha256"]:
+        raise ValueError("head.safetensors is not the file that head.json was written with")
+    classes, parents = _names(described, "classes"), _names(described, "parents")
+    counts = np.asarray(described["class_counts"], dtype=np.int64)
+    level, temperature = described["level"], float(described["temperature"])
+    if len(set(classes)) != len(classes) or not classes:
+        raise ValueError("the class list is empty or names a region twice")
+    if len(parents) != len(classes) or counts.shape != (len(classes),) or (counts < 1).any():
+        raise ValueError("classes, parents and class counts do not belong together")
+    if level not in LEVELS:
+        raise ValueError(f"level {level!r} is not known")
+    if not (math.isfinite(temperature) and temperature > 0):
+        raise ValueError(f"temperature {temperature} is not a positive number")
+    return Head(
+        spec=HeadSpec.from_dict(described["head"]),
+        block_dims=tuple(int(width) for width in described["block_dims"]),
+        state=safetensors.torch.load(weights),
+        level=level,
+        classes=classes,
+        parents=parents,
+        class_counts=counts,
+        temperature=temperature,
+        logit_adjustment=float(described["logit_adjustment"]),
+        calibration=dict(described["calibration"]),
+        features=[dict(feature) for feature in described["features"]],
+        meta={
+            **described["meta"],
+            **{name: described[name] for name in ("recipe", "seed", "best_epoch", "weights_sha256")},
+        },
+    )
+
+
+def _names(described: dict[str, Any], key: str) -> list[str]:
+    names = described[key]
+    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+        raise ValueError(f"{key} is not a list of region ids")
+    return names
+
+
+def _check_size(path: str) -> None:
+    filesystem, plain = fsspec.core.url_to_fs(path)
+    size = filesystem.size(plain)
+    if size > MAX_DESCRIPTION_BYTES:
+        raise CheckpointError(f"{path} has {size:,} bytes, which is no head's description; train the head again")

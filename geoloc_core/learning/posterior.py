@@ -1,0 +1,124 @@
+"""A trained head and what it answers; knows nothing of training."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from scipy.special import softmax
+from torch import Tensor, nn
+
+from geoloc_core.errors import CheckpointError, InputError
+from geoloc_core.learning.heads import build_head
+from geoloc_core.learning.recipes import HeadSpec
+
+ROWS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Head:
+    """All that is needed to turn vectors into probabilities.
+
+    classes: region_ids of `level` ("hierarchical" has those of the sub-divisions), ascending, seen in training all.
+    parents: the country of each class; at level "country" the classes themselves.
+    class_counts: int64 (K,), training photos of each class.
+    temperature and logit_adjustment: see `posterior`.
+    calibration: what the held-out photos said: see `train.TrainedHead`.
+    features: for each block {"backbone", "version", "dimension"}, empty where nobody said.
+    """
+
+    spec: HeadSpec
+    block_dims: tuple[int, ...]
+    state: dict[str, Tensor]
+    level: str
+    classes: list[str]
+    parents: list[str]
+    class_counts: np.ndarray
+    temperature: float = 1.0
+    logit_adjustment: float = 0.0
+    calibration: dict[str, Any] = field(default_factory=dict)
+    features: list[dict[str, Any]] = field(default_factory=list)
+    meta: dict[str, Any] = field(default_factory=dict)
+
+    @cached_property
+    def countries(self) -> list[str]:
+        """The countries that this head can answer, ascending: the columns of `country_posterior`."""
+        return sorted(set(self.parents))
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """The network, on the CPU, ready to answer; CheckpointError when the weights do not fit the specification."""
+        module = build_head(self.spec, self.block_dims, len(self.classes))
+        try:
+            module.load_state_dict(self.state)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"the head's weights do not fit its specification ({self.spec.kind}, {self.spec.fusion}, blocks "
+                f"{list(self.block_dims)}, {len(self.classes)} classes); train it again"
+            ) from error
+        return module.eval().requires_grad_(False)
+
+    def logits(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
+        """float32 (n, K), before temperature, of one matrix (n, D_i) for each backbone."""
+        self._check(blocks)
+        chunks = [self.module(joined) for joined in joined_chunks(blocks)]
+        return torch.cat(chunks).numpy() if chunks else np.zeros((0, len(self.classes)), np.float32)
+
+    def posterior(self, blocks: Sequence[np.ndarray], logit_adjustment: float | None = None) -> np.ndarray:
+        """Probabilities float32 (n, K) over `classes`: softmax((logits - a log prior) / temperature).
+
+        `logit_adjustment` a answers for another balance of classes than the training photos' (Menon et al. 2021): 0 as
+        trained, 1 as if all classes were equally frequent; by default the head's own.
+        """
+        adjustment = self.logit_adjustment if logit_adjustment is None else logit_adjustment
+        return self.posterior_of_logits(self.logits(blocks), adjustment)
+
+    def posterior_of_logits(self, logits: np.ndarray, logit_adjustment: float = 0.0) -> np.ndarray:
+        """The same from logits that are at hand."""
+        if logit_adjustment:
+            logits = adjust_logits(logits, self.class_counts, logit_adjustment)
+        return softmax(logits.astype(np.float32, copy=False) / np.float32(self.temperature), axis=1)
+
+    def country_posterior(self, blocks: Sequence[np.ndarray], logit_adjustment: float | None = None) -> np.ndarray:
+        """Probabilities float32 (n, C) over `countries`, each the sum over its sub-divisions."""
+        return self.to_countries(self.posterior(blocks, logit_adjustment))
+
+    def to_countries(self, posterior: np.ndarray) -> np.ndarray:
+        """Sum the columns (n, K) of a posterior over `classes` into those of `countries` (n, C)."""
+        return sum_to_countries(posterior, self.parents)
+
+    def _check(self, blocks: Sequence[np.ndarray]) -> None:
+        dims = tuple(block.shape[1] if block.ndim == 2 else -1 for block in blocks)
+        if dims != self.block_dims:
+            names = ", ".join(str(feature.get("backbone", "?")) for feature in self.features)
+            raise InputError(
+                f"this head reads vectors of widths {list(self.block_dims)}{f' ({names})' if names else ''}, "
+                f"but got {list(dims)}"
+            )
+        if len({len(block) for block in blocks}) > 1:
+            raise InputError(f"the blocks hold different numbers of photos: {[len(block) for block in blocks]}")
+
+
+def adjust_logits(logits: np.ndarray, class_counts: np.ndarray, strength: float) -> np.ndarray:
+    """logits - strength * log(n_k / N), the post-hoc adjustment of Menon et al. (2021), float32 (n, K)."""
+    counts = np.asarray(class_counts, np.float64)
+    return (logits - strength * np.log(counts / counts.sum())).astype(np.float32)
+
+
+def sum_to_countries(posterior: np.ndarray, parents: Sequence[str]) -> np.ndarray:
+    """(n, K) over classes -> (n, C) over the sorted distinct `parents` (K names)."""
+    _, country = np.unique(np.asarray(parents, dtype=object).astype(str), return_inverse=True)
+    order = np.argsort(country, kind="stable")
+    starts = np.flatnonzero(np.diff(country[order], prepend=-1))
+    return np.add.reduceat(posterior[:, order], starts, axis=1)
+
+
+def joined_chunks(blocks: Sequence[np.ndarray], rows_at_once: int = ROWS_AT_ONCE) -> Iterator[Tensor]:
+    """Walk through the rows of `blocks` as float32 tensors (<= rows_at_once, sum D)."""
+    for start in range(0, len(blocks[0]), rows_at_once):
+        pieces = [np.asarray(block[start : start + rows_at_once], np.float32) for block in blocks]
+        yield torch.from_numpy(np.concatenate(pieces, axis=1))

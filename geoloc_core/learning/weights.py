@@ -1,0 +1,91 @@
+"""How much a photo of a rare class counts in the loss.
+
+Every scheme is scaled so that the average weight over the training *photos* is 1, sum(n_k w_k) / sum(n_k) = 1: schemes
+can be swapped without touching the learning rate. A class without photos has weight 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from geoloc_core.errors import InputError, ProfileError
+
+CLASS_WEIGHT_SCHEMES = ("inverse", "sqrt", "effective", "none")
+LEVELS = ("country", "subdivision", "hierarchical")
+
+EFFECTIVE_NUMBER_BETA = 0.9999
+"""Cui et al. (2019), "Class-balanced loss based on effective number of samples": beta = (N - 1) / N for N = 10,000
+prototypes of a class; a class with far more photos than that gains nothing from the next one."""
+
+
+def class_weights(n_photos: np.ndarray, scheme: str) -> np.ndarray:
+    """Weight of each class, float64 (K,), from its number of training photos (K,).
+
+    Before scaling, with n the count of a class: `inverse` 1/n (Okkerman 2024), `sqrt` 1/sqrt(n), `effective`
+    (1 - beta) / (1 - beta^n) (Cui et al. 2019), `none` 1.
+    """
+    if scheme not in CLASS_WEIGHT_SCHEMES:
+        raise ProfileError(f"class weights {scheme!r} are not known; choose one of {', '.join(CLASS_WEIGHT_SCHEMES)}")
+    counts = np.asarray(n_photos, dtype=np.float64)
+    if counts.ndim != 1 or not np.isfinite(counts).all() or (counts < 0).any():
+        raise InputError("class weights need one count of photos for each class, none of them negative")
+    seen = counts > 0
+    if not seen.any():
+        raise InputError("no class has a training photo, so there is nothing to weigh")
+    weights = np.zeros_like(counts)
+    weights[seen] = _unscaled(counts[seen], scheme)
+    return weights * counts.sum() / (weights @ counts)
+
+
+def _unscaled(counts: np.ndarray, scheme: str) -> np.ndarray:
+    if scheme == "inverse":
+        return 1.0 / counts
+    if scheme == "sqrt":
+        return 1.0 / np.sqrt(counts)
+    if scheme == "effective":
+        # 1 - beta^n by way of expm1: at n = 1 the plain form has already lost twelve of its sixteen digits.
+        return (1.0 - EFFECTIVE_NUMBER_BETA) / -np.expm1(counts * np.log(EFFECTIVE_NUMBER_BETA))
+    return np.ones_like(counts)
+
+
+def class_weight_table(training: pd.DataFrame, level: str) -> pd.DataFrame:
+    """One row for each region of `level` that has photos of the training split, ordered by region_id.
+
+    `training` is a TrainingPhotos frame (columns country_id, subdivision_id, split); level "hierarchical" has the
+    classes of "subdivision". Columns: region_id, n_photos, and one for each scheme.
+    """
+    column = label_column(level)
+    labels = training.loc[(training["split"] == "train") & (training[column] != ""), column]
+    counts = labels.value_counts().sort_index()
+    if counts.empty:
+        raise InputError(f"no training photo has a {column.removesuffix('_id')}, so there are no classes to weigh")
+    return _with_schemes({"region_id": counts.index.to_numpy(dtype=object)}, counts.to_numpy(dtype=np.int64))
+
+
+def weight_effects(n_photos: Sequence[int] = (1, 10, 1_000, 1_000_000)) -> pd.DataFrame:
+    """What each scheme does to classes of these sizes trained together: weight of one photo, share of the whole loss.
+
+    Columns: n_photos, one weight for each scheme, then `<scheme>_share`, the part of the total weight that the class
+    holds when its photos are all counted.
+    """
+    counts = np.asarray(n_photos, dtype=np.int64)
+    table = _with_schemes({}, counts)
+    for scheme in CLASS_WEIGHT_SCHEMES:
+        held = table[scheme] * counts
+        table[f"{scheme}_share"] = held / held.sum()
+    return table
+
+
+def label_column(level: str) -> str:
+    """The column of a photo table that holds the labels of `level`."""
+    if level not in LEVELS:
+        raise ProfileError(f"level {level!r} is not known; choose one of {', '.join(LEVELS)}")
+    return "country_id" if level == "country" else "subdivision_id"
+
+
+def _with_schemes(first: dict[str, np.ndarray], counts: np.ndarray) -> pd.DataFrame:
+    schemes = {scheme: class_weights(counts, scheme) for scheme in CLASS_WEIGHT_SCHEMES}
+    return pd.DataFrame({**first, "n_photos": counts, **schemes})

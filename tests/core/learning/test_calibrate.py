@@ -1,0 +1,73 @@
+"""Calibration figures against brute force and against what a temperature is known to do."""
+
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from geoloc_core.learning import calibrate
+
+RNG = np.random.default_rng(8)
+
+
+def draws(n=40_000, n_classes=6, temperature=1.0):
+    """Logits, and labels drawn from softmax(logits / temperature)."""
+    logits = RNG.normal(size=(n, n_classes)) * 3
+    p = softmax(logits / temperature, axis=1)
+    return logits, (p.cumsum(axis=1) > RNG.random((n, 1))).argmax(axis=1)
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.5])
+def test_temperature_finds_the_one_the_labels_were_drawn_with(temperature):
+    logits, labels = draws(temperature=temperature)
+    assert calibrate.fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.03)
+
+
+def test_temperature_is_the_minimum_of_the_likelihood():
+    logits, labels = draws(n=500)
+    best = calibrate.fit_temperature(logits, labels)
+    at = [calibrate.negative_log_likelihood(logits / t, labels) for t in (best * 0.99, best, best * 1.01)]
+    assert at[1] < at[0]
+    assert at[1] < at[2]
+
+
+def test_photos_whose_truth_is_no_class_are_left_out_of_the_fit():
+    logits, labels = draws(n=2000)
+    more = np.concatenate([logits, logits[:300]]), np.concatenate([labels, np.full(300, -1)])
+    assert calibrate.fit_temperature(*more) == calibrate.fit_temperature(logits, labels)
+    assert calibrate.fit_temperature(logits[:5], np.full(5, -1)) == 1.0
+
+
+def test_error_is_nought_for_honest_probabilities_and_known_for_boastful_ones():
+    logits, labels = draws()
+    honest = calibrate.top_confidence(softmax(logits, axis=1), labels)
+    assert calibrate.expected_calibration_error(*honest) < 0.015
+    assert calibrate.expected_calibration_error(np.full(10, 0.95), np.arange(10) < 6) == pytest.approx(0.35)
+
+
+def test_error_by_hand_in_two_bins():
+    confidence = np.array([0.2, 0.4, 0.5, 0.6, 0.9])
+    correct = np.array([False, True, False, True, True])
+    by_hand = 3 / 5 * abs(1.1 / 3 - 1 / 3) + 2 / 5 * abs(0.75 - 1)
+    assert calibrate.expected_calibration_error(confidence, correct, n_bins=2) == pytest.approx(by_hand)
+    table = calibrate.reliability_table(confidence, correct, n_bins=2)
+    assert list(table["n"]) == [3, 2]
+    assert table["accuracy"].tolist() == pytest.approx([1 / 3, 1.0])
+
+
+def test_empty_bins_hold_nothing():
+    table = calibrate.reliability_table(np.array([0.99]), np.array([True]), n_bins=10)
+    assert table["n"].sum() == 1
+    assert table["confidence"].isna().sum() == 9
+
+
+def test_brier_by_hand():
+    p = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [1.0, 0.0, 0.0]])
+    labels = np.array([0, 1, -1])
+    by_hand = np.mean([0.3**2 + 0.2**2 + 0.1**2, 0.3**2 + 0.7**2 + 0.4**2, 2.0])
+    assert calibrate.brier_score(p, labels) == pytest.approx(by_hand)
+
+
+def test_likelihood_by_hand():
+    logits = np.log(np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]]))
+    assert calibrate.negative_log_likelihood(logits, np.array([0, 2])) == pytest.approx(-np.log(0.7 * 0.4) / 2)
+    assert np.isnan(calibrate.negative_log_likelihood(logits, np.array([-1, -1])))

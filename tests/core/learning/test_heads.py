@@ -1,0 +1,78 @@
+"""The shapes of heads and what each fusion does."""
+
+import numpy as np
+import pytest
+import torch
+
+from geoloc_core.errors import ProfileError
+from geoloc_core.learning.heads import Standardise, build_head, count_parameters
+from geoloc_core.learning.recipes import FUSIONS, HEADS, HeadSpec, head_spec
+
+X = torch.randn(9, 10, generator=torch.Generator().manual_seed(1))
+
+
+@pytest.mark.parametrize("kind", HEADS)
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_every_head_gives_finite_logits(kind, fusion):
+    head = build_head(HeadSpec(kind=kind, hidden=(8, 5), fusion=fusion), [6, 4], 3)
+    logits = head(X)
+    assert logits.shape == (9, 3)
+    assert torch.isfinite(logits).all()
+    assert not torch.allclose(logits.exp().sum(dim=1), torch.ones(9)), "logits, not probabilities"
+
+
+def test_thesis_mlp_has_the_layers_of_the_thesis():
+    head = build_head(head_spec("mlp"), [512, 1024], 200)
+    shapes = [tuple(p.shape) for name, p in head.named_parameters() if name.endswith("weight")]
+    assert shapes == [(1024, 1536), (512, 1024), (256, 512), (200, 256)]
+    assert count_parameters(head) == 1536 * 1024 + 1024 + 1024 * 512 + 512 + 512 * 256 + 256 + 256 * 200 + 200
+
+
+def test_normalised_fusion_does_not_see_the_length_of_a_block():
+    head = build_head(HeadSpec(fusion="normalised"), [6, 4], 3)
+    stretched = torch.cat([X[:, :6] * 50, X[:, 6:]], dim=1)
+    torch.testing.assert_close(head(stretched), head(X))
+    assert not torch.allclose(build_head(HeadSpec(), [6, 4], 3)(stretched), build_head(HeadSpec(), [6, 4], 3)(X))
+
+
+def test_late_fusion_adds_the_logits_of_its_blocks():
+    head = build_head(HeadSpec(fusion="late"), [6, 4], 3)
+    torch.testing.assert_close(head(X), head.bodies[0](X[:, :6]) + head.bodies[1](X[:, 6:]))
+
+
+def test_a_neutral_gate_changes_nothing_and_a_shut_one_hides_its_block():
+    head = build_head(HeadSpec(fusion="gated"), [6, 4], 3)
+    with torch.no_grad():
+        head.gate.weight.zero_()
+        head.gate.bias.zero_()
+        torch.testing.assert_close(head(X), head.bodies[0](X))
+        head.gate.bias.copy_(torch.tensor([-80.0, 0.0]))
+        elsewhere = torch.cat([torch.zeros(9, 6), X[:, 6:]], dim=1)
+        torch.testing.assert_close(head(X), head.bodies[0](elsewhere * 2))
+
+
+def test_standardise_gives_mean_0_deviation_1_and_mutes_constant_dimensions():
+    layer = Standardise(3)
+    data = torch.tensor(np.random.default_rng(0).normal([5, -2, 7], [3, 0.1, 0], (5000, 3)), dtype=torch.float32)
+    layer.set_statistics(data.mean(0), data.std(0, unbiased=False))
+    out = layer(data)
+    torch.testing.assert_close(out.mean(0), torch.zeros(3), atol=1e-4, rtol=0)
+    torch.testing.assert_close(out.std(0, unbiased=False), torch.tensor([1.0, 1.0, 0.0]), atol=1e-4, rtol=0)
+
+
+def test_spec_goes_through_plain_values_and_back():
+    spec = HeadSpec(kind="mlp", hidden=(7, 3), fusion="gated", standardise=True)
+    assert HeadSpec.from_dict(spec.as_dict()) == spec
+
+
+def test_refusals():
+    with pytest.raises(ProfileError, match="linear, mlp"):
+        head_spec("forest")
+    with pytest.raises(ProfileError, match="concat, normalised, gated, late"):
+        HeadSpec(fusion="early")
+    with pytest.raises(ProfileError, match="hidden"):
+        HeadSpec(kind="mlp", hidden=())
+    with pytest.raises(ProfileError, match="depth"):
+        HeadSpec.from_dict({"kind": "linear", "depth": 3})
+    with pytest.raises(ProfileError, match="at least one"):
+        build_head(HeadSpec(), [4], 0)

@@ -1,0 +1,221 @@
+"""Pictures from outside: how they are opened, and what is known of each.
+
+`load_image` is the one way in which this project opens a picture. It never trusts one: the number of bytes is bounded
+before reading, the number of pixels before decoding (as the header declares it), the formats are a short list, and a
+picture that ends early or does not decode is refused with a reason.
+
+Every picture becomes 8-bit RGB, as its photographer saw it upright:
+- EXIF orientation is applied; a damaged EXIF block means upright.
+- Transparent pixels are laid over white, the colour of the page on which such pictures are usually seen.
+- 16-bit greys are scaled to 8 bits (v / 257, rounded), not clipped. CMYK, palettes, greys and black-and-white are
+  converted by Pillow. Colour profiles are not applied: the backbones were trained without.
+- Of an animation or a multi-page file the first frame is taken.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from PIL import ExifTags, Image
+
+from geoloc_core.errors import InputError
+from geoloc_core.photos.batches import in_batches
+from geoloc_core.photos.perceptual import perceptual_hash
+from geoloc_core.photos.schemas import ImageManifest, column_names, empty, validate
+from geoloc_core.photos.sources.base import is_safe_path
+from geoloc_core.progress import bar
+
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")  # Pillow opens a camera's multi-picture JPEG (MPO) as JPEG
+
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+_WHITE = (255, 255, 255)
+
+
+@dataclass(frozen=True)
+class ImageLimits:
+    """How large a picture may be. The defaults admit any camera's photo of up to 89 megapixels.
+
+    Pillow itself refuses pictures of more than 179 megapixels, whatever `max_pixels` says.
+    """
+
+    max_bytes: int = 64 * 1024 * 1024
+    max_pixels: int = 89_478_485
+
+
+class RefusedImage(InputError):
+    """A picture that cannot be used; `reason` is one of `reasons.IMAGE_REASONS`, `detail` says more, or ""."""
+
+    def __init__(self, reason: str, sentence: str, detail: str = "") -> None:
+        super().__init__(sentence)
+        self.reason = reason
+        self.detail = detail
+
+
+def load_image(source: Path | bytes, limits: ImageLimits | None = None) -> Image.Image:
+    """The picture as 8-bit RGB, upright. Raises `RefusedImage` (an `InputError`) with a reason code."""
+    limits = limits or ImageLimits()
+    name = _name(source)
+    content = read_image_bytes(source, limits)
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            pixels = image.width * image.height
+            if pixels > limits.max_pixels:
+                raise RefusedImage(
+                    "too_many_pixels", f"{name} has {pixels} pixels, more than the limit of {limits.max_pixels}"
+                )
+            image.load()
+            return _to_rgb(_upright(image), name)
+    except RefusedImage:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise RefusedImage("not_an_image", f"{name} is not a JPEG, PNG, WebP, GIF, TIFF or BMP picture") from error
+    except Image.DecompressionBombError as error:
+        raise RefusedImage("too_many_pixels", f"{name} declares far more pixels than a photo has") from error
+    except Exception as error:  # on hostile bytes a decoder may raise anything
+        reason = "truncated_image" if _says_truncated(error) else "undecodable_image"
+        what = "ends before its last pixel" if reason == "truncated_image" else "is damaged and cannot be decoded"
+        raise RefusedImage(reason, f"{name} {what} ({_one_line(error)})", _one_line(error)) from error
+
+
+def read_image_bytes(source: Path | bytes, limits: ImageLimits) -> bytes:
+    """The bytes of a picture, at most `limits.max_bytes`. Raises `RefusedImage`."""
+    name = _name(source)
+    if isinstance(source, bytes):
+        content = source
+    else:
+        try:
+            if not source.is_file():  # a pipe or a device could keep a reader waiting for ever
+                raise RefusedImage("missing_file", f"there is no file {name}")
+            with source.open("rb") as file:
+                content = file.read(limits.max_bytes + 1)
+        except OSError as error:
+            raise RefusedImage("unreadable_file", f"{name} cannot be read: {error.strerror}", str(error)) from error
+    if not content:
+        raise RefusedImage("empty_file", f"{name} is empty")
+    if len(content) > limits.max_bytes:
+        raise RefusedImage("too_many_bytes", f"{name} is larger than the limit of {limits.max_bytes} bytes")
+    return content
+
+
+def build_manifest(
+    photos: pd.DataFrame,
+    image_root: Path,
+    limits: ImageLimits | None = None,
+    workers: int | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """`ImageManifest` of `photos` (`RawPhotos`), one row each in the same order, from the files below `image_root`.
+
+    Every picture is decoded once, so that "ok" means that a backbone will be able to read it. Width and height are
+    those of the upright picture. Decoding is spread over `workers` threads (default: one for each processor, at most
+    8); a picture in work takes three bytes a pixel.
+    """
+    limits = limits or ImageLimits()
+    pairs = zip(photos["photo_id"], photos["image_path"], strict=True)
+    workers = workers or min(8, os.cpu_count() or 1)
+    rows: list[dict[str, Any]] = []
+    with ThreadPoolExecutor(workers) as pool, bar("images", total=len(photos), unit="photo") as shown:
+        shown.disable = shown.disable or not progress
+        for some in in_batches(pairs, 64 * workers):
+            rows.extend(pool.map(lambda pair: describe_image(pair[0], pair[1], image_root, limits), some))
+            shown.update(len(some))
+    if not rows:
+        return empty(ImageManifest)
+    return validate(ImageManifest, pd.DataFrame(rows, columns=column_names(ImageManifest)), "the image manifest")
+
+
+def describe_image(photo_id: str, image_path: str, image_root: Path, limits: ImageLimits) -> dict[str, Any]:
+    """One row of `ImageManifest`."""
+    row: dict[str, Any] = {
+        "photo_id": photo_id,
+        "image_path": image_path,
+        "status": "ok",
+        "detail": "",
+        "bytes": 0,
+        "width": 0,
+        "height": 0,
+        "sha256": "",
+        "phash": "",
+    }
+    try:
+        if not image_path:
+            raise RefusedImage("no_image", f"photo {photo_id} names no image file")
+        content = read_image_bytes(resolve_inside(image_root, image_path), limits)
+        row.update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        image = load_image(content, limits)
+        row.update(width=image.width, height=image.height, phash=perceptual_hash(image))
+    except RefusedImage as refusal:
+        row.update(status=refusal.reason, detail=refusal.detail)
+    return row
+
+
+def resolve_inside(root: Path, relative: str) -> Path:
+    """`root / relative`, refused where it leads out of `root`, by its text or by a symbolic link."""
+    refusal = RefusedImage("unsafe_path", f"the image path {relative!r} leads out of its folder")
+    if not is_safe_path(relative):
+        raise refusal
+    path = root / relative
+    try:
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise refusal
+    except (OSError, RuntimeError) as error:
+        raise RefusedImage("unreadable_file", f"{path} cannot be read: {error}", _one_line(error)) from error
+    return path
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # noqa: BLE001 - the pixels are good; a damaged EXIF block says nothing of which way is up
+        orientation = 1
+    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return image if method is None else image.transpose(method)
+
+
+def _to_rgb(image: Image.Image, name: str) -> Image.Image:
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image.copy()  # without the open file behind it
+    if image.mode.startswith("I;16"):
+        grey = np.asarray(image, dtype=np.uint32)
+        return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F", "LAB"):
+        raise RefusedImage(
+            "unsupported_pixels", f"{name} has pixels of type {image.mode}, which no camera's photo has", image.mode
+        )
+    if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
+        rgba = image.convert("RGBA")
+        page = Image.new("RGB", rgba.size, _WHITE)
+        page.paste(rgba, mask=rgba.getchannel("A"))
+        return page
+    return image.convert("RGB")
+
+
+def _says_truncated(error: Exception) -> bool:
+    text = str(error).lower()
+    return isinstance(error, EOFError) or any(
+        word in text for word in ("truncated", "broken data stream", "unexpected end", "incomplete")
+    )
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
+
+
+def _name(source: Path | bytes) -> str:
+    return "the picture" if isinstance(source, bytes) else str(source)

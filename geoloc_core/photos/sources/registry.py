@@ -1,0 +1,46 @@
+"""The layouts that are known, and which of them a file has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from geoloc_core.errors import InputError, ProfileError
+from geoloc_core.photos.sources.base import ROWS_PER_BATCH, MetadataSource, SourceBatch
+from geoloc_core.photos.sources.photo_folder import PhotoFolderSource
+from geoloc_core.photos.sources.places365 import Places365Source
+
+_ALL: tuple[MetadataSource, ...] = (Places365Source(), PhotoFolderSource())
+
+# Asked in this order; the first that recognises a file reads it.
+SOURCES: Mapping[str, MetadataSource] = MappingProxyType({source.name: source for source in _ALL})
+
+
+def detect_source(path: Path) -> MetadataSource:
+    """The layout of `path`, told from its content; `InputError` naming the known layouts where it has none of them."""
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    for source in SOURCES.values():
+        if source.sniff(path):
+            return source
+    known = "; ".join(source.description for source in SOURCES.values())
+    raise InputError(f"{path} has none of the layouts that can be read: {known}")
+
+
+def source_named(name: str) -> MetadataSource:
+    """The layout of that name; `ProfileError` listing the names."""
+    if name not in SOURCES:
+        raise ProfileError(f"there is no metadata source {name!r}; known are {', '.join(SOURCES)} and auto")
+    return SOURCES[name]
+
+
+def read_metadata(
+    path: Path, dataset: str, source: str = "auto", rows_per_batch: int = ROWS_PER_BATCH
+) -> Iterator[SourceBatch]:
+    """The photos of `path` and the rows that are none, in batches; see `base`."""
+    path = Path(path)
+    reader = detect_source(path) if source == "auto" else source_named(source)
+    if not path.exists():
+        raise InputError(f"{path} does not exist")
+    return reader.read(path, dataset, rows_per_batch)

@@ -1,0 +1,209 @@
+"""Tables of photos in one DuckDB file, which opens in DuckDB's own shell.
+
+DuckDB lets one process write or many processes read. Both ways wait here for the lock with growing pauses, and a
+connection is closed whatever happens inside its block. Compute first and write last, so that a writer is held briefly.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+import pandas as pd
+import pyarrow as pa
+
+from geoloc_core.errors import InputError
+
+_TABLE_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
+# What DuckDB says when another process, or another thread of this one, has the file open in another way.
+_BUSY = ("Could not set lock", "different configuration", "being used by another process", "Conflicting lock")
+# Threads of one process share DuckDB's view of the file, and its lock does not hold them apart.
+_WRITERS: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
+
+
+@dataclass(frozen=True)
+class Warehouse:
+    """The DuckDB file at `path`. `memory_limit` is DuckDB's own; beyond it, it works on disk beside the file."""
+
+    path: Path
+    memory_limit: str = "1GiB"
+    patience_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "path", Path(self.path))
+
+    @contextlib.contextmanager
+    def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection that reads; other readers may be open at the same time, in any process."""
+        if not self.path.is_file():
+            raise InputError(f"there is no warehouse at {self.path} yet; materialize labeled_photos first")
+        connection = self._connect(read_only=True)
+        try:
+            yield connection
+        finally:
+            connection.close()
+
+    @contextlib.contextmanager
+    def writer(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection in a transaction: committed when the block ends well, rolled back when it does not."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with _WRITERS[self.path.resolve()]:
+            connection = self._connect(read_only=False)
+            try:
+                connection.begin()
+                try:
+                    yield connection
+                except BaseException:
+                    connection.rollback()
+                    raise
+                connection.commit()
+            finally:
+                connection.close()
+
+    def replace_shard(self, table: str, shard: str, frames: pd.DataFrame | Iterable[pd.DataFrame]) -> int:
+        """Put the rows of one shard in place of those that `table` had of it, in one transaction; the number of rows.
+
+        Each frame has a column `shard` that says `shard` throughout. A reader sees the old rows or the new, never a
+        mixture; doing it twice is doing it once.
+        """
+        with self.writer() as connection:
+            rows = 0
+            made = _exists(connection, table)
+            if made:
+                connection.execute(f"DELETE FROM {_quoted(table)} WHERE shard = ?", [shard])
+            for frame in _frames(frames):
+                strange = frame.loc[frame["shard"] != shard, "shard"]
+                if len(strange):
+                    raise InputError(f"rows of shard {strange.iloc[0]} were given for shard {shard} of {table}")
+                rows += _append(connection, table, frame)
+        return rows
+
+    def replace_table(self, table: str, frames: pd.DataFrame | Iterable[pd.DataFrame]) -> int:
+        """Put these rows in place of all that `table` had, columns included, in one transaction; the number of rows."""
+        with self.writer() as connection:
+            connection.execute(f"DROP TABLE IF EXISTS {_quoted(table)}")
+            return sum(_append(connection, table, frame) for frame in _frames(frames))
+
+    def remove_shard(self, table: str, shard: str) -> int:
+        """Take a shard out of `table`; the number of rows that it had."""
+        with self.writer() as connection:
+            if not _exists(connection, table):
+                return 0
+            deleted = connection.execute(f"DELETE FROM {_quoted(table)} WHERE shard = ?", [shard]).fetchone()
+            return int(deleted[0]) if deleted else 0
+
+    def read_table(
+        self,
+        table: str,
+        where: Mapping[str, str | Sequence[str]] | None = None,
+        columns: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """Rows of `table`, ordered by shard and photo id where it has them.
+
+        `where` maps a column to the value, or the values, that it must have.
+        """
+        with self.reader() as connection:
+            names = self._columns(connection, table)
+            conditions, values = [], []
+            for column, wanted in (where or {}).items():
+                choices = [wanted] if isinstance(wanted, str) else list(wanted)
+                conditions.append(f"list_contains(?, {_quoted(column)})")
+                values.append(choices)
+            chosen = ", ".join(_quoted(column) for column in columns) if columns else "*"
+            order = [column for column in ("shard", "photo_id") if column in names]
+            query = f"SELECT {chosen} FROM {_quoted(table)}"
+            query += f" WHERE {' AND '.join(conditions)}" if conditions else ""
+            query += f" ORDER BY {', '.join(order)}" if order else ""
+            return connection.execute(query, values).df()
+
+    def shards(self, table: str) -> list[str]:
+        """The shards that have rows in `table`, sorted."""
+        if not self.path.is_file():
+            return []
+        with self.reader() as connection:
+            if not _exists(connection, table):
+                return []
+            return [
+                row[0]
+                for row in connection.execute(f"SELECT DISTINCT shard FROM {_quoted(table)} ORDER BY 1").fetchall()
+            ]
+
+    def count_by(self, table: str, column: str) -> pd.DataFrame:
+        """`column` and `n`, the number of rows of each of its values, counted inside DuckDB; most first."""
+        with self.reader() as connection:
+            self._columns(connection, table)
+            name = _quoted(column)
+            return connection.execute(
+                f"SELECT {name}, count(*) AS n FROM {_quoted(table)} GROUP BY ALL ORDER BY n DESC, {name}"
+            ).df()
+
+    def _columns(self, connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+        if not _exists(connection, table):
+            raise InputError(f"the warehouse {self.path} has no table {table} yet; materialize {table} first")
+        return [row[0] for row in connection.execute(f"DESCRIBE {_quoted(table)}").fetchall()]
+
+    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+        until = time.monotonic() + self.patience_s
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return duckdb.connect(str(self.path), read_only=read_only, config={"memory_limit": self.memory_limit})
+            except (duckdb.IOException, duckdb.ConnectionException, duckdb.BinderException) as error:
+                if not any(words in str(error) for words in _BUSY):
+                    raise InputError(f"{self.path} cannot be opened as a DuckDB file: {error}") from error
+                if time.monotonic() + pause > until:
+                    raise InputError(
+                        f"the warehouse {self.path} has been in use by another process for {self.patience_s:.0f} s;"
+                        " close what holds it (a DuckDB shell, another run) and try again"
+                    ) from error
+            time.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+
+def _append(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame) -> int:
+    """Insert by column name, making the table from the first frame; the number of rows."""
+    incoming = _to_arrow(frame)  # DuckDB finds it by this name
+    if not _exists(connection, table):
+        connection.execute(f"CREATE TABLE {_quoted(table)} AS SELECT * FROM incoming LIMIT 0")
+    have = [row[0] for row in connection.execute(f"DESCRIBE {_quoted(table)}").fetchall()]
+    if sorted(have) != sorted(frame.columns):
+        raise InputError(
+            f"table {table} has the columns {', '.join(have)}, the new rows {', '.join(map(str, frame.columns))}"
+        )
+    connection.execute(f"INSERT INTO {_quoted(table)} BY NAME SELECT * FROM incoming")
+    return incoming.num_rows
+
+
+def _to_arrow(frame: pd.DataFrame) -> pa.Table:
+    """Text columns stay text even where there is no row to tell it from."""
+    table = pa.Table.from_pandas(frame, preserve_index=False)
+    for position, field in enumerate(table.schema):
+        if pa.types.is_null(field.type):
+            table = table.set_column(position, field.name, table.column(position).cast(pa.string()))
+    return table
+
+
+def _frames(frames: pd.DataFrame | Iterable[pd.DataFrame]) -> Iterable[pd.DataFrame]:
+    return [frames] if isinstance(frames, pd.DataFrame) else frames
+
+
+def _exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
+    _quoted(table)
+    query = "SELECT 1 FROM information_schema.tables WHERE table_name = ? AND table_schema = 'main'"
+    return connection.execute(query, [table]).fetchone() is not None
+
+
+def _quoted(name: str) -> str:
+    """A table or column name for use inside SQL."""
+    if not _TABLE_NAME.match(name):
+        raise InputError(f"{name!r} is not a name of a table or column: use small letters, digits and _")
+    return f'"{name}"'

@@ -1,0 +1,62 @@
+"""Table 1."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from geoloc_core.errors import InputError
+from geoloc_core.photos.distribution import class_distribution, distribution_summary
+
+BOUNDARIES = SimpleNamespace(
+    countries=pd.DataFrame({"region_id": ["BEL", "NAM", "NLD"], "name": ["Belgium", "Namibia", "Netherlands"]}),
+    subdivisions=pd.DataFrame({"region_id": ["NL-NH", "NL-ZH"], "name": ["Noord-Holland", "Zuid-Holland"]}),
+)
+
+
+def training():
+    countries = ["NLD"] * 6 + ["NAM"] * 3 + ["BEL"]
+    return pd.DataFrame(
+        {
+            "country_id": countries,
+            "subdivision_id": ["NL-NH"] * 4 + ["NL-ZH"] + [""] * 5,
+            "split": ["train"] * 5 + ["validation"] + ["train"] * 2 + ["validation"] * 2,
+        }
+    )
+
+
+def test_counts_and_shares():
+    table = class_distribution(training(), BOUNDARIES)
+    assert table.values.tolist() == [
+        ["country", "NLD", "Netherlands", 6, 5, 1, 0.6],
+        ["country", "NAM", "Namibia", 3, 2, 1, 0.3],
+        ["country", "BEL", "Belgium", 1, 0, 1, 0.1],
+        ["subdivision", "NL-NH", "Noord-Holland", 4, 4, 0, 0.8],
+        ["subdivision", "NL-ZH", "Zuid-Holland", 1, 1, 0, 0.2],
+    ]
+
+
+def test_summary():
+    table = class_distribution(training(), BOUNDARIES)
+    summary = distribution_summary(table, "country")
+    shares = np.array([0.6, 0.3, 0.1])
+    assert summary["n_photos"] == 10
+    assert summary["n_classes"] == 3
+    assert summary["mean"] == pytest.approx(10 / 3)
+    assert summary["median"] == 3.0
+    assert (summary["largest"], summary["largest_share"]) == ("NLD", 0.6)
+    assert summary["effective_classes"] == pytest.approx(np.prod(shares**-shares))  # 2.45
+    assert summary["head"][0] == {"region_id": "NLD", "name": "Netherlands", "n_photos": 6}
+    assert summary["tail"][-1] == {"region_id": "BEL", "name": "Belgium", "n_photos": 1}
+    even = table.assign(n_photos=5)
+    assert distribution_summary(even, "country")["effective_classes"] == pytest.approx(3.0)
+
+
+def test_a_level_without_photos_is_named():
+    table = class_distribution(training().assign(subdivision_id=""), BOUNDARIES)
+    with pytest.raises(InputError, match="subdivision"):
+        distribution_summary(table, "subdivision")
+    with pytest.raises(InputError, match="county"):
+        distribution_summary(table, "county")
+    assert class_distribution(training().iloc[:0], BOUNDARIES).empty

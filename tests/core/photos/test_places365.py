@@ -1,0 +1,242 @@
+"""The CSV of MP-16 and of the benchmarks, whole and damaged."""
+
+import bz2
+import gzip
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geoloc_core.errors import InputError, ProfileError
+from geoloc_core.photos.reasons import ROW_REASONS
+from geoloc_core.photos.schemas import RawPhotos, RejectedRows, validate
+from geoloc_core.photos.sources.base import collect
+from geoloc_core.photos.sources.places365 import coordinates_swapped, identify
+from geoloc_core.photos.sources.registry import detect_source, read_metadata
+
+HEADER = b"IMG_ID,AUTHOR,LAT,LON,S3_Label"
+
+
+def write(path, *lines, end=b"\n"):
+    path.write_bytes(b"\n".join([HEADER, *lines]) + end)
+    return path
+
+
+def read(path, **options):
+    found = collect(read_metadata(path, "mp16", **options))
+    validate(RawPhotos, found.accepted, "accepted")
+    validate(RejectedRows, found.rejected, "rejected")
+    return found
+
+
+def test_rows_are_taken_as_published(tmp_path):
+    path = write(tmp_path / "m.csv", b"2e/b5/4325164013.jpg,22489773@N02,40.445378999999996,116.66398999999998,2")
+    photos = read(path).accepted
+    assert photos.to_dict("records") == [
+        {
+            "photo_id": "4325164013",
+            "dataset": "mp16",
+            "author_id": "22489773@N02",
+            "latitude": 40.445378999999996,
+            "longitude": 116.66398999999998,
+            "image_path": "2e/b5/4325164013.jpg",
+            "image_url": "",
+            "row_number": 1,
+        }
+    ]
+
+
+def test_every_damage_has_its_reason(tmp_path):
+    path = write(
+        tmp_path / "m.csv",
+        b"a/1.jpg,A,10,20,0",
+        b"a/2.jpg,A,,20,0",
+        b"a/3.jpg,A,NA,20,0",
+        b"a/4.jpg,A,nan,20,0",
+        b"a/5.jpg,A,90.01,20,0",
+        b"a/6.jpg,A,10,-180.5,0",
+        b"a/7.jpg,A,0,0.0,0",
+        b"a/8.jpg,A,0,20,0",
+        b"a/1.jpg,B,11,21,0",
+        b"a/9.jpg,A,10",
+        b"a/10.jpg,A,10,20,0,1,2",
+        b"a/\xff11.jpg,A,10,20,0",
+        b"",
+        b"a/12.mp4,A,10,20,0",
+        b"../../13.jpg,A,10,20,0",
+        b",A,10,20,0",
+        b"a/14.jpg,A, 1e1 ,+2.5e-1,0",
+        b"a/15.jpg,A,1_0,20,0",
+        b"a/16\x00.jpg,A,10,20,0",
+        b'"a/17.jpg","A, with a comma",10,20,0',
+        b'"a/18.jpg,A,10,20,0',
+        b"a/" + b"x" * (1 << 21) + b".jpg,A,10,20,0",
+        b"NA/19.jpg,NA,-22.5,17.1,0",
+        b"a/20.jpg,A,10,20,0",
+    )
+    found = read(path)
+    assert dict(zip(found.rejected["row_number"], found.rejected["reason"], strict=True)) == {
+        2: "no_coordinates",
+        3: "bad_coordinates",
+        4: "bad_coordinates",
+        5: "out_of_range",
+        6: "out_of_range",
+        7: "null_island",
+        9: "duplicate_id",
+        10: "truncated_line",
+        11: "extra_fields",
+        12: "undecodable_text",
+        13: "empty_line",
+        14: "not_a_photo",
+        15: "unsafe_path",
+        16: "no_photo_id",
+        18: "bad_coordinates",
+        19: "undecodable_text",
+        21: "truncated_line",
+        22: "line_too_long",
+    }
+    accepted = found.accepted.set_index("photo_id")
+    assert accepted.index.tolist() == ["1", "8", "14", "17", "19", "20"]
+    assert accepted.loc["14", ["latitude", "longitude"]].tolist() == [10.0, 0.25]
+    assert accepted.loc["17", "author_id"] == "A, with a comma"
+    assert accepted.loc["19", "author_id"] == "NA"
+    assert found.rejected.set_index("row_number").loc[12, "raw"] == "a/\\xff11.jpg,A,10,20,0"
+    assert found.rejected["raw"].str.len().max() <= 4000
+
+
+def test_an_earlier_rejected_row_does_not_make_a_duplicate(tmp_path):
+    found = read(write(tmp_path / "m.csv", b"1.jpg,A,,,0", b"1.jpg,A,1,2,0", b"1.jpg,A,3,4,0"))
+    assert found.accepted["row_number"].tolist() == [2]
+    assert found.rejected["reason"].tolist() == ["no_coordinates", "duplicate_id"]
+
+
+def test_duplicates_are_known_across_batches(tmp_path):
+    rows = [f"{number % 700}.jpg,A,1,2,0".encode() for number in range(2000)]
+    found = read(write(tmp_path / "m.csv", *rows), rows_per_batch=64)
+    assert found.accepted["row_number"].tolist() == list(range(1, 701))
+    assert set(found.rejected["reason"]) == {"duplicate_id"}
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress])
+def test_compressed_whatever_the_name(tmp_path, pack):
+    path = write(tmp_path / "m.csv", b"1.jpg,A,1,2,0", b"2.jpg,A,1,2,0")
+    path.write_bytes(pack(path.read_bytes()))
+    assert len(read(path).accepted) == 2
+    content = pack(HEADER + b"\n" + b"".join(b"%d.jpg,A,1,2,0\n" % number for number in range(5000)))
+    path.write_bytes(content[:-20])
+    with pytest.raises(InputError, match="damaged after line"):
+        read(path, source="places365")
+
+
+def test_line_ends_and_byte_order_mark(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_bytes(b"\xef\xbb\xbf" + HEADER + b"\r\n1.jpg,A,1,2,0\r\n2.jpg,A,3,4,0")
+    assert read(path).accepted["author_id"].tolist() == ["A", "A"]
+    assert read(path).accepted["longitude"].tolist() == [2.0, 4.0]
+
+
+def test_a_file_with_a_header_only_has_no_rows(tmp_path):
+    found = read(write(tmp_path / "m.csv"))
+    assert len(found.accepted) == len(found.rejected) == 0
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        ("2e/b5/4325164013.jpg", ("4325164013", "")),
+        ("104123223_7410c654ba_19_19355699@N00.jpg", ("104123223", "19355699@N00")),
+        ("Ankara_00003_601190107_9f05b2251e_1292_8504005@N07.jpg", ("601190107", "8504005@N07")),
+        ("new_york_00003_601190107_9f05b2251e_1292_8504005@N07.jpg", ("601190107", "8504005@N07")),
+        ("aa/bb/holiday_2.png", ("holiday_2", "")),
+    ],
+)
+def test_the_photo_id_is_flickrs(image, expected):
+    assert identify(image) == expected
+
+
+def test_without_author_column_the_owner_of_the_name_is_the_author(tmp_path):
+    path = tmp_path / "m.csv"
+    path.write_text("IMG_ID,LAT,LON\n104123223_7410c654ba_19_19355699@N00.jpg,-16.6,145.5\n1.jpg,1,2\n")
+    assert read(path).accepted["author_id"].tolist() == ["19355699@N00", ""]
+
+
+def test_swapped_headers_are_refused(tmp_path):
+    rng = np.random.default_rng(0)
+    rows = [f"{n}.jpg,A,{rng.uniform(-60, 60)},{rng.uniform(-180, 180)},0".encode() for n in range(300)]
+    path = write(tmp_path / "m.csv", *rows)
+    assert len(read(path).accepted) == 300
+    path.write_bytes(path.read_bytes().replace(b"LAT,LON", b"LON,LAT"))
+    with pytest.raises(InputError, match=r"LAT and LON .* are swapped"):
+        read(path)
+
+
+def test_damage_is_not_taken_for_swapped_headers():
+    lat, lon = np.array([10.0, 20.0] * 50), np.array([100.0, -50.0] * 50)
+    assert coordinates_swapped(pd.Series(lon), pd.Series(lat))
+    assert not coordinates_swapped(pd.Series(lat), pd.Series(lon))
+    half = np.arange(100) % 4 < 2
+    assert not coordinates_swapped(pd.Series(np.where(half, lat, lon)), pd.Series(np.where(half, lon, lat)))
+    few = lat.copy()
+    few[:4] = 95.0
+    assert not coordinates_swapped(pd.Series(few), pd.Series(lat))
+    few[:5] = 95.0
+    assert coordinates_swapped(pd.Series(few), pd.Series(lat))
+    assert not coordinates_swapped(pd.Series(["", "x"]), pd.Series(["", "y"]))
+
+
+field = st.one_of(st.sampled_from([b"", b"0", b"NA", b"91", b"-33.5", b"151.25", b'"', b"x"]), st.binary(max_size=6))
+good = st.builds(
+    lambda number, lat, lon: b"aa/%d.jpg,u,%.5f,%.5f,0" % (number, lat, lon),
+    st.integers(0, 30),
+    st.floats(-90, 90),
+    st.floats(-180, 180),
+)
+damaged = st.one_of(good, st.lists(field, max_size=8).map(b",".join), st.binary(max_size=40))
+
+
+@settings(max_examples=80, deadline=None)
+@given(lines=st.lists(damaged, max_size=40), rows_per_batch=st.integers(1, 50), newline=st.booleans())
+def test_accepted_and_rejected_are_all_rows(tmp_path_factory, lines, rows_per_batch, newline):
+    body = b"\n".join(lines)
+    rows = body.split(b"\n")
+    if rows[-1] == b"" or newline:
+        body += b"\n"
+    path = tmp_path_factory.getbasetemp() / "generated.csv"
+    path.write_bytes(HEADER + b"\n" + body)
+    try:
+        found = read(path, rows_per_batch=rows_per_batch)
+    except InputError as error:
+        if "swapped" not in str(error):
+            raise
+        return
+    numbers = sorted([*found.accepted["row_number"], *found.rejected["row_number"]])
+    assert numbers == list(range(1, len(rows) + 1))
+    assert set(found.rejected["reason"]) <= set(ROW_REASONS)
+
+
+def test_detection_names_the_layouts(tmp_path):
+    assert detect_source(write(tmp_path / "m.csv")).name == "places365"
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00" * 100)
+    for name in ("other.csv", "binary.csv"):
+        with pytest.raises(InputError, match="IMG_ID"):
+            detect_source(tmp_path / name)
+    with pytest.raises(InputError, match="does not exist"):
+        detect_source(tmp_path / "nowhere.csv")
+    with pytest.raises(ProfileError, match="places365"):
+        read_metadata(tmp_path / "m.csv", "d", source="placez")
+
+
+def test_real_im2gps(shared_data):
+    found = read(shared_data / "benchmarks" / "im2gps_places365.csv")
+    assert (len(found.accepted), len(found.rejected)) == (237, 0)
+    assert found.accepted["author_id"].nunique() == 233
+    assert found.accepted["photo_id"].str.fullmatch(r"\d{6,11}").all()
+
+
+def test_real_yfcc26k(shared_data):
+    found = read(shared_data / "benchmarks" / "yfcc26k_half_places365.csv", rows_per_batch=5000)
+    assert (len(found.accepted), len(found.rejected)) == (12_800, 0)
+    assert found.accepted["author_id"].nunique() == 6476

@@ -1,0 +1,161 @@
+"""The split by author, and what is left out of training."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geoloc_core.errors import InputError, ProfileError
+from geoloc_core.photos.sources.base import collect
+from geoloc_core.photos.sources.registry import read_metadata
+from geoloc_core.photos.splits import assemble_training, split_by_author
+
+
+def labeled(rows, shard="s0", dataset="d"):
+    """Rows of (photo_id, author_id, country_id)."""
+    return pd.DataFrame(
+        {
+            "photo_id": [row[0] for row in rows],
+            "dataset": dataset,
+            "shard": shard,
+            "author_id": [row[1] for row in rows],
+            "latitude": 1.0,
+            "longitude": 2.0,
+            "country_id": [row[2] for row in rows],
+            "subdivision_id": "",
+            "label_quality": ["inside" if row[2] else "none" for row in rows],
+            "label_distance_km": np.array([0.0 if row[2] else np.nan for row in rows], dtype=np.float32),
+        }
+    )
+
+
+def images(ids, shard="s0", status="ok", phash=None):
+    hashes = phash or [hashlib.sha256(photo.encode()).hexdigest()[:16] for photo in ids]
+    return pd.DataFrame({"photo_id": ids, "shard": shard, "status": status, "phash": hashes})
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    authors=st.lists(st.sampled_from(["", "a", "b", "c", "22489773@N02"]), min_size=1, max_size=30),
+    more=st.lists(st.sampled_from(["a", "c", "new"]), max_size=10),
+    key=st.text(max_size=100),
+)
+def test_adding_photos_moves_nobody(authors, more, key):
+    photos = [f"p{n}" for n in range(len(authors) + len(more))]
+    before = split_by_author(np.array(authors, dtype=object), np.array(photos[: len(authors)], dtype=object), key, 0.5)
+    both = np.array(authors + more, dtype=object)
+    after = split_by_author(both, np.array(photos, dtype=object), key, 0.5)
+    assert np.array_equal(after[: len(authors)], before)
+    for author in set(both) - {""}:
+        assert len(set(after[both == author])) == 1
+
+
+def test_the_share_and_the_key():
+    authors = pd.Series([f"author-{n}" for n in range(20_000)])
+    photos = pd.Series([f"{n}" for n in range(20_000)])
+    sides = split_by_author(authors, photos, "key", 0.2)
+    assert abs((sides == "validation").mean() - 0.2) < 0.01
+    assert abs((split_by_author(authors, photos, "key", 0.35) == "validation").mean() - 0.35) < 0.015
+    other = split_by_author(authors, photos, "another key", 0.2)
+    both = ((sides == "validation") & (other == "validation")).mean()
+    assert abs(both - 0.04) < 0.01  # independent
+    assert (split_by_author(authors, photos, "key", 0.0) == "train").all()
+    with pytest.raises(ProfileError, match="validation_share"):
+        split_by_author(authors, photos, "key", 1.0)
+
+
+def test_the_split_of_today_is_the_split_of_tomorrow():
+    """Frozen: a change of the hash would move authors of every existing project across."""
+    sides = split_by_author(
+        np.array(["22489773@N02", "48881044@N00", "19111040@N00", "", "", ""], dtype=object),
+        np.array(["1", "2", "3", "4", "5", "6"], dtype=object),
+        "geoloc",
+        0.5,
+    )
+    assert sides.tolist() == ["train", "validation", "validation", "validation", "validation", "train"]
+
+
+def test_photos_without_author_stand_for_themselves():
+    photos = pd.Series([f"{n}" for n in range(2000)])
+    sides = split_by_author(pd.Series([""] * 2000), photos, "key", 0.2)
+    assert 0.15 < (sides == "validation").mean() < 0.25
+    as_author = split_by_author(photos, photos, "key", 0.2)
+    assert (sides != as_author).any()  # an author called "7" is not the photo "7"
+
+
+def test_each_reason_in_its_order():
+    near, far = "00000000ffffffff", "ffffffff00000000"
+    photos = labeled(
+        [
+            ("good", "a", "NLD"),
+            ("sea", "a", ""),
+            ("bench", "b", "NLD"),
+            ("by-bench-author", "z", "NLD"),
+            ("broken", "a", "NLD"),
+            ("copy", "a", "NLD"),
+            ("flat", "a", "NLD"),
+            ("almost", "a", "NLD"),
+        ]
+    )
+    manifest = images(
+        photos["photo_id"].tolist(),
+        phash=[far, far, far, far, "", "00000000fffffff0", "0" * 16, "00000000ffffffe0"],
+    )
+    manifest.loc[4, "status"] = "truncated_image"
+    benchmark = labeled([("bench", "y", "NLD"), ("other", "z", "NLD"), ("nobody", "", "NLD")], shard="im2gps")
+    benchmark_images = images(["bench", "other", "nobody"], "im2gps", phash=[near, "0" * 16, near])
+    training, excluded = assemble_training(photos, manifest, benchmark, benchmark_images, "k", 0.2, 4)
+    assert sorted(training["photo_id"]) == ["almost", "flat", "good"]
+    assert excluded.set_index("photo_id")["reason"].to_dict() == {
+        "sea": "no_label",
+        "bench": "benchmark_photo",
+        "by-bench-author": "benchmark_author",
+        "broken": "image_not_usable",
+        "copy": "near_duplicate_of_benchmark",
+    }
+    assert set(training["split"]) <= {"train", "validation"}
+
+
+def test_no_author_is_nobodys_author():
+    photos = labeled([("1", "", "NLD")])
+    benchmark = labeled([("9", "", "NLD")], shard="b")
+    training, _ = assemble_training(photos, images(["1"]), benchmark, images(["9"], "b"), "k")
+    assert training["photo_id"].tolist() == ["1"]
+
+
+def test_the_same_photo_counts_once():
+    first = labeled([("11", "a", "NLD"), ("own.jpg", "a", "NLD"), ("12", "a", "")], shard="s0", dataset="mp16")
+    second = labeled([("11", "a", "NLD"), ("own.jpg", "a", "NLD"), ("12", "a", "NLD")], shard="s1", dataset="yfcc100m")
+    third = labeled([("own.jpg", "a", "NLD")], shard="s2", dataset="mp16")
+    photos = pd.concat([third, second, first])
+    manifest = pd.concat(
+        [images(frame["photo_id"].tolist(), frame["shard"].iloc[0]) for frame in (first, second, third)]
+    )
+    training, excluded = assemble_training(photos, manifest, photos.iloc[:0], manifest.iloc[:0], "k")
+    kept = list(zip(training["shard"], training["photo_id"], strict=True))
+    assert kept == [("s0", "11"), ("s0", "own.jpg"), ("s1", "12"), ("s1", "own.jpg")]
+    left = list(zip(excluded["shard"], excluded["photo_id"], excluded["reason"], strict=True))
+    assert left == [("s0", "12", "no_label"), ("s1", "11", "duplicate_photo"), ("s2", "own.jpg", "duplicate_photo")]
+
+
+def test_a_photo_without_manifest_row_is_named():
+    photos = labeled([("1", "a", "NLD")])
+    with pytest.raises(InputError, match="photo 1 of shard s0"):
+        assemble_training(photos, pd.DataFrame(), photos.iloc[:0], pd.DataFrame(), "k")
+
+
+def test_nothing_in_nothing_out():
+    photos = labeled([("1", "a", "NLD")]).iloc[:0]
+    training, excluded = assemble_training(photos, pd.DataFrame(), photos, pd.DataFrame(), "k")
+    assert len(training) == len(excluded) == 0
+
+
+def test_real_shares_stay_near_the_wish(shared_data):
+    photos = collect(read_metadata(shared_data / "benchmarks" / "yfcc26k_half_places365.csv", "yfcc26k")).accepted
+    sides = split_by_author(photos["author_id"], photos["photo_id"], "geoloc", 0.2)
+    assert abs((sides == "validation").mean() - 0.2) < 0.02
+    by_author = photos.assign(side=sides).groupby("author_id")["side"].nunique()
+    assert (by_author == 1).all()

@@ -1,0 +1,257 @@
+"""From a posterior over regions to one point on the Earth.
+
+Three rules. "anchor" answers with the anchor of the most probable region, as the thesis does. The other two are Bayes
+decisions: of all points, the one with the least expected distance or with the most expected GeoScore, where the
+expectation is over the whole posterior. If France has 40 %, Belgium 30 % and the Netherlands 30 %, the least expected
+distance is not in the middle of France.
+
+Where in a region its probability lies is a `Mass`: all of it at the anchor, or spread like the training photos.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+from geoloc_core.errors import InputError
+from geoloc_core.evaluation.metrics import geoscore
+from geoloc_core.geography.distance import EARTH_RADIUS_KM
+from geoloc_core.geography.sphere import unit_vectors
+
+RULES = ("anchor", "expected_distance", "expected_geoscore")
+ROWS_AT_ONCE = 8_192
+PAIRS_AT_ONCE = 4_000_000
+MAXIMUM_CANDIDATES = 4_000
+# Between anchors lies open country: points all over the Earth, some 500 km apart, are candidates as well.
+WORLD_CANDIDATES = 2_000
+# Steps of the refinement, km: rings of points around the best candidate, each ring finer than the last.
+REFINEMENT_KM = (300.0, 100.0, 30.0, 10.0)
+MOVES_PER_STEP = 4
+DIRECTIONS = 12
+
+
+@dataclass(frozen=True)
+class Mass:
+    """Where the probability of each region lies: m weighted places.
+
+    Attributes:
+        latitude, longitude: (m,) degrees.
+        region: (m,) position of the place's region among the classes of the posterior.
+        weight: (m,) share of its region's probability; the weights of each region sum to 1.
+        n_regions: K, the number of classes.
+    """
+
+    latitude: np.ndarray
+    longitude: np.ndarray
+    region: np.ndarray
+    weight: np.ndarray
+    n_regions: int
+
+    def __post_init__(self) -> None:
+        """A region without mass would cost nothing anywhere and so distort every decision."""
+        total = np.bincount(self.region, self.weight, minlength=self.n_regions)
+        if len(total) != self.n_regions or not np.allclose(total, 1.0):
+            raise InputError("every class of the posterior needs places whose weights sum to 1; add an anchor for it")
+
+
+def mass_at_anchors(latitude: np.ndarray, longitude: np.ndarray) -> Mass:
+    """All probability of each of K regions at its one anchor; (K,) degrees, in the order of the posterior's classes."""
+    n_regions = len(latitude)
+    return Mass(
+        np.asarray(latitude, dtype=np.float64),
+        np.asarray(longitude, dtype=np.float64),
+        np.arange(n_regions),
+        np.ones(n_regions),
+        n_regions,
+    )
+
+
+def mass_of_photos(
+    photos: pd.DataFrame, classes: Sequence[str], anchors: pd.DataFrame, cell_degrees: float = 0.5
+) -> Mass:
+    """The probability of each region spread as its training photos are.
+
+    Args:
+        photos: training photos with region_id, latitude, longitude; those of other regions are not used.
+        classes: the K region ids of the posterior, in its order.
+        anchors: region_id, latitude, longitude: where the mass of a region without photos lies.
+        cell_degrees: photos of one region within one cell of this size become one place, their mean.
+    """
+    position = {name: index for index, name in enumerate(classes)}
+    region = photos["region_id"].map(position)
+    used = photos.loc[region.notna(), ["latitude", "longitude"]]
+    cells = pd.DataFrame(
+        {
+            "region": region.dropna().astype(np.int64),
+            "row": np.floor(used["latitude"] / cell_degrees),
+            "column": np.floor(used["longitude"] / cell_degrees),
+            "latitude": used["latitude"],
+            "longitude": used["longitude"],
+        }
+    )
+    places = cells.groupby(["region", "row", "column"], sort=True).agg(
+        latitude=("latitude", "mean"), longitude=("longitude", "mean"), photos=("latitude", "size")
+    )
+    places = places.reset_index()[["region", "latitude", "longitude", "photos"]]
+    without = sorted(set(range(len(classes))) - set(places["region"]))
+    if without:
+        point = (
+            anchors.drop_duplicates("region_id").set_index("region_id").reindex([classes[index] for index in without])
+        )
+        if point["latitude"].isna().any():
+            name = point.index[int(point["latitude"].isna().argmax())]
+            raise InputError(f"region {name!r} has neither training photos nor an anchor; add an anchor for it")
+        extra = pd.DataFrame(
+            {"region": without, "latitude": point["latitude"].array, "longitude": point["longitude"].array, "photos": 1}
+        )
+        places = pd.concat([places, extra], ignore_index=True)
+    index = places["region"].to_numpy(dtype=np.int64)
+    count = places["photos"].to_numpy(dtype=np.float64)
+    return Mass(
+        places["latitude"].to_numpy(dtype=np.float64),
+        places["longitude"].to_numpy(dtype=np.float64),
+        index,
+        count / np.bincount(index, count)[index],
+        len(classes),
+    )
+
+
+def decide(
+    posterior: np.ndarray,
+    anchor_latitude: np.ndarray,
+    anchor_longitude: np.ndarray,
+    rule: str = "anchor",
+    mass: Mass | None = None,
+    refine: bool = True,
+) -> np.ndarray:
+    """Answer with a point.
+
+    Args:
+        posterior: (n, K) probabilities; a row that is not finite (a photo without answer) gives the point (NaN, NaN).
+        anchor_latitude, anchor_longitude: (K,) degrees, in the order of the posterior's classes.
+        rule: one of `RULES`.
+        mass: where each region's probability lies; None puts it at the anchors.
+        refine: after the best of the candidates (anchors and places of the mass), look around it in ever finer rings.
+
+    Returns:
+        (n, 2) latitude and longitude, degrees. Of equally good points the first candidate wins, so the answer is the
+        same every time.
+    """
+    posterior = np.asarray(posterior)
+    anchors = np.column_stack([anchor_latitude, anchor_longitude]).astype(np.float64)
+    if rule not in RULES:
+        raise InputError(f"the rule {rule!r} is not known; choose one of {', '.join(RULES)}")
+    if posterior.ndim != 2 or posterior.shape[1] != len(anchors):
+        raise InputError(f"the posterior has shape {posterior.shape}, but there are {len(anchors)} anchors")
+    points = np.full((len(posterior), 2), np.nan)
+    answered = np.flatnonzero(np.isfinite(posterior).all(axis=1))
+    if rule == "anchor":
+        points[answered] = anchors[np.argmax(posterior[answered], axis=1)]
+        return points
+    mass = mass or mass_at_anchors(anchors[:, 0], anchors[:, 1])
+    if mass.n_regions != len(anchors):
+        raise InputError(f"the mass has {mass.n_regions} regions, but there are {len(anchors)} anchors")
+    candidates = _candidates(anchors, mass)
+    loss = expected_loss_by_region(candidates, mass, rule)  # (M, K)
+    for start in range(0, len(answered), ROWS_AT_ONCE):
+        rows = answered[start : start + ROWS_AT_ONCE]
+        block = posterior[rows].astype(np.float64)
+        expected = block @ loss.T  # (b, M)
+        winner = np.argmin(expected, axis=1)
+        best = candidates[winner]
+        if refine:
+            best = _refine(block, best, expected[np.arange(len(rows)), winner], mass, rule)
+        points[rows] = best
+    return points
+
+
+def expected_loss_by_region(points: np.ndarray, mass: Mass, rule: str) -> np.ndarray:
+    """(M, K) loss of answering with each of M points when the photo is in each region.
+
+    The loss is the distance in km ("expected_distance") or the GeoScore points given away ("expected_geoscore"),
+    averaged over the region's mass.
+    """
+    gather = scipy.sparse.coo_array(
+        (mass.weight, (np.arange(len(mass.weight)), mass.region)), shape=(len(mass.weight), mass.n_regions)
+    ).tocsr()
+    places = unit_vectors(mass.latitude, mass.longitude)  # (m, 3)
+    result = np.empty((len(points), mass.n_regions))
+    height = max(1, PAIRS_AT_ONCE // len(places))
+    for start in range(0, len(points), height):
+        block = points[start : start + height]
+        cosine = unit_vectors(block[:, 0], block[:, 1]) @ places.T
+        # One matrix product and an arccos in place of a haversine; near 0 km it is off by less than 1 m.
+        distance = EARTH_RADIUS_KM * np.arccos(np.clip(cosine, -1.0, 1.0))
+        result[start : start + height] = _loss(distance, rule) @ gather
+    return result
+
+
+def _refine(posterior: np.ndarray, points: np.ndarray, value: np.ndarray, mass: Mass, rule: str) -> np.ndarray:
+    """Move each row's point to better ones around it; rows that stand at the same point share the losses there."""
+    points, value = points.copy(), value.copy()
+    for radius in REFINEMENT_KM:
+        moving = np.arange(len(points))
+        for _ in range(MOVES_PER_STEP):
+            moving = moving[_move(posterior, points, value, moving, radius, mass, rule)]
+    return points
+
+
+def _move(
+    posterior: np.ndarray, points: np.ndarray, value: np.ndarray, rows: np.ndarray, radius: float, mass: Mass, rule: str
+) -> np.ndarray:
+    """Move `rows` in place to the best point of the ring around each; returns which of them moved."""
+    moved = np.zeros(len(rows), dtype=bool)
+    spot = np.unique(points[rows], axis=0, return_inverse=True)[1].ravel()
+    by_spot = np.argsort(spot, kind="stable")
+    for spot_rows in np.split(by_spot, np.flatnonzero(np.diff(spot[by_spot])) + 1) if len(rows) else []:
+        here = rows[spot_rows]
+        ring = _ring(points[here[0]], radius)
+        expected = posterior[here] @ expected_loss_by_region(ring, mass, rule).T  # (r, G)
+        winner = np.argmin(expected, axis=1)
+        found = expected[np.arange(len(here)), winner]
+        better = found < value[here]
+        points[here[better]] = ring[winner[better]]
+        value[here[better]] = found[better]
+        moved[spot_rows[better]] = True
+    return moved
+
+
+def _ring(centre: np.ndarray, radius_km: float) -> np.ndarray:
+    """(24, 2) points on circles of a half of and of the whole `radius_km` around `centre` (degrees)."""
+    latitude, longitude = np.radians(centre)
+    bearing = np.tile(np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS), 2)
+    arc = np.repeat(np.array([0.5, 1.0]) * radius_km / EARTH_RADIUS_KM, DIRECTIONS)
+    # The direct problem on a sphere: where one arrives from a point along a bearing.
+    sine = np.sin(latitude) * np.cos(arc) + np.cos(latitude) * np.sin(arc) * np.cos(bearing)
+    end = np.arcsin(np.clip(sine, -1.0, 1.0))
+    turn = np.arctan2(np.sin(bearing) * np.sin(arc) * np.cos(latitude), np.cos(arc) - np.sin(latitude) * np.sin(end))
+    east = (np.degrees(longitude + turn) + 180.0) % 360.0 - 180.0
+    return np.column_stack([np.degrees(end), east])
+
+
+def _candidates(anchors: np.ndarray, mass: Mass) -> np.ndarray:
+    """(M, 2) anchors, then places of the mass (the heaviest of each region, the second heaviest, ...), then the grid."""
+    order = np.lexsort((-mass.weight, mass.region))
+    first_of_region = np.searchsorted(mass.region[order], mass.region[order], side="left")
+    place_in_region = np.arange(len(order)) - first_of_region
+    heaviest = order[np.argsort(place_in_region, kind="stable")[:MAXIMUM_CANDIDATES]]
+    places = np.column_stack([mass.latitude[heaviest], mass.longitude[heaviest]])
+    all_points = np.vstack([anchors, places, _world_grid(WORLD_CANDIDATES)])
+    _, first = np.unique(all_points, axis=0, return_index=True)
+    return all_points[np.sort(first)]
+
+
+def _world_grid(n: int) -> np.ndarray:
+    """(n, 2) points spread evenly over the sphere: the Fibonacci lattice."""
+    step = np.arange(n)
+    latitude = np.degrees(np.arcsin(1.0 - (2.0 * step + 1.0) / n))
+    longitude = (step * 360.0 * (np.sqrt(5.0) - 1.0) / 2.0) % 360.0 - 180.0
+    return np.column_stack([latitude, longitude])
+
+
+def _loss(distance_km: np.ndarray, rule: str) -> np.ndarray:
+    return distance_km if rule == "expected_distance" else -geoscore(distance_km)

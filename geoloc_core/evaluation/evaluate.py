@@ -1,0 +1,83 @@
+"""One predictions frame, scored: a figure and an interval for every metric, in a form that is kept as JSON."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from geoloc_core.evaluation.intervals import CONFIDENCE, RESAMPLES, Bootstrap, Interval, bootstrap, intervals
+from geoloc_core.evaluation.metrics import score
+
+KINDS = ("experiment", "baseline", "ceiling", "published")
+VALIDATION = "validation"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is known of one row of a table.
+
+    Attributes:
+        name: the experiment's key, or the name of a baseline.
+        kind: one of `KINDS`: what sort of row it is.
+        photos: the set of photos that were asked: "validation" or a benchmark's name.
+        scores: as `metrics.score` gives them.
+        intervals: an `Interval` for each metric of `metrics.DEFINITIONS`; empty for published figures.
+        n_authors, n_resamples: how many authors were drawn for the intervals, and how often.
+    """
+
+    name: str
+    kind: str
+    photos: str
+    scores: dict[str, float]
+    intervals: dict[str, Interval]
+    n_authors: int = 0
+    n_resamples: int = 0
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values for `storage.write_json`; a figure that does not exist (NaN) is null."""
+        return _without_nan(dataclasses.asdict(self))
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Evaluation:
+        """What `to_json` gave."""
+        scores = {name: _number(number) for name, number in value["scores"].items()}
+        spans = {
+            name: Interval(*(_number(span[end]) for end in ("value", "low", "high")))
+            for name, span in value["intervals"].items()
+        }
+        return cls(
+            value["name"], value["kind"], value["photos"], scores, spans, value["n_authors"], value["n_resamples"]
+        )
+
+
+def evaluate(
+    name: str,
+    predictions: pd.DataFrame,
+    *,
+    photos: str = VALIDATION,
+    kind: str = "experiment",
+    boot: Bootstrap | None = None,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> Evaluation:
+    """Score predictions and put an interval around each metric; give `boot` if the bootstrap was made already."""
+    boot = boot or bootstrap(predictions, resamples, seed)
+    return Evaluation(
+        name, kind, photos, score(predictions), intervals(boot, confidence), boot.n_authors, len(boot.values)
+    )
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(entry) for key, entry in value.items()}
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value

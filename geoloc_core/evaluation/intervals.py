@@ -1,0 +1,170 @@
+"""How far a figure may be off: the bootstrap over authors.
+
+Photos of one author are alike, so photos are not what is sampled: authors are. One set of resamples serves all metrics
+and all experiments on the same photos, which makes their differences paired: what two experiments have in common
+cancels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import scipy.sparse
+
+from geoloc_core.errors import InputError
+from geoloc_core.evaluation.metrics import DEFINITIONS, MEAN_METRICS, photo_scores
+from geoloc_core.evaluation.predictions import bootstrap_units
+
+RESAMPLES = 1_000
+CONFIDENCE = 0.95
+NUMBERS_AT_ONCE = 20_000_000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A figure between two others that hold it with the stated confidence."""
+
+    value: float
+    low: float
+    high: float
+
+    @property
+    def tie(self) -> bool:
+        """For a difference: whether zero is inside, so that nobody is known to be better."""
+        return not (self.low > 0.0 or self.high < 0.0)
+
+
+@dataclass(frozen=True)
+class Bootstrap:
+    """Metrics of one predictions frame on every resample of its authors.
+
+    `photo_ids` are the photos in order of id and `values` has a row for each resample and a column for each metric.
+    """
+
+    photo_ids: np.ndarray
+    estimate: pd.Series
+    values: pd.DataFrame
+    n_authors: int
+
+
+def bootstrap(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int = 0) -> Bootstrap:
+    """Score the photos of as many authors as there are, drawn with replacement, `resamples` times.
+
+    The draws depend on the authors (in order of id), the number of resamples and the seed, never on the order of the
+    rows or on the predictions: two frames over the same photos meet the same draws.
+
+    Time grows with resamples x photos (the median needs them sorted); 237 photos take milliseconds, 800 k about half a
+    minute. Memory stays below `NUMBERS_AT_ONCE` numbers at a time.
+    """
+    if predictions.empty:
+        raise InputError("there is no prediction to score; give at least one photo")
+    frame = predictions.iloc[np.argsort(predictions["photo_id"].to_numpy(dtype=str), kind="stable")]
+    scores = photo_scores(frame)
+    authors, author = np.unique(bootstrap_units(frame).astype(str), return_inverse=True)
+    n_authors = len(authors)
+    photos_of = np.bincount(author).astype(np.float64)  # (A,)
+    sums = np.column_stack([np.bincount(author, scores[name]) for name in MEAN_METRICS])  # (A, M)
+    asked, right = _by_country(frame, scores["accuracy"].to_numpy(), author, n_authors)  # (A, C) each
+    distance = scores["mean_km"].to_numpy()
+    by_distance = np.argsort(distance, kind="stable")
+    columns = [*MEAN_METRICS, "macro_accuracy", "median_km"]
+    parts = []
+    for weights in author_weights(n_authors, resamples, seed, max(n_authors, len(frame))):  # (b, A)
+        means = (weights @ sums) / (weights @ photos_of)[:, None]
+        macro = _macro(weights, asked, right)
+        median = _weighted_median(distance[by_distance], weights[:, author[by_distance]])
+        parts.append(np.column_stack([means, macro, median]))
+    values = pd.DataFrame(np.vstack(parts), columns=columns)
+    whole = np.ones((1, n_authors))
+    estimate = pd.Series(
+        {
+            **{name: float(scores[name].mean()) for name in MEAN_METRICS},
+            "macro_accuracy": float(_macro(whole, asked, right)[0]),
+            "median_km": float(np.median(distance)),
+        }
+    )
+    return Bootstrap(frame["photo_id"].to_numpy(dtype=object), estimate, values, n_authors)
+
+
+def author_weights(n_authors: int, resamples: int, seed: int, row_length: int) -> Iterator[np.ndarray]:
+    """How often each author is drawn in each resample: blocks of (b, A) whose rows each sum to A.
+
+    Blocks are as high as memory allows for rows of `row_length` numbers; the draws do not depend on the blocks.
+    """
+    generator = np.random.default_rng(seed)
+    height = max(1, NUMBERS_AT_ONCE // max(row_length, 1))
+    for start in range(0, resamples, height):
+        block = min(height, resamples - start)
+        draws = generator.integers(n_authors, size=(block, n_authors))
+        draws += np.arange(block)[:, None] * n_authors
+        yield np.bincount(draws.ravel(), minlength=block * n_authors).reshape(block, n_authors).astype(np.float64)
+
+
+def intervals(boot: Bootstrap, confidence: float = CONFIDENCE) -> dict[str, Interval]:
+    """The percentile interval (Efron, 1979) of every metric of `DEFINITIONS`.
+
+    A share of 0 or 100 % is the same on every resample, which would look like certainty. Its other end is the exact
+    bound of Clopper and Pearson (1934) for none, or all, of the authors.
+    """
+    result = {name: _percentiles(boot.estimate[name], boot.values[name], confidence) for name in DEFINITIONS}
+    possible = 100.0 * (1.0 - ((1.0 - confidence) / 2.0) ** (1.0 / boot.n_authors))
+    for name, span in result.items():
+        if DEFINITIONS[name][1] == "%" and span.value == span.low == span.high:
+            if span.value == 0.0:
+                result[name] = Interval(0.0, 0.0, possible)
+            elif span.value == 100.0:
+                result[name] = Interval(100.0, 100.0 - possible, 100.0)
+    return result
+
+
+def difference(a: Bootstrap, b: Bootstrap, metric: str, confidence: float = CONFIDENCE) -> Interval:
+    """`metric` of `a` minus that of `b`, resample by resample; both must have been made on the same photos."""
+    if not np.array_equal(a.photo_ids, b.photo_ids) or len(a.values) != len(b.values):
+        raise InputError("two experiments can be compared only on the same photos and the same resamples")
+    return _percentiles(
+        a.estimate[metric] - b.estimate[metric], a.values[metric].to_numpy() - b.values[metric].to_numpy(), confidence
+    )
+
+
+def _percentiles(value: float, values: np.ndarray | pd.Series, confidence: float) -> Interval:
+    tail = 100.0 * (1.0 - confidence) / 2.0
+    numbers = np.asarray(values, dtype=np.float64)
+    numbers = numbers[~np.isnan(numbers)]  # a resample without any photo in a country has no macro accuracy
+    if len(numbers) == 0:
+        return Interval(float(value), float("nan"), float("nan"))
+    low, high = np.percentile(numbers, [tail, 100.0 - tail])
+    return Interval(float(value), float(low), float(high))
+
+
+def _by_country(
+    frame: pd.DataFrame, right: np.ndarray, author: np.ndarray, n_authors: int
+) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]:
+    """Photos, and per cent right, of each author (rows) in each true country (columns)."""
+    known = (frame["country_id"] != "").to_numpy()
+    countries, country = np.unique(frame["country_id"].to_numpy(dtype=str)[known], return_inverse=True)
+    shape = (n_authors, len(countries))
+    places = (author[known], country)
+    asked = scipy.sparse.coo_array((np.ones(known.sum()), places), shape=shape).tocsr()
+    return asked, scipy.sparse.coo_array((right[known], places), shape=shape).tocsr()
+
+
+def _macro(weights: np.ndarray, asked: scipy.sparse.csr_array, right: scipy.sparse.csr_array) -> np.ndarray:
+    """(b,) mean over the countries that occur in a resample of the share that is right there; NaN without countries."""
+    photos, hits = weights @ asked, weights @ right
+    occurs = photos > 0
+    recall = np.divide(hits, photos, out=np.zeros_like(hits), where=occurs)
+    n_countries = occurs.sum(axis=1)
+    return np.divide(recall.sum(axis=1), n_countries, out=np.full(len(weights), np.nan), where=n_countries > 0)
+
+
+def _weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(b,) median of `values` (n,), sorted, each taken as many times as its weight in (b, n) says."""
+    below = np.cumsum(weights, axis=1)
+    total = below[:, -1:]
+    # With N copies in all, the median is the mean of the copies number floor((N + 1) / 2) and ceil((N + 1) / 2).
+    lower = np.argmax(below >= np.floor((total + 1) / 2), axis=1)
+    upper = np.argmax(below >= np.ceil((total + 1) / 2), axis=1)
+    return (values[lower] + values[upper]) / 2.0

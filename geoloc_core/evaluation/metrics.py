@@ -1,0 +1,146 @@
+"""What is measured, and over what.
+
+The denominator is every photo that was asked. A photo without an answer is wrong in every share, scores 0 points, and
+enters the mean and the median distance as half the Earth's circumference, the worst answer there is; it is also
+counted apart. A truth that no class stands for (never seen in training, or in no country) is wrong where countries are
+compared. Shares are per cent, distances km along a great circle (R = 6371.0), and a photo at exactly r km is within r.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from geoloc_core.errors import InputError
+from geoloc_core.evaluation.predictions import ANSWERED, NEVER
+from geoloc_core.geography.distance import EARTH_RADIUS_KM
+
+RADII_KM = (1, 25, 200, 750, 2500)
+TOP_RANKS = (5, 10)
+# PIGEON (Haas et al., 2024): 5000 exp(-d / 1492.7), the points of the game GeoGuessr on a world map.
+GEOSCORE_MAXIMUM = 5000.0
+GEOSCORE_SCALE_KM = 1492.7
+FARTHEST_KM = float(np.pi * EARTH_RADIUS_KM)
+
+# Every metric with the words it is shown with, its unit, its definition, and whether more is better.
+DEFINITIONS: dict[str, tuple[str, str, str, bool]] = {
+    "accuracy": ("Accuracy", "%", "photos whose most probable country is the true one", True),
+    "macro_accuracy": (
+        "Macro accuracy",
+        "%",
+        "accuracy within each true country, averaged over the countries, so that a country of ten photos weighs as "
+        "much as one of ten thousand",
+        True,
+    ),
+    "top5": ("Top-5", "%", "photos whose true country is among the five most probable", True),
+    "top10": ("Top-10", "%", "photos whose true country is among the ten most probable", True),
+    "mean_km": ("Mean distance", "km", "mean great-circle distance from the true place to the answer", False),
+    "median_km": ("Median distance", "km", "half of the photos are answered nearer than this", False),
+    **{
+        f"within_{radius}": (
+            f"Within {radius} km",
+            "%",
+            f"photos answered at most {radius} km from the true place",
+            True,
+        )
+        for radius in RADII_KM
+    },
+    "geoscore": (
+        "GeoScore",
+        "points",
+        "mean of 5000 exp(-distance / 1492.7 km): 5000 is the place itself, 1839 is 1492.7 km away",
+        True,
+    ),
+}
+# Metrics that are means over photos; the others (macro accuracy, median) need all photos at once.
+MEAN_METRICS = ("accuracy", "top5", "top10", "mean_km", *(f"within_{radius}" for radius in RADII_KM), "geoscore")
+
+
+def geoscore(distance_km: np.ndarray) -> np.ndarray:
+    """Points of each answer, not rounded: 5000 exp(-d / 1492.7), d in km (Haas et al., 2024)."""
+    return GEOSCORE_MAXIMUM * np.exp(-np.asarray(distance_km, dtype=np.float64) / GEOSCORE_SCALE_KM)
+
+
+def photo_scores(predictions: pd.DataFrame) -> pd.DataFrame:
+    """What each photo adds to each metric of `MEAN_METRICS`: the column's mean over the photos is the metric.
+
+    Shares are 0 or 100, so that their mean is per cent.
+    """
+    answered = (predictions["status"] == ANSWERED).to_numpy()
+    distance = np.where(answered, predictions["distance_km"].to_numpy(dtype=np.float64), FARTHEST_KM)
+    known = answered & (predictions["country_id"] != "").to_numpy()
+    rank = predictions["rank"].to_numpy()
+    scores: dict[str, np.ndarray] = {"accuracy": 100.0 * (known & (rank == 1))}
+    for top in TOP_RANKS:
+        scores[f"top{top}"] = 100.0 * (known & (rank <= top))
+    scores["mean_km"] = distance
+    for radius in RADII_KM:
+        scores[f"within_{radius}"] = 100.0 * (answered & (distance <= radius))
+    scores["geoscore"] = np.where(answered, geoscore(distance), 0.0)
+    return pd.DataFrame(scores, index=predictions.index)[list(MEAN_METRICS)]
+
+
+def score(predictions: pd.DataFrame) -> dict[str, float]:
+    """All metrics of one predictions frame.
+
+    Returns:
+        n, n_missing (no answer), n_no_country (the truth lies in no country), n_unseen_country (answered, but the true
+        country is not a class), every key of `DEFINITIONS`, mean_km_answered (NaN when nothing was answered), and
+        subdivision_accuracy where sub-divisions were predicted.
+    """
+    if predictions.empty:
+        raise InputError("there is no prediction to score; give at least one photo")
+    photos = photo_scores(predictions)
+    answered = (predictions["status"] == ANSWERED).to_numpy()
+    truth = predictions["country_id"].to_numpy(dtype=object)
+    # numpy's median of an even number of photos is the mean of the middle two, as in the literature.
+    result: dict[str, float] = {
+        "n": len(predictions),
+        "n_missing": int((~answered).sum()),
+        "n_no_country": int((truth == "").sum()),
+        "n_unseen_country": int((answered & (truth != "") & (predictions["rank"] == NEVER)).sum()),
+        **{name: float(photos[name].mean()) for name in MEAN_METRICS},
+        "median_km": float(np.median(photos["mean_km"])),
+        "macro_accuracy": _macro(photos["accuracy"].to_numpy(), truth),
+        "mean_km_answered": float(photos["mean_km"].to_numpy()[answered].mean()) if answered.any() else float("nan"),
+    }
+    if (predictions["predicted_subdivision_id"] != "").any():
+        same = predictions["subdivision_id"] == predictions["predicted_subdivision_id"]
+        result["subdivision_accuracy"] = float(
+            100.0 * (answered & (same & (predictions["subdivision_id"] != "")).to_numpy()).mean()
+        )
+    return result
+
+
+def scores_by(predictions: pd.DataFrame, column: str) -> pd.DataFrame:
+    """Every metric of `MEAN_METRICS` and the median distance for each value of `column` (country_id or continent).
+
+    Returns:
+        a frame with `column`, n, n_missing and the metrics, sorted by `column`; photos without a value are left out.
+    """
+    frame = photo_scores(predictions)
+    frame[column] = predictions[column]
+    frame["n_missing"] = predictions["status"] != ANSWERED
+    groups = frame[frame[column] != ""].groupby(column, sort=True)
+    result = groups[list(MEAN_METRICS)].mean()
+    result.insert(0, "n", groups.size())
+    result.insert(1, "n_missing", groups["n_missing"].sum())
+    result["median_km"] = groups["mean_km"].median()
+    return result.reset_index()
+
+
+def distance_curve(predictions: pd.DataFrame, radii_km: Sequence[float] | np.ndarray) -> np.ndarray:
+    """Per cent of the photos answered within each radius; the missing are beyond all of them."""
+    answered = (predictions["status"] == ANSWERED).to_numpy()
+    distances = np.sort(predictions["distance_km"].to_numpy(dtype=np.float64)[answered])
+    return 100.0 * np.searchsorted(distances, np.asarray(radii_km, dtype=np.float64), side="right") / len(predictions)
+
+
+def _macro(correct: np.ndarray, truth: np.ndarray) -> float:
+    """Mean over true countries of the share that is right; NaN when no photo lies in a country."""
+    known = truth != ""
+    if not known.any():
+        return float("nan")
+    return float(pd.Series(correct[known]).groupby(truth[known]).mean().mean())

@@ -1,0 +1,208 @@
+"""The predictions frame: one row for every photo that was asked, with the truth, the answer and the distance between.
+
+It is the one input of everything else in this room. A photo that could not be answered (its file is missing or broken)
+keeps its row, with the reason in `status`: it counts as wrong wherever something is counted.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from geoloc_core.errors import InputError
+from geoloc_core.geography.distance import haversine_km
+from geoloc_core.storage import replacing_path
+
+ANSWERED = "ok"
+# Rank of a truth that is not among the classes (never seen in training), or of a photo without an answer.
+NEVER = np.iinfo(np.int32).max
+ROWS_AT_ONCE = 16_384
+
+SCHEMA = pa.schema(
+    [
+        ("photo_id", pa.string()),
+        ("author_id", pa.string()),
+        ("latitude", pa.float64()),
+        ("longitude", pa.float64()),
+        ("country_id", pa.string()),
+        ("continent", pa.string()),
+        ("predicted_country_id", pa.string()),
+        ("probability", pa.float32()),
+        ("rank", pa.int32()),
+        ("topk_ids", pa.list_(pa.string())),
+        ("topk_probabilities", pa.list_(pa.float32())),
+        ("predicted_latitude", pa.float64()),
+        ("predicted_longitude", pa.float64()),
+        ("distance_km", pa.float64()),
+        ("status", pa.string()),
+        ("subdivision_id", pa.string()),
+        ("predicted_subdivision_id", pa.string()),
+    ]
+)
+COLUMNS = tuple(SCHEMA.names)
+
+
+def predictions_frame(
+    photos: pd.DataFrame,
+    posterior: np.ndarray,
+    classes: Sequence[str],
+    points: np.ndarray,
+    *,
+    continents: Mapping[str, str],
+    status: Sequence[str] | None = None,
+    predicted_subdivisions: Sequence[str] | None = None,
+    top_k: int = 10,
+) -> pd.DataFrame:
+    """Put truths and answers side by side.
+
+    Args:
+        photos: n rows with photo_id, author_id, latitude, longitude (degrees) and country_id ("" if the truth lies in
+            no country); subdivision_id if known.
+        posterior: (n, K) probabilities of the countries in `classes`; rows whose status is not "ok" are not read.
+        classes: the K country ids that the head can answer.
+        points: (n, 2) latitude and longitude of the answers, degrees (see `decide`).
+        continents: country id -> continent.
+        status: n times "ok" or the reason why the photo has no answer; None means that every photo was answered.
+        predicted_subdivisions: n sub-division ids, where the head knows them.
+        top_k: how many of the best countries to keep.
+
+    Returns:
+        a frame with the columns `COLUMNS`. Equal probabilities are ordered by country id, so that neither the order of
+        the classes nor the sorting algorithm can change a rank.
+    """
+    n, classes_array = len(photos), np.asarray(classes, dtype=object)
+    posterior, points = np.asarray(posterior), np.asarray(points, dtype=np.float64)
+    _check_shapes(n, posterior, classes_array, points, status, predicted_subdivisions)
+    reasons = np.full(n, ANSWERED, dtype=object) if status is None else np.asarray(status, dtype=object)
+    answered = reasons == ANSWERED
+    if not np.isfinite(posterior[answered]).all() or not np.isfinite(points[answered]).all():
+        raise InputError("an answered photo has no finite probability or point; give its row a status other than 'ok'")
+
+    truth = photos["country_id"].to_numpy(dtype=object)
+    by_id = np.argsort(classes_array.astype(str), kind="stable")
+    ids = classes_array[by_id]
+    rank = np.full(n, NEVER, dtype=np.int32)
+    best_ids = np.full(n, "", dtype=object)
+    best_probability = np.full(n, np.nan, dtype=np.float32)
+    topk_ids: list[list[str]] = [[] for _ in range(n)]
+    topk_probabilities: list[list[float]] = [[] for _ in range(n)]
+    truth_column = _positions(truth, ids)
+    rows_answered = np.flatnonzero(answered)
+    for start in range(0, len(rows_answered), ROWS_AT_ONCE):
+        rows = rows_answered[start : start + ROWS_AT_ONCE]
+        block = posterior[rows][:, by_id]
+        order = _best_first(block, min(top_k, len(ids)))
+        values = np.take_along_axis(block, order, axis=1)
+        best_ids[rows] = ids[order[:, 0]]
+        best_probability[rows] = values[:, 0]
+        rank[rows] = _ranks(block, truth_column[rows])
+        for row, names, numbers in zip(rows, ids[order].tolist(), values.tolist(), strict=True):
+            topk_ids[row], topk_probabilities[row] = names, numbers
+
+    latitude, longitude = (photos[name].to_numpy(dtype=np.float64) for name in ("latitude", "longitude"))
+    answer = np.where(answered[:, None], points, np.nan)
+    subdivisions = (
+        np.full(n, "", dtype=object) if predicted_subdivisions is None else np.asarray(predicted_subdivisions)
+    )
+    return pd.DataFrame(
+        {
+            "photo_id": photos["photo_id"].to_numpy(dtype=object),
+            "author_id": photos["author_id"].to_numpy(dtype=object),
+            "latitude": latitude,
+            "longitude": longitude,
+            "country_id": truth,
+            "continent": np.array([continents.get(name, "") for name in truth], dtype=object),
+            "predicted_country_id": best_ids,
+            "probability": best_probability,
+            "rank": rank,
+            "topk_ids": topk_ids,
+            "topk_probabilities": topk_probabilities,
+            "predicted_latitude": answer[:, 0],
+            "predicted_longitude": answer[:, 1],
+            "distance_km": haversine_km(latitude, longitude, answer[:, 0], answer[:, 1]),
+            "status": reasons,
+            "subdivision_id": (
+                photos["subdivision_id"].to_numpy(dtype=object)
+                if "subdivision_id" in photos
+                else np.full(n, "", dtype=object)
+            ),
+            "predicted_subdivision_id": np.where(answered, subdivisions, ""),
+        },
+        columns=list(COLUMNS),
+    )
+
+
+def bootstrap_units(predictions: pd.DataFrame) -> np.ndarray:
+    """(n,) the author of each photo; a photo without author stands for its own author, as in the split."""
+    authors = predictions["author_id"].to_numpy(dtype=object)
+    own = "photo:" + predictions["photo_id"].astype(str).to_numpy(dtype=object)
+    return np.where(authors == "", own, authors)
+
+
+def write_predictions(path: str | os.PathLike[str], predictions: pd.DataFrame) -> None:
+    """Keep a predictions frame as Parquet, atomically; equal frames are equal bytes."""
+    table = pa.Table.from_pandas(predictions[list(COLUMNS)], schema=SCHEMA, preserve_index=False)
+    with replacing_path(path) as temporary:
+        pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
+
+
+def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Read what `write_predictions` kept."""
+    table = pq.read_table(path)
+    missing = [name for name in COLUMNS if name not in table.column_names]
+    if missing:
+        raise InputError(
+            f"{path} is not a predictions file: it has no column {missing[0]!r}; evaluate again to remake it"
+        )
+    frame = table.select(COLUMNS).to_pandas()
+    for name in ("topk_ids", "topk_probabilities"):
+        frame[name] = [list(values) for values in frame[name]]
+    return frame
+
+
+def _best_first(block: np.ndarray, k: int) -> np.ndarray:
+    """(n, k) columns of the k largest values of each row, best first; equal values in the order of the columns."""
+    return np.argsort(-block, axis=1, kind="stable")[:, :k]
+
+
+def _ranks(block: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """(n,) 1-based rank of `column` in each row of `block`, in the order of `_best_first`; NEVER where column is -1."""
+    own = np.take_along_axis(block, np.maximum(column, 0)[:, None], axis=1)
+    before = np.arange(block.shape[1])[None, :] < column[:, None]
+    rank = 1 + (block > own).sum(axis=1) + ((block == own) & before).sum(axis=1)
+    return np.where(column < 0, NEVER, rank).astype(np.int32)
+
+
+def _positions(truth: np.ndarray, ids: np.ndarray) -> np.ndarray:
+    """(n,) position of each truth in `ids`, -1 where it is not there (or is "")."""
+    position = {name: index for index, name in enumerate(ids) if name != ""}
+    return np.array([position.get(name, -1) for name in truth], dtype=np.int64)
+
+
+def _check_shapes(
+    n: int,
+    posterior: np.ndarray,
+    classes: np.ndarray,
+    points: np.ndarray,
+    status: Sequence[str] | None,
+    predicted_subdivisions: Sequence[str] | None,
+) -> None:
+    """Fail early, in words, when the parts do not belong together."""
+    if n == 0:
+        raise InputError("there is no photo to evaluate; give at least one")
+    if posterior.shape != (n, len(classes)) or len(classes) == 0:
+        raise InputError(
+            f"the posterior has shape {posterior.shape}, but there are {n} photos and {len(classes)} classes"
+        )
+    if len(set(classes.tolist())) != len(classes):
+        raise InputError("a class is listed twice; each country may be answered in one way only")
+    if points.shape != (n, 2):
+        raise InputError(f"the points have shape {points.shape}, but there are {n} photos; expected ({n}, 2)")
+    for what, values in (("statuses", status), ("predicted sub-divisions", predicted_subdivisions)):
+        if values is not None and len(values) != n:
+            raise InputError(f"there are {len(values)} {what} for {n} photos")

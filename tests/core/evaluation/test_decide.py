@@ -1,0 +1,118 @@
+"""Decisions against brute force over the whole Earth."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from geoloc_core.errors import InputError
+from geoloc_core.evaluation.decide import Mass, decide, expected_loss_by_region, mass_at_anchors, mass_of_photos
+from geoloc_core.geography.distance import haversine_km
+
+CHANCE = np.random.default_rng(11)
+LATITUDE, LONGITUDE = CHANCE.uniform(-50, 65, 12), CHANCE.uniform(-180, 180, 12)
+POSTERIOR = CHANCE.dirichlet(np.full(12, 0.4), size=12)
+
+
+def expected_loss(row: np.ndarray, mass: Mass, latitude, longitude, rule: str) -> np.ndarray:
+    """The definition, place by place."""
+    distance = haversine_km(
+        np.asarray(latitude)[..., None], np.asarray(longitude)[..., None], mass.latitude, mass.longitude
+    )
+    loss = distance if rule == "expected_distance" else -5000 * np.exp(-distance / 1492.7)
+    return (loss * (row[mass.region] * mass.weight)).sum(axis=-1)
+
+
+def spread_mass() -> Mass:
+    """Twelve regions of eight places each, some across the antimeridian."""
+    latitude = (LATITUDE[:, None] + CHANCE.normal(0, 3, (12, 8))).ravel()
+    longitude = ((LONGITUDE[:, None] + CHANCE.normal(0, 4, (12, 8))).ravel() + 180) % 360 - 180
+    weight = CHANCE.dirichlet(np.ones(8), size=12).ravel()
+    return Mass(latitude, longitude, np.repeat(np.arange(12), 8), weight, 12)
+
+
+def test_the_anchor_of_the_most_probable_region():
+    posterior = POSTERIOR.copy()
+    posterior[0] = np.nan
+    points = decide(posterior, LATITUDE, LONGITUDE)
+    best = POSTERIOR.argmax(axis=1)
+    assert points[1:] == pytest.approx(np.column_stack([LATITUDE, LONGITUDE])[best][1:])
+    assert np.isnan(points[0]).all()
+
+
+@pytest.mark.parametrize("rule", ["expected_distance", "expected_geoscore"])
+@pytest.mark.parametrize("mass", [mass_at_anchors(LATITUDE, LONGITUDE), spread_mass()], ids=["anchors", "photos"])
+def test_no_point_of_a_dense_grid_is_better(rule, mass):
+    points = decide(POSTERIOR, LATITUDE, LONGITUDE, rule, mass)
+    lat, lon = np.meshgrid(np.arange(-89, 90, 2.0), np.arange(-180, 180, 2.0), indexing="ij")
+    for row, point in zip(POSTERIOR, points, strict=True):
+        best = expected_loss(row, mass, lat, lon, rule).min()
+        found = expected_loss(row, mass, point[0], point[1], rule)
+        assert found <= best + 1e-4 * abs(best)
+
+
+@pytest.mark.parametrize("rule", ["expected_distance", "expected_geoscore"])
+def test_refinement_never_makes_it_worse(rule):
+    mass = spread_mass()
+    coarse = decide(POSTERIOR, LATITUDE, LONGITUDE, rule, mass, refine=False)
+    fine = decide(POSTERIOR, LATITUDE, LONGITUDE, rule, mass)
+    gain = [
+        expected_loss(row, mass, *a, rule) - expected_loss(row, mass, *b, rule)
+        for row, a, b in zip(POSTERIOR, coarse, fine, strict=True)
+    ]
+    assert min(gain) > -1e-6
+    assert max(gain) > 1.0
+
+
+def test_loss_by_region_is_the_definition():
+    mass = spread_mass()
+    points = np.array([[10.0, 20.0], [-33.0, 179.0]])
+    for rule in ("expected_distance", "expected_geoscore"):
+        made = expected_loss_by_region(points, mass, rule)
+        for region in range(12):
+            one = np.eye(12)[region]
+            assert made[:, region] == pytest.approx(expected_loss(one, mass, points[:, 0], points[:, 1], rule))
+
+
+def test_certain_of_one_region_with_its_mass_at_the_anchor_answers_with_the_anchor():
+    certain = np.eye(12)
+    for rule in ("expected_distance", "expected_geoscore"):
+        points = decide(certain, LATITUDE, LONGITUDE, rule)
+        assert haversine_km(points[:, 0], points[:, 1], LATITUDE, LONGITUDE) == pytest.approx(np.zeros(12), abs=1e-6)
+
+
+def test_three_neighbours_outweigh_one_far_favourite():
+    """40 % far away, 60 % in three places side by side: the answer is with the three."""
+    latitude, longitude = np.array([-25.0, 50.0, 51.0, 50.5]), np.array([135.0, 4.0, 5.0, 6.0])
+    point = decide(np.array([[0.4, 0.2, 0.2, 0.2]]), latitude, longitude, "expected_distance")[0]
+    assert haversine_km(*point, 50.5, 5.0) < 100
+
+
+def test_mass_of_photos_follows_the_photos():
+    photos = pd.DataFrame(
+        {
+            "region_id": ["A", "A", "A", "B", "Z"],
+            "latitude": [10.1, 10.2, 40.0, -5.0, 0.0],
+            "longitude": [20.1, 20.2, 60.0, 179.9, 0.0],
+        }
+    )
+    anchors = pd.DataFrame({"region_id": ["A", "C"], "latitude": [0.0, 7.0], "longitude": [0.0, 8.0]})
+    mass = mass_of_photos(photos, ["B", "A", "C"], anchors)
+    made = sorted(zip(mass.region.tolist(), mass.latitude, mass.longitude, mass.weight, strict=True))
+    expected = [(0, -5.0, 179.9, 1.0), (1, 10.15, 20.15, 2 / 3), (1, 40.0, 60.0, 1 / 3), (2, 7.0, 8.0, 1.0)]
+    assert np.array(made) == pytest.approx(np.array(expected))
+
+
+def test_a_region_without_place_is_refused():
+    with pytest.raises(InputError, match="weights sum to 1"):
+        Mass(np.zeros(1), np.zeros(1), np.zeros(1, dtype=int), np.ones(1), 2)
+    photos = pd.DataFrame({"region_id": ["A"], "latitude": [0.0], "longitude": [0.0]})
+    anchors = pd.DataFrame({"region_id": ["A"], "latitude": [0.0], "longitude": [0.0]})
+    with pytest.raises(InputError, match="'B' has neither"):
+        mass_of_photos(photos, ["A", "B"], anchors)
+
+
+def test_unknown_rules_and_shapes_are_refused():
+    with pytest.raises(InputError, match="expected_geoscore"):
+        decide(POSTERIOR, LATITUDE, LONGITUDE, "best")
+    with pytest.raises(InputError, match="3 anchors"):
+        decide(POSTERIOR, LATITUDE[:3], LONGITUDE[:3])

@@ -1,0 +1,102 @@
+"""Maps show what they are given, and stay small."""
+
+import io
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from geoloc_core.errors import InputError
+from geoloc_core.evaluation.maps import country_map, country_value_map, coverage_map, error_map
+from geoloc_core.evaluation.projection import equal_earth, great_circle
+from geoloc_core.geography.boundaries import load_boundaries
+from geoloc_core.geography.distance import haversine_km
+
+
+@pytest.fixture(scope="module")
+def boundaries():
+    return load_boundaries()
+
+
+def picture(content: bytes) -> Image.Image:
+    assert len(content) <= 100_000
+    image = Image.open(io.BytesIO(content))
+    assert image.format == "PNG"
+    return image.convert("RGB")
+
+
+def test_equal_earth_keeps_areas():
+    """Cells of one degree: their area on the map is in one and the same ratio to their area on the sphere."""
+    latitude = np.arange(-89.5, 90.0, 7.0)
+    corners = [(latitude + a, np.full_like(latitude, 100.0 + b)) for a, b in ((-0.5, 0), (-0.5, 1), (0.5, 1), (0.5, 0))]
+    x, y = np.array([equal_earth(*corner) for corner in corners]).transpose(1, 0, 2)
+    shoelace = 0.5 * np.abs((x * np.roll(y, -1, axis=0) - y * np.roll(x, -1, axis=0)).sum(axis=0))
+    sphere = np.radians(1.0) * (np.sin(np.radians(latitude + 0.5)) - np.sin(np.radians(latitude - 0.5)))
+    assert shoelace / sphere == pytest.approx(np.ones(len(latitude)), rel=2e-3)
+
+
+def test_equal_earth_has_the_published_extent():
+    assert equal_earth(np.array([0.0]), np.array([180.0]))[0] == pytest.approx([2.70663], abs=1e-4)
+    assert equal_earth(np.array([90.0]), np.array([0.0]))[1] == pytest.approx([1.31736], abs=1e-4)
+
+
+def test_a_great_circle_is_the_shortest_way_and_is_cut_at_the_antimeridian():
+    latitude, longitude = great_circle(35.0, 140.0, 37.0, -122.0)
+    assert np.isnan(latitude).sum() == 1
+    whole = ~np.isnan(latitude)
+    steps = haversine_km(latitude[whole][:-1], longitude[whole][:-1], latitude[whole][1:], longitude[whole][1:])
+    assert steps.sum() == pytest.approx(haversine_km(35.0, 140.0, 37.0, -122.0))
+    assert (np.abs(np.diff(longitude)[~np.isnan(np.diff(longitude))]) < 180).all()
+    same = np.array(great_circle(10.0, 20.0, 10.0, 20.0))
+    assert same[0] == pytest.approx(np.full(40, 10.0))
+
+
+def test_coverage_shows_where_photos_are(boundaries):
+    chance = np.random.default_rng(0)
+    latitude, longitude = chance.normal(47, 3, 5000), chance.normal(5, 5, 5000)
+    empty = np.asarray(picture(coverage_map(np.zeros(0), np.zeros(0), boundaries, "None")), dtype=int)
+    full = np.asarray(picture(coverage_map(latitude, longitude, boundaries, "Photos")), dtype=int)
+    changed = np.abs(full - empty).sum(axis=2)[80:-90] > 60  # below the title, above the colour bar
+    rows, columns = np.nonzero(changed)
+    # Western Europe is right of the middle and in the upper half.
+    assert 0.45 < np.median(columns) / full.shape[1] < 0.6
+    assert np.median(rows) + 80 < full.shape[0] / 2
+    assert changed.sum() > 100
+
+
+def test_error_map_draws_answered_photos_only(boundaries, random_predictions):
+    made = random_predictions(n=900)
+    picture(error_map(made, boundaries, "Errors"))
+    none = made.assign(status="undecodable")
+    picture(error_map(none, boundaries, "Errors"))
+    assert error_map(made, boundaries, "Errors") == error_map(
+        made.sample(frac=1.0, random_state=0), boundaries, "Errors"
+    )
+
+
+def test_countries_are_shaded_by_value(boundaries):
+    low = picture(country_value_map(pd.Series({"AUS": 0.0}), boundaries, "Recall", "recall (%)"))
+    high = picture(country_value_map(pd.Series({"AUS": 100.0, "BRA": np.nan}), boundaries, "Recall", "recall (%)"))
+    difference = np.abs(np.asarray(low, dtype=int) - np.asarray(high, dtype=int)).sum(axis=2) > 150
+    rows, columns = np.nonzero(difference)
+    # Australia is in the lower right.
+    assert 0.75 < np.median(columns) / low.width < 0.95
+    assert 0.55 < np.median(rows) / low.height < 0.85
+    share = difference.sum() / (low.width * low.height)
+    assert 0.005 < share < 0.02  # 7.7 of 510 million square km, on a map that fills two thirds of the picture
+
+
+@pytest.mark.parametrize("country", ["NLD", "USA", "FJI", "FRA"])
+def test_one_country_with_its_subdivisions(boundaries, country):
+    assert picture(country_map(boundaries, country)).width > 400
+
+
+def test_photos_are_dots_on_the_country(boundaries):
+    photos = pd.DataFrame({"latitude": [52.3] * 50, "longitude": np.linspace(4.8, 6.5, 50)})
+    assert country_map(boundaries, "NLD", photos=photos) != country_map(boundaries, "NLD")
+
+
+def test_an_unknown_country_is_refused(boundaries):
+    with pytest.raises(InputError, match="'XYZ'"):
+        country_map(boundaries, "XYZ")

@@ -1,0 +1,136 @@
+"""Figures worked out by hand, the golden distances, and brute force."""
+
+import math
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from geoloc_core.errors import InputError
+from geoloc_core.evaluation.metrics import (
+    DEFINITIONS,
+    FARTHEST_KM,
+    MEAN_METRICS,
+    distance_curve,
+    geoscore,
+    photo_scores,
+    score,
+    scores_by,
+)
+from geoloc_core.evaluation.predictions import NEVER, predictions_frame
+
+# From the research notes, section 3.1: latitude, longitude, latitude, longitude, km with R = 6371.0.
+GOLDEN = [
+    (52.3676, 4.9041, 40.7128, -74.0060, 5863.216),
+    (-17.0, 179.9, -17.0, -179.9, 21.267),
+    (0.0, 0.0, 0.0, 180.0, 20015.087),
+    (90.0, 0.0, 89.0, 123.0, 111.195),
+    (40.74847, -73.98570, 35.75040, -83.99380, 1034.659),
+]
+
+
+def one_class(places, answers, **changes):
+    """Photos that are all in FRA, at `places`, answered with FRA at `answers`."""
+    photos = pd.DataFrame(places, columns=["latitude", "longitude"]).assign(
+        photo_id=[str(number) for number in range(len(places))], author_id="", country_id="FRA"
+    )
+    points = np.array(answers, dtype=float)
+    return predictions_frame(photos, np.ones((len(places), 1)), ["FRA"], points, continents={}, **changes)
+
+
+def test_golden_distances():
+    made = one_class([row[:2] for row in GOLDEN], [row[2:4] for row in GOLDEN])
+    assert made["distance_km"].to_numpy() == pytest.approx([row[4] for row in GOLDEN], abs=5e-4)
+
+
+def test_geoscore_is_not_rounded():
+    assert geoscore(np.array([5863.216])) == pytest.approx([98.422], abs=5e-4)
+    assert geoscore(np.array([0.0, 1492.7])) == pytest.approx([5000.0, 5000.0 / math.e])
+
+
+def by_hand() -> pd.DataFrame:
+    """Six photos: right, third, never seen, in no country, missing, right; distances set by hand."""
+    made = one_class([(0.0, 0.0)] * 6, [(0.0, 0.0)] * 6, status=["ok"] * 4 + ["undecodable", "ok"])
+    made["country_id"] = ["FRA", "FRA", "NAM", "", "DEU", "DEU"]
+    made["continent"] = ["Europe", "Europe", "Africa", "", "Europe", "Europe"]
+    made["rank"] = [1, 6, NEVER, NEVER, NEVER, 1]
+    made["distance_km"] = [1.0, 25.0, 200.0, 750.0, np.nan, 2500.0]
+    return made
+
+
+def test_all_metrics_by_hand():
+    scores = score(by_hand())
+    assert scores["n"] == 6
+    assert (scores["n_missing"], scores["n_no_country"], scores["n_unseen_country"]) == (1, 1, 1)
+    assert scores["accuracy"] == pytest.approx(100 * 2 / 6)
+    assert scores["top5"] == pytest.approx(100 * 2 / 6)
+    assert scores["top10"] == pytest.approx(100 * 3 / 6)
+    # FRA 1 of 2, NAM 0 of 1, DEU 1 of 2 (one has no answer)
+    assert scores["macro_accuracy"] == pytest.approx(100 * (0.5 + 0.0 + 0.5) / 3)
+    # a photo at exactly r km is within r, and the missing photo stays in the denominator
+    within = [scores[f"within_{radius}"] for radius in (1, 25, 200, 750, 2500)]
+    assert within == pytest.approx([100 * k / 6 for k in (1, 2, 3, 4, 5)])
+    known = [1.0, 25.0, 200.0, 750.0, 2500.0]
+    assert scores["mean_km"] == pytest.approx((sum(known) + 20015.0868) / 6, abs=1e-3)
+    assert scores["mean_km_answered"] == pytest.approx(sum(known) / 5)
+    assert scores["median_km"] == pytest.approx((200.0 + 750.0) / 2)
+    assert scores["geoscore"] == pytest.approx(sum(5000 * math.exp(-d / 1492.7) for d in known) / 6)
+    assert "subdivision_accuracy" not in scores
+    assert set(DEFINITIONS) <= set(scores)
+
+
+def test_just_beyond_a_radius_is_outside():
+    made = by_hand()
+    made["distance_km"] = np.nextafter(made["distance_km"].to_numpy(), np.inf)
+    scores = score(made)
+    assert [scores[f"within_{r}"] for r in (1, 25, 200, 750, 2500)] == pytest.approx([100 * k / 6 for k in range(5)])
+
+
+def test_every_metric_is_the_mean_of_what_photos_add(random_predictions):
+    made = random_predictions()
+    scores, photos = score(made), photo_scores(made)
+    for name in MEAN_METRICS:
+        assert scores[name] == pytest.approx(sum(photos[name]) / len(made))
+
+
+def test_against_brute_force(random_predictions):
+    made = random_predictions(n=120, seed=4)
+    rows = list(made.itertuples())
+    right = [r.status == "ok" and r.country_id != "" and r.predicted_country_id == r.country_id for r in rows]
+    scores = score(made)
+    assert scores["accuracy"] == pytest.approx(100 * sum(right) / len(rows))
+    countries = sorted({r.country_id for r in rows} - {""})
+    recall = [
+        np.mean([ok for ok, r in zip(right, rows, strict=True) if r.country_id == country]) for country in countries
+    ]
+    assert scores["macro_accuracy"] == pytest.approx(100 * np.mean(recall))
+    distances = [r.distance_km if r.status == "ok" else FARTHEST_KM for r in rows]
+    assert scores["median_km"] == pytest.approx(np.median(distances))
+    assert scores["within_2500"] == pytest.approx(100 * np.mean([d <= 2500 for d in distances]))
+
+
+def test_per_country_and_continent():
+    made = scores_by(by_hand(), "country_id").set_index("country_id")
+    assert made.index.tolist() == ["DEU", "FRA", "NAM"]
+    assert made["n"].tolist() == [2, 2, 1]
+    assert made["n_missing"].tolist() == [1, 0, 0]
+    assert made["accuracy"].tolist() == pytest.approx([50.0, 50.0, 0.0])
+    assert made.loc["FRA", "median_km"] == pytest.approx(13.0)
+    assert scores_by(by_hand(), "continent")["continent"].tolist() == ["Africa", "Europe"]
+
+
+def test_distance_curve_ends_at_the_share_that_has_an_answer():
+    curve = distance_curve(by_hand(), [0.5, 1.0, 199.9, 200.0, 30000.0])
+    assert curve == pytest.approx([100 * k / 6 for k in (0, 1, 2, 3, 5)])
+
+
+def test_subdivisions_are_scored_where_they_are_predicted():
+    made = by_hand()
+    made["subdivision_id"] = ["FR-01", "FR-02", "", "", "DE-BE", "DE-BE"]
+    made["predicted_subdivision_id"] = ["FR-01", "FR-03", "", "", "", "DE-BE"]
+    assert score(made)["subdivision_accuracy"] == pytest.approx(100 * 2 / 6)
+
+
+def test_nothing_to_score_is_an_error():
+    with pytest.raises(InputError, match="no prediction"):
+        score(by_hand().iloc[:0])

@@ -1,0 +1,122 @@
+"""Ranks, ties, photos without answer, and the file."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from geoloc_core.errors import InputError
+from geoloc_core.evaluation.predictions import (
+    COLUMNS,
+    NEVER,
+    bootstrap_units,
+    predictions_frame,
+    read_predictions,
+    write_predictions,
+)
+
+PHOTOS = pd.DataFrame(
+    {
+        "photo_id": ["p1", "p2", "p3", "p4"],
+        "author_id": ["x", "", "x", "y"],
+        "latitude": [48.0, 52.0, -22.0, 0.0],
+        "longitude": [2.0, 13.0, 17.0, 0.0],
+        "country_id": ["FRA", "DEU", "NAM", ""],
+    }
+)
+CONTINENTS = {"FRA": "Europe", "DEU": "Europe", "NAM": "Africa"}
+POSTERIOR = np.array([[0.5, 0.3, 0.2], [0.4, 0.2, 0.4], [0.3, 0.3, 0.4], [1.0, 0.0, 0.0]])
+CLASSES = ["FRA", "DEU", "JPN"]
+POINTS = np.array([[46.5, 2.5], [46.5, 2.5], [36.0, 138.0], [46.5, 2.5]])
+
+
+def frame(**changes):
+    arguments = {"continents": CONTINENTS, **changes}
+    return predictions_frame(PHOTOS, POSTERIOR, CLASSES, POINTS, **arguments)
+
+
+def test_rank_answer_and_top_k():
+    made = frame(top_k=2)
+    assert list(made.columns) == list(COLUMNS)
+    # p2: FRA and JPN share the first place, so DEU is third; the tie goes to the id that comes first.
+    assert made["rank"].tolist() == [1, 3, NEVER, NEVER]
+    assert made["predicted_country_id"].tolist() == ["FRA", "FRA", "JPN", "FRA"]
+    assert made["topk_ids"].tolist()[1:3] == [["FRA", "JPN"], ["JPN", "DEU"]]
+    assert made["topk_probabilities"].tolist()[0] == pytest.approx([0.5, 0.3])
+    assert made["probability"].to_numpy() == pytest.approx([0.5, 0.4, 0.4, 1.0])
+    assert made["continent"].tolist() == ["Europe", "Europe", "Africa", ""]
+
+
+def test_the_order_of_the_classes_changes_nothing():
+    order = [2, 0, 1]
+    other = predictions_frame(PHOTOS, POSTERIOR[:, order], [CLASSES[i] for i in order], POINTS, continents=CONTINENTS)
+    pd.testing.assert_frame_equal(frame(), other)
+
+
+def test_ranks_agree_with_sorting_each_row():
+    chance = np.random.default_rng(3)
+    classes = [f"C{number:02d}" for number in chance.permutation(40)]
+    posterior = chance.integers(0, 6, size=(300, 40)) / 10.0  # few values, so many ties
+    photos = PHOTOS.iloc[np.zeros(300, dtype=int)].assign(
+        photo_id=[str(n) for n in range(300)], country_id=chance.choice(classes, 300)
+    )
+    made = predictions_frame(photos, posterior, classes, np.zeros((300, 2)), continents={})
+    for row, (truth, rank, best) in enumerate(zip(made["country_id"], made["rank"], made["topk_ids"], strict=True)):
+        expected = sorted(classes, key=lambda name: (-posterior[row][classes.index(name)], name))
+        assert rank == expected.index(truth) + 1
+        assert best == expected[:10]
+
+
+def test_a_photo_without_answer_keeps_its_row_and_its_reason():
+    posterior = POSTERIOR.copy()
+    posterior[1] = np.nan
+    made = predictions_frame(
+        PHOTOS, posterior, CLASSES, POINTS, continents=CONTINENTS, status=["ok", "undecodable", "ok", "ok"]
+    )
+    row = made.iloc[1]
+    assert row["status"] == "undecodable"
+    assert (row["predicted_country_id"], row["rank"], row["topk_ids"]) == ("", NEVER, [])
+    assert np.isnan([row["probability"], row["distance_km"], row["predicted_latitude"]]).all()
+    assert len(made) == 4
+
+
+def test_an_answered_photo_must_have_an_answer():
+    posterior = POSTERIOR.copy()
+    posterior[1, 0] = np.nan
+    with pytest.raises(InputError, match="no finite probability"):
+        predictions_frame(PHOTOS, posterior, CLASSES, POINTS, continents=CONTINENTS)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"posterior": POSTERIOR[:, :2]}, "3 classes"),
+        ({"points": POINTS[:2]}, "points have shape"),
+        ({"classes": ["FRA", "FRA", "JPN"]}, "listed twice"),
+        ({"photos": PHOTOS.iloc[:0]}, "no photo"),
+        ({"status": ["ok"]}, "1 statuses for 4 photos"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(change, words):
+    given = {"photos": PHOTOS, "posterior": POSTERIOR, "classes": CLASSES, "points": POINTS, "continents": {}} | change
+    with pytest.raises(InputError, match=words):
+        predictions_frame(**given)
+
+
+def test_a_photo_without_author_is_its_own_author():
+    units = bootstrap_units(frame())
+    assert units[0] == units[2] == "x"
+    assert units[1] == "photo:p2"
+
+
+def test_kept_as_parquet_and_read_back(tmp_path):
+    made = frame()
+    write_predictions(tmp_path / "one.parquet", made)
+    write_predictions(tmp_path / "two.parquet", made)
+    pd.testing.assert_frame_equal(read_predictions(tmp_path / "one.parquet"), made)
+    assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
+
+
+def test_another_parquet_file_is_refused(tmp_path):
+    PHOTOS.to_parquet(tmp_path / "photos.parquet")
+    with pytest.raises(InputError, match="not a predictions file"):
+        read_predictions(tmp_path / "photos.parquet")

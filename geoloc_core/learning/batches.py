@@ -13,32 +13,31 @@ ROWS_AT_ONCE = 4096
 
 
 class RowReader:
-    """Reads rows of matrices that stay as they are: float16, in memory or memory-mapped, or on the GPU."""
+    """Reads rows of matrices that stay as they are: float16, in memory or memory-mapped, or on the GPU if they fit."""
 
     def __init__(self, blocks: Sequence[np.ndarray], device: torch.device) -> None:
         self.device = device
         self.sources = [_tensor(block) for block in blocks]
         if device.type == "cuda" and _fits(self.sources, device):
             self.sources = [source.to(device) for source in self.sources]
-        self.width = sum(source.shape[1] for source in self.sources)
+
+    @property
+    def on_device(self) -> bool:
+        """Whether the matrices lie where the heads are computed."""
+        return self.sources[0].device.type == self.device.type
 
     def read(self, rows: Tensor) -> list[Tensor]:
         """Rows (B,) of every block, as stored: a list of (B, D_i)."""
         return [torch.index_select(source, 0, rows.to(source.device)) for source in self.sources]
 
-    def joined(self, rows: Tensor) -> Tensor:
-        """Rows (B,) of all blocks side by side, float32 (B, sum D) on the device."""
-        return join(self.read(rows), self.device)
-
-    def chunks(self, rows: np.ndarray, rows_at_once: int = ROWS_AT_ONCE) -> Iterator[tuple[np.ndarray, Tensor]]:
-        """`rows` piece by piece, each with its float32 (<= rows_at_once, sum D)."""
-        for start in range(0, len(rows), rows_at_once):
-            piece = rows[start : start + rows_at_once]
-            yield piece, self.joined(torch.from_numpy(piece))
+    def pieces(self, rows: Tensor, rows_at_once: int = ROWS_AT_ONCE) -> Iterator[tuple[Tensor, list[Tensor]]]:
+        """`rows` some at a time, each time with what `read` gives for them."""
+        for some in rows.split(rows_at_once):
+            yield some, self.read(some)
 
 
 def join(pieces: Sequence[Tensor], device: torch.device) -> Tensor:
-    """Blocks of the same rows side by side as float32 on the device."""
+    """Blocks of the same rows side by side, float32 (B, sum D) on the device."""
     joined = torch.empty((len(pieces[0]), sum(piece.shape[1] for piece in pieces)), device=device)
     start = 0
     for piece in pieces:
@@ -47,18 +46,25 @@ def join(pieces: Sequence[Tensor], device: torch.device) -> Tensor:
     return joined
 
 
-def mean_and_deviation(reader: RowReader, rows: np.ndarray) -> tuple[Tensor, Tensor]:
-    """Mean and standard deviation of every input dimension over `rows`, float32 (sum D,) each, summed in float64."""
-    total = torch.zeros(reader.width, dtype=torch.float64, device=reader.device)
-    squares = torch.zeros_like(total)
-    shift = reader.joined(torch.from_numpy(rows[:1]))[0]  # against cancellation where the mean is large
-    for _, joined in reader.chunks(rows):
-        joined -= shift
-        total += joined.sum(dim=0, dtype=torch.float64)
-        squares += joined.square_().sum(dim=0, dtype=torch.float64)
-    mean = total / len(rows)
-    variance = (squares / len(rows) - mean.square()).clamp_min(0.0)
-    return (mean + shift).float(), variance.sqrt().float()
+def mean_and_deviation(reader: RowReader, rows: Tensor) -> list[tuple[Tensor, Tensor]]:
+    """Mean and standard deviation of every dimension of every block over `rows`: float32 (D_i,) pairs, on the CPU.
+
+    One reading; the sums are kept in float64, around the first row, lest a large mean drown a small deviation.
+    """
+    shifts = [piece.float()[0] for piece in reader.read(rows[:1])]
+    totals = [torch.zeros(len(shift), dtype=torch.float64, device=shift.device) for shift in shifts]
+    squares = [torch.zeros_like(total) for total in totals]
+    for _, pieces in reader.pieces(rows):
+        for piece, shift, total, square in zip(pieces, shifts, totals, squares, strict=True):
+            centred = piece.float() - shift
+            total += centred.sum(dim=0, dtype=torch.float64)
+            square += centred.square_().sum(dim=0, dtype=torch.float64)
+    statistics = []
+    for shift, total, square in zip(shifts, totals, squares, strict=True):
+        mean = total / len(rows)
+        deviation = (square / len(rows) - mean.square()).clamp_min(0.0).sqrt()
+        statistics.append(((mean + shift).float().cpu(), deviation.float().cpu()))
+    return statistics
 
 
 def _tensor(block: np.ndarray) -> Tensor:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from geoloc_core.errors import InputError
 
@@ -58,11 +60,10 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Parts:
-    """Which rows do what; int64, ascending, all with a label except those of `validation`."""
+    """Which rows are fitted and which decide when to stop: int64 tensors, ascending, all with a label."""
 
-    fit: np.ndarray
-    stopping: np.ndarray
-    validation: np.ndarray
+    fit: Tensor
+    stopping: Tensor
     stopping_source: str
 
 
@@ -79,7 +80,7 @@ def encode_labels(region_ids: np.ndarray, is_train: np.ndarray) -> tuple[list[st
 
 
 def divide(data: TrainingData, held_out_share: float, seed: int) -> Parts:
-    """Part the rows into those that are fitted, those that decide when to stop, and the validation photos.
+    """Part the training rows into those that are fitted and those that decide when to stop.
 
     held_out_share > 0 takes about that share of the *training authors* away for stopping and calibration, so that the
     validation photos are only ever reported on. 0 is the thesis's way: the validation photos also decide when to stop.
@@ -94,7 +95,7 @@ def divide(data: TrainingData, held_out_share: float, seed: int) -> Parts:
         source, stopping, fit = "validation", validation[data.labels[validation] >= 0], teachable
     if not len(stopping):
         source, stopping = "training", fit
-    return Parts(fit=fit, stopping=stopping, validation=validation, stopping_source=source)
+    return Parts(torch.from_numpy(fit), torch.from_numpy(stopping), source)
 
 
 def _held_out(data: TrainingData, rows: np.ndarray, share: float, seed: int) -> np.ndarray:

@@ -17,7 +17,7 @@ from geoloc_core.learning.recipes import HeadSpec
 from geoloc_core.learning.recipes import head_spec as head_spec
 
 
-def build_head(spec: HeadSpec, block_dims: Sequence[int], n_outputs: int) -> nn.Module:
+def build_head(spec: HeadSpec, block_dims: Sequence[int], n_outputs: int) -> FusionHead:
     """A freshly initialised head: float32 (B, sum(block_dims)) -> logits (B, n_outputs).
 
     Initialisation draws from torch's global generator; `train` seeds it.

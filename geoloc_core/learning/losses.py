@@ -72,7 +72,8 @@ def haversine_targets(distance_km: Tensor, labels: Tensor, tau_km: float) -> Ten
     in, the distance to the region's anchor for the others; with anchors alone a photo of Moscow would be more Estonian
     than Russian. distance_km (B, K) from photos to anchors, labels int64 (B,).
     """
-    to_region = distance_km.scatter(1, labels.unsqueeze(1), 0.0)
+    own = torch.arange(distance_km.shape[1], device=labels.device).unsqueeze(0) == labels.unsqueeze(1)
+    to_region = distance_km.masked_fill(own, 0.0)
     return torch.softmax(-to_region / tau_km, dim=1)
 
 

@@ -46,15 +46,26 @@ class Objective:
         return self._average(per_photo, logits, labels)
 
     @torch.no_grad()
-    def judge(self, logits: Tensor, labels: Tensor) -> float:
-        """The loss that decides when to stop: as in training, but on the plain labels, without smoothing."""
-        return self._average(losses.cross_entropy(logits, labels), logits, labels).item()
+    def judge(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """The loss that decides when to stop, as a sum over these photos and the weight to divide by.
+
+        As in training, but on the plain labels, without smoothing.
+        """
+        per_photo, weights = self._with_country(losses.cross_entropy(logits, labels), logits, labels)
+        if weights is None:
+            return per_photo.sum(), torch.tensor(float(len(labels)), device=labels.device)
+        weight = weights.sum() if self.divide_by == "weight" else torch.tensor(float(len(labels)), device=labels.device)
+        return (per_photo * weights).sum(), weight
 
     def _average(self, per_photo: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        per_photo, weights = self._with_country(per_photo, logits, labels)
+        return losses.average(per_photo, weights, self.divide_by)
+
+    def _with_country(self, per_photo: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
         if self.country_of_class is not None:
             countries = self.country_of_class[labels]
             per_photo = per_photo + losses.country_marginal_cross_entropy(logits, self.country_of_class, countries)
-        return losses.average(per_photo, None if self.weights is None else self.weights[labels], self.divide_by)
+        return per_photo, None if self.weights is None else self.weights[labels]
 
 
 def build_objective(

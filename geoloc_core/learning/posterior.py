@@ -52,9 +52,10 @@ class Head:
     @cached_property
     def module(self) -> nn.Module:
         """The network, on the CPU, ready to answer; CheckpointError when the weights do not fit the specification."""
-        module = build_head(self.spec, self.block_dims, len(self.classes))
+        with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
+            module = build_head(self.spec, self.block_dims, len(self.classes))
         try:
-            module.load_state_dict(self.state)
+            module.load_state_dict(self.state, assign=True)
         except RuntimeError as error:
             raise CheckpointError(
                 f"the head's weights do not fit its specification ({self.spec.kind}, {self.spec.fusion}, blocks "

@@ -7,10 +7,11 @@ import pytest
 import torch
 
 from geoloc_core.errors import InputError, ProfileError
+from geoloc_core.learning.batches import RowReader, mean_and_deviation
 from geoloc_core.learning.data import TrainingData, divide, encode_labels
 from geoloc_core.learning.recipes import FUSIONS, RECIPES, THESIS, HeadSpec, Recipe, head_spec, recipe
 from geoloc_core.learning.schedules import Pace
-from geoloc_core.learning.train import train_head
+from geoloc_core.learning.train import HeadRequest, train_head, train_heads
 
 SMALL_MLP = HeadSpec(kind="mlp", hidden=(32, 16))
 
@@ -78,19 +79,20 @@ def test_the_best_epoch_is_the_one_kept(train, clusters):
 def test_thesis_stops_on_validation_photos_and_default_on_held_out_authors(clusters):
     data = clusters(n=800, photos_per_author=4)
     thesis, default = divide(data, 0.0, 0), divide(data, 0.1, 0)
+    fit, stopping = default.fit.numpy(), default.stopping.numpy()
     np.testing.assert_array_equal(thesis.stopping, np.flatnonzero(~data.is_train))
     assert thesis.stopping_source == "validation"
     assert default.stopping_source == "held-out training authors"
-    assert data.is_train[default.stopping].all()
-    assert set(data.author_id[default.stopping]).isdisjoint(data.author_id[default.fit])
-    assert 0.05 < len(default.stopping) / data.is_train.sum() <= 0.1
-    assert len(default.stopping) + len(default.fit) == data.is_train.sum()
+    assert data.is_train[stopping].all()
+    assert set(data.author_id[stopping]).isdisjoint(data.author_id[fit])
+    assert 0.05 < len(stopping) / data.is_train.sum() <= 0.1
+    assert len(stopping) + len(fit) == data.is_train.sum()
 
 
 def test_the_last_author_of_a_class_is_never_held_out(clusters):
     data = clusters(n=120, n_classes=30, photos_per_author=2)
     parts = divide(data, 0.5, 1)
-    assert set(data.labels[parts.fit]) == set(data.labels[data.is_train])
+    assert set(data.labels[parts.fit.numpy()]) == set(data.labels[data.is_train])
     assert len(parts.stopping) > 0
 
 
@@ -224,3 +226,58 @@ def test_recipes_are_what_the_thesis_says():
         "plateau",
     )
     assert isinstance(recipe("default"), Recipe)
+
+
+def test_heads_trained_together_are_the_heads_trained_alone(clusters, names):
+    data = clusters(n=400, dims=(6, 4, 5))
+    how = {"device": "cpu", "progress": False, "seed": 3}
+    requests = [
+        HeadRequest(SMALL_MLP, THESIS, (0, 2)),
+        HeadRequest(head_spec("linear"), THESIS, (1,)),
+        HeadRequest(SMALL_MLP, recipe("default"), (2, 1)),
+        HeadRequest(head_spec("linear"), replace(THESIS, class_weights="sqrt")),
+    ]
+    together = train_heads(data, requests, names(5), **how)
+    for request, trained in zip(requests, together, strict=True):
+        blocks = [data.blocks[index] for index in request.blocks or (0, 1, 2)]
+        alone = train_head(replace(data, blocks=blocks), request.head_spec, request.recipe, names(5), **how)
+        assert trained.head.block_dims == tuple(block.shape[1] for block in blocks)
+        assert all(torch.equal(trained.head.state[key], alone.head.state[key]) for key in alone.head.state)
+        assert trained.history.equals(alone.history)
+
+
+def test_each_batch_is_read_once_for_all_heads(clusters, names, monkeypatch):
+    data = clusters(n=400, dims=(6, 4, 5))
+    reads = []
+    read = RowReader.read
+    monkeypatch.setattr(RowReader, "read", lambda self, rows: reads.append(len(rows)) or read(self, rows))
+    short = replace(THESIS, epochs=3)
+    requests = [HeadRequest(SMALL_MLP, short, blocks) for blocks in ((0,), (0, 1), (1, 2))]
+    train_heads(data, requests, names(5), device="cpu", progress=False)
+    assert sum(reads) == 3 * len(data.labels)
+
+
+def test_a_request_for_a_block_that_is_not_there_is_refused(clusters, names):
+    with pytest.raises(InputError, match=r"blocks \[2\], but the data has 2"):
+        train_heads(clusters(n=60), [HeadRequest(SMALL_MLP, THESIS, (2,))], names(5))
+
+
+def test_memory_mapped_vectors_train_the_same_head(clusters, train, tmp_path):
+    data = clusters(n=300)
+    mapped = []
+    for index, block in enumerate(data.blocks):
+        np.save(tmp_path / f"{index}.npy", block)
+        mapped.append(np.load(tmp_path / f"{index}.npy", mmap_mode="r"))
+    one, two = train(data), train(replace(data, blocks=mapped))
+    assert all(torch.equal(one.head.state[key], two.head.state[key]) for key in one.head.state)
+
+
+def test_statistics_against_float64():
+    rng = np.random.default_rng(0)
+    blocks = [(1000 + rng.normal(size=(9000, 3))).astype(np.float32), rng.normal(size=(9000, 2)).astype(np.float16)]
+    rows = torch.arange(100, 9000)
+    statistics = mean_and_deviation(RowReader(blocks, torch.device("cpu")), rows)
+    for block, (mean, deviation) in zip(blocks, statistics, strict=True):
+        exact = block[100:].astype(np.float64)
+        np.testing.assert_allclose(mean, exact.mean(axis=0), rtol=1e-6, atol=1e-5)
+        np.testing.assert_allclose(deviation, exact.std(axis=0), rtol=1e-4)

@@ -1,0 +1,143 @@
+"""One head to be trained: what every way of training needs, and what every way of training ends with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from geoloc_core.learning import calibrate
+from geoloc_core.learning.batches import RowReader, join
+from geoloc_core.learning.data import Parts, TrainingData
+from geoloc_core.learning.heads import FusionHead, build_head
+from geoloc_core.learning.objective import Objective, build_objective
+from geoloc_core.learning.posterior import Head
+from geoloc_core.learning.recipes import HeadSpec, Recipe
+
+MAX_CALIBRATION_PHOTOS = 50_000
+MAX_CALIBRATION_LOGITS = 50_000_000
+
+
+@dataclass(frozen=True)
+class TrainedHead:
+    """A head and how it came about.
+
+    history: one row for each epoch: epoch (from 1), learning_rate, train_loss, stopping_loss, stopping_accuracy.
+    best_epoch: the epoch whose weights were kept. `head.calibration` says which photos decided ("stopping_source",
+    "n_stopping") and what they measured with the kept weights ("accuracy", "nll", "ece", "brier").
+    """
+
+    head: Head
+    recipe: Recipe
+    history: pd.DataFrame
+    best_epoch: int
+    seed: int
+
+
+@dataclass(frozen=True)
+class Task:
+    """blocks: which blocks of `data` the head reads, in order; statistics: (mean, deviation) of every block of `data`,
+    or none where the recipe does not standardise.
+    """
+
+    data: TrainingData
+    reader: RowReader
+    blocks: tuple[int, ...]
+    spec: HeadSpec
+    recipe: Recipe
+    classes: list[str]
+    parents: list[str]
+    level: str
+    parts: Parts
+    statistics: Sequence[tuple[Tensor, Tensor]] | None
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """For progress and messages."""
+        return f"{self.spec.kind} / {self.level} / {self.recipe.name}"
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is computed."""
+        return self.reader.device
+
+    @property
+    def block_dims(self) -> tuple[int, ...]:
+        """Width of each block that the head reads."""
+        return tuple(self.data.block_dims[index] for index in self.blocks)
+
+    def labels(self) -> Tensor:
+        """int64 (n,), on the device."""
+        return torch.from_numpy(np.ascontiguousarray(self.data.labels, dtype=np.int64)).to(self.device)
+
+    def joined(self, pieces: Sequence[Tensor]) -> Tensor:
+        """The head's input, float32 (B, sum D), from what the reader read."""
+        return join([pieces[index] for index in self.blocks], self.device)
+
+    def objective(self) -> Objective:
+        """The loss of the recipe at this level."""
+        fit = self.parts.fit.numpy()
+        return build_objective(self.data, self.recipe, self.parents, self.level, fit, self.seed, self.device)
+
+    def new_module(self) -> FusionHead:
+        """The head before training, on the device; the random numbers of the rest of the program stay as they are."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.seed)
+            module = build_head(self.spec, self.block_dims, len(self.classes))
+        if self.spec.standardise:
+            assert self.statistics is not None
+            assert module.standardise is not None
+            mean = torch.cat([self.statistics[index][0] for index in self.blocks])
+            deviation = torch.cat([self.statistics[index][1] for index in self.blocks])
+            module.standardise.set_statistics(mean, deviation)
+        return module.to(self.device)
+
+    def finish(self, state: dict[str, Tensor], history: Sequence[dict[str, float]], best_epoch: int) -> TrainedHead:
+        """Calibrate the head with these weights on the photos that decided when to stop."""
+        counts = np.bincount(self.data.teachable_labels, minlength=len(self.classes))
+        head = Head(
+            spec=self.spec,
+            block_dims=self.block_dims,
+            state=state,
+            level=self.level,
+            classes=self.classes,
+            parents=self.parents,
+            class_counts=counts,
+            logit_adjustment=self.recipe.logit_adjustment,
+        )
+        rows = self._calibration_rows()
+        logits = head.logits([np.asarray(self.data.blocks[index][rows]) for index in self.blocks])
+        labels = self.data.labels[rows]
+        if self.recipe.calibrate:
+            head = replace(head, temperature=calibrate.fit_temperature(logits, labels))
+        posterior = head.posterior_of_logits(logits)
+        confidence, correct = calibrate.top_confidence(posterior, labels)
+        calibration = {
+            "stopping_source": self.parts.stopping_source,
+            "n_stopping": len(self.parts.stopping),
+            "n_calibration": len(rows),
+            "accuracy": float(correct.mean()),
+            "nll": calibrate.negative_log_likelihood(logits / head.temperature, labels),
+            "ece": calibrate.expected_calibration_error(confidence, correct),
+            "brier": calibrate.brier_score(posterior, labels),
+        }
+        return TrainedHead(
+            head=replace(head, calibration=calibration),
+            recipe=self.recipe,
+            history=pd.DataFrame(list(history)).astype({"epoch": "int64"}),
+            best_epoch=best_epoch,
+            seed=self.seed,
+        )
+
+    def _calibration_rows(self) -> np.ndarray:
+        """The stopping photos, or so many of them drawn at random that their logits stay small."""
+        rows = self.parts.stopping.numpy()
+        most = max(1, min(MAX_CALIBRATION_PHOTOS, MAX_CALIBRATION_LOGITS // len(self.classes)))
+        if len(rows) <= most:
+            return rows
+        return np.sort(np.random.default_rng(self.seed).choice(rows, most, replace=False))

@@ -70,8 +70,8 @@ class Split:
 class ImageBounds:
     """The most that a picture may ask of us."""
 
-    max_bytes: int = 64_000_000
-    max_pixels: int = 100_000_000
+    max_bytes: int = 64 * 1024 * 1024
+    max_pixels: int = 89_478_485
 
 
 @dataclass(frozen=True)
@@ -177,7 +177,9 @@ def parse_profile(value: Mapping[str, Any], where: str = "profile") -> Profile:
     value = dict(value)
     features = value.pop("features", None)
     if not isinstance(features, dict) or not features:
-        raise ProfileError(f"{where}: `features` must name at least one list of backbones, for example clip: [tiny-clip]")
+        raise ProfileError(
+            f"{where}: `features` must name at least one list of backbones, for example clip: [tiny-clip]"
+        )
     value["features"] = {str(name): _names(list_, f"{where}: features.{name}") for name, list_ in features.items()}
     value["experiments"] = _experiments(value.pop("experiments", None), where)
     for key, kind in (("drawn", Drawn), ("split", Split), ("images", ImageBounds)):
@@ -217,7 +219,9 @@ def _check(profile: Profile, where: str) -> None:
     if len(set(profile.experiment_keys())) < len(profile.experiments):
         raise ProfileError(f"{where}: the same experiment is listed twice")
     if not 0.0 < profile.split.validation_share < 1.0:
-        raise ProfileError(f"{where}: split.validation_share must lie between 0 and 1, not {profile.split.validation_share}")
+        raise ProfileError(
+            f"{where}: split.validation_share must lie between 0 and 1, not {profile.split.validation_share}"
+        )
     for dataset in profile.training + profile.benchmarks:
         if dataset.shards < 1 or dataset.rows_per_shard < 1:
             raise ProfileError(f"{where}: dataset {dataset.name!r} needs shards and rows_per_shard of at least 1")
@@ -289,7 +293,9 @@ def _from_environment(value: Any, where: str) -> Any:
     def look_up(match: re.Match[str]) -> str:
         name = match.group(1)
         if name not in os.environ:
-            raise ProfileError(f"{where}: {match.group(0)} is asked for and the environment has no {name}; export it first")
+            raise ProfileError(
+                f"{where}: {match.group(0)} is asked for and the environment has no {name}; export it first"
+            )
         return os.environ[name]
 
     return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", look_up, value)

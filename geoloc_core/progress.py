@@ -4,26 +4,46 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import TypeVar
+from typing import Any, TextIO, TypeVar
 
 from tqdm import tqdm
 
 T = TypeVar("T")
 
+# In a log file a new line is written this often at most, and none for work that ends before the first.
+SECONDS_BETWEEN_LINES = 10.0
+
 
 def track(items: Iterable[T], what: str, total: int | None = None, unit: str = "it") -> Iterable[T]:
-    """Pass `items` through, showing how many are done, the rate and the time left.
-
-    On a terminal the line is redrawn; in a log file a new state is written every ten seconds at most.
-    """
-    return tqdm(items, desc=what, total=total, unit=unit, file=sys.stderr, **_pace())
+    """Pass `items` through, showing how many are done, the rate and the time left."""
+    return tqdm(items, desc=what, total=total, unit=unit, **_manner())
 
 
 def bar(what: str, total: int | None = None, unit: str = "it") -> tqdm:
     """The same, moved by hand with `.update(n)`; close it, or use it in a `with` block."""
-    return tqdm(desc=what, total=total, unit=unit, file=sys.stderr, **_pace())
+    return tqdm(desc=what, total=total, unit=unit, **_manner())
 
 
-def _pace() -> dict[str, float | bool | None]:
-    quiet = not sys.stderr.isatty()
-    return {"mininterval": 10.0 if quiet else 0.2, "delay": 2.0 if quiet else 0.0, "leave": False if quiet else None}
+def _manner() -> dict[str, Any]:
+    """On a terminal one line, redrawn and taken away at the end; in a log whole lines, few of them."""
+    if sys.stderr.isatty():
+        return {"file": sys.stderr, "leave": False, "mininterval": 0.2}
+    pace = SECONDS_BETWEEN_LINES
+    return {"file": _Lines(sys.stderr), "leave": False, "mininterval": pace, "delay": pace, "ncols": 100}
+
+
+class _Lines:
+    """Turns the redrawing of a line into lines that stay."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> None:
+        """One line for each state that says something."""
+        said = text.strip()
+        if said:
+            self._stream.write(said + "\n")
+
+    def flush(self) -> None:
+        """Pass it on."""
+        self._stream.flush()

@@ -137,7 +137,12 @@ class Lineage:
         of = self.profile.dataset_of(shard)
         if of is not None:
             dataset = of[0]
-            rows = {"name": dataset.name, "source": dataset.source, "shards": dataset.shards, "rows": dataset.rows_per_shard}
+            rows = {
+                "name": dataset.name,
+                "source": dataset.source,
+                "shards": dataset.shards,
+                "rows": dataset.rows_per_shard,
+            }
             yield Outside(f"profile: rows of {dataset.name}", lambda: value_sha256(rows))
 
     def _images(self, shard: str) -> Iterator[Input]:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from geoloc_core.errors import GeolocError
 from geoloc_dagster.lineage import ASSETS, CODE_VERSIONS, Input, Lineage, Outside, Target
 from geoloc_dagster.receipts import Receipt, all_receipts
 
@@ -80,7 +81,7 @@ class State:
         self.lineage = lineage
         self.layout = lineage.project.layout
         self.receipts: dict[Target, Receipt] = {receipt.target: receipt for receipt in all_receipts(self.layout)}
-        self._rows: Mapping[str, Mapping[str, int]] | None = None
+        self._rows: dict[str, dict[str, int]] = {}
         self._outside: dict[str, str] = {}
 
     def version(self, item: Input) -> str:
@@ -115,19 +116,27 @@ class State:
     def _lost_rows(self, receipt: Receipt) -> str:
         if not receipt.rows:
             return ""
-        if self._rows is None:
-            self._rows = self.lineage.project.warehouse().row_counts()
         for table, expected in receipt.rows.items():
-            counts = self._rows.get(table, {})
+            if table not in self._rows:
+                self._rows[table] = self._count(table)
+            counts = self._rows[table]
             shard = receipt.target.partition
             kept = counts.get(shard, 0) if shard else sum(counts.values())
             if kept != expected:
                 return f"table {table} of the warehouse has {kept} rows instead of {expected}"
         return ""
 
+    def _count(self, table: str) -> dict[str, int]:
+        """Rows of each shard in a table; none where the table, or the whole warehouse, is not there or damaged."""
+        try:
+            counted = self.lineage.project.warehouse().count_by(table, "shard")
+        except GeolocError:
+            return {}
+        return dict(zip(counted["shard"], counted["n"].astype(int), strict=True))
+
     def learn(self, target: Target, receipt: Receipt | None) -> None:
         """Take note of what became of a target in a refresh."""
-        self._rows = None
+        self._rows.clear()
         if receipt is None:
             self.receipts.pop(target, None)
         else:

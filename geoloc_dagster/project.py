@@ -60,7 +60,9 @@ def default_home(profile: Profile) -> Path:
 def open_project(profile: str | None = None, home: str | os.PathLike[str] | None = None) -> Project:
     """The project that the arguments, the environment (GEOLOC_PROFILE, GEOLOC_HOME) or the defaults name."""
     path = find_profile(profile or os.environ.get("GEOLOC_PROFILE") or DEFAULT_PROFILE).resolve()
-    return _opened(path, str(home or os.environ.get("GEOLOC_HOME") or ""), path.stat().st_mtime_ns if path.is_file() else 0)
+    return _opened(
+        path, str(home or os.environ.get("GEOLOC_HOME") or ""), path.stat().st_mtime_ns if path.is_file() else 0
+    )
 
 
 @functools.lru_cache(maxsize=8)

@@ -10,17 +10,18 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import dagster as dg
 
-from geoloc_core.errors import GeolocError
+from geoloc_core.errors import GeolocError, InputError
 from geoloc_core.layout import Layout
 from geoloc_core.storage import write_bytes
 from geoloc_dagster.lineage import ASSETS, Lineage, Target
 from geoloc_dagster.partitions import synchronise
-from geoloc_dagster.plan import Plan, State, Step, make_plan
+from geoloc_dagster.plan import Plan, Reason, State, Step, make_plan
 from geoloc_dagster.project import SOURCE_ROOT, Project
 from geoloc_dagster.receipts import Receipt, read_receipt, remove_receipt
 
@@ -114,7 +115,7 @@ def refresh(
                 continue
             reasons = state.reasons(target)
             if reasons:
-                _make(job, instance, Step(target, reasons), outcome, listener)
+                _make(project, job, instance, Step(target, reasons), outcome, listener)
                 state.learn(target, read_receipt(project.layout, target))
             elif registered.get(target) != state.receipts[target].data_version:
                 _register(instance, state.receipts[target])
@@ -124,13 +125,18 @@ def refresh(
 
 
 def _make(
-    job: dg.JobDefinition, instance: dg.DagsterInstance, step: Step, outcome: Outcome, listener: Listener
+    project: Project,
+    job: dg.JobDefinition,
+    instance: dg.DagsterInstance,
+    step: Step,
+    outcome: Outcome,
+    listener: Listener,
 ) -> None:
     started = time.monotonic()
     why = "; ".join(str(reason) for reason in step.reasons[:5])
     listener("start", step.target, why)
     result = job.execute_in_process(
-        run_config={"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}},
+        run_config=run_config(project),
         partition_key=step.target.partition or None,
         asset_selection=[dg.AssetKey(step.target.asset)],
         instance=instance,
@@ -144,6 +150,16 @@ def _make(
     message = failure_message(result)
     outcome.failed[step.target] = message
     listener("failed", step.target, message)
+
+
+def run_config(project: Project) -> dict[str, Any]:
+    """Say in the run itself which project it works on, so that it can be executed again from the UI as it was."""
+    chosen = {"profile": str(project.profile_path), "home": str(project.layout.home)}
+    return {
+        "resources": {"project": {"config": chosen}},
+        # The listener tells what happens; Dagster's own log of each event would drown it. The event log has it all.
+        "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
+    }
 
 
 def failure_message(result: dg.ExecuteInProcessResult) -> str:
@@ -192,3 +208,28 @@ def _remove_orphans(
         state.learn(target, None)
         outcome.removed.append(target)
         listener("removed", target, "")
+
+
+def remake(
+    project: Project,
+    instance: dg.DagsterInstance,
+    definitions: dg.Definitions,
+    asset: str,
+    partitions: Sequence[str],
+    listener: Listener,
+) -> Outcome:
+    """Make one asset, or some of its partitions, whether it is out of date or not."""
+    lineage = Lineage(project)
+    if asset not in ASSETS:
+        raise InputError(f"no asset is called {asset!r}; there are {', '.join(ASSETS)}")
+    known = lineage.partitions(asset)
+    for partition in partitions:
+        if partition not in known:
+            raise InputError(f"{asset} has no partition {partition!r}; it has {', '.join(known)}")
+    with refresh_lock(project.layout):
+        synchronise(instance, project.profile)
+        outcome = Outcome()
+        job = definitions.resolve_implicit_global_asset_job_def()
+        for partition in partitions or known:
+            _make(project, job, instance, Step(Target(asset, partition), (Reason("asked for"),)), outcome, listener)
+    return outcome

@@ -75,7 +75,9 @@ def input_versions(project: Project, target: Target) -> dict[str, str]:
             continue
         receipt = read_receipt(project.layout, item)
         if receipt is None:
-            raise StaleArtifactError(f"{target} is made from {item}, which is not there; materialize {item.asset} first")
+            raise StaleArtifactError(
+                f"{target} is made from {item}, which is not there; materialize {item.asset} first"
+            )
         versions[str(item)] = receipt.data_version
     return versions
 

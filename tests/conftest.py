@@ -1,9 +1,15 @@
 """What every test may ask for."""
 
 import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import dagster as dg
 import pytest
+import yaml
+
+from geoloc_dagster.project import Project, open_project
+from geoloc_dagster.refresh import open_instance
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
@@ -15,3 +21,48 @@ def shared_data() -> Path:
     if not (folder / "SOURCES.md").is_file():
         pytest.skip("the real data of ../shared/data is not here")
     return folder
+
+
+TINY = {
+    "name": "tiny",
+    "notice": "Drawn pictures, untrained backbones.",
+    "drawn": {"seed": 11, "shards": 3, "photos_per_shard": 40, "benchmarks": {"bench-a": 24}},
+    "features": {"clip": ["tiny-clip"], "clip+vit": ["tiny-clip", "tiny-vit"]},
+    "experiments": ["clip.linear.country.thesis", "clip+vit.linear.hierarchical.default"],
+    "split": {"validation_share": 0.3},
+}
+
+ProjectMaker = Callable[..., Project]
+
+
+@pytest.fixture(scope="session")
+def make_project() -> ProjectMaker:
+    """A function that writes a profile (TINY with changes) into a folder and opens the project there."""
+
+    def make(folder: Path, **changes: object) -> Project:
+        folder.mkdir(parents=True, exist_ok=True)
+        profile = folder / "tiny.yaml"
+        profile.write_text(yaml.safe_dump({**TINY, **changes}))
+        return open_project(str(profile), folder / "home")
+
+    return make
+
+
+@pytest.fixture
+def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """A Dagster instance of its own, on disk like a real one."""
+    with dg.instance_for_test(temp_dir=str(tmp_path / "dagster")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def made_project(tmp_path_factory: pytest.TempPathFactory, make_project: ProjectMaker) -> Project:
+    """TINY, refreshed once for all tests that only look at it; they must not change it."""
+    from geoloc_dagster.definitions import defs
+    from geoloc_dagster.refresh import refresh
+
+    project = make_project(tmp_path_factory.mktemp("made"))
+    with open_instance(project.layout) as opened:
+        outcome = refresh(project, opened, defs)
+    assert outcome.well, outcome.failed
+    return project

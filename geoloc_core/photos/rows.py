@@ -82,3 +82,8 @@ def frame_version(frame: pd.DataFrame) -> str:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return hashlib.sha256(sink.getvalue()).hexdigest()
+
+
+def tally(values: pd.Series) -> dict[str, int]:
+    """How often each text occurs, the most frequent first."""
+    return {str(value): int(count) for value, count in values.value_counts().items()}

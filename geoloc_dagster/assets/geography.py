@@ -31,6 +31,8 @@ def regions(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.M
             "countries": len(boundaries.countries),
             "subdivisions": len(boundaries.subdivisions),
             "attribution": boundaries.attribution,
-            "countries_by_continent": counts_table(boundaries.countries["continent"].value_counts().to_dict(), "continent"),
+            "countries_by_continent": counts_table(
+                boundaries.countries["continent"].value_counts().to_dict(), "continent"
+            ),
         },
     )

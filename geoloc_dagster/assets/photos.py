@@ -32,9 +32,13 @@ def deliveries(context: dg.AssetExecutionContext, project: ProjectResource) -> d
     if of is not None:
         metadata = Path(of[0].metadata)
         if not metadata.exists():
-            raise InputError(f"the metadata of {of[0].name!r}, {metadata}, is not there; mend `metadata` in the profile")
+            raise InputError(
+                f"the metadata of {of[0].name!r}, {metadata}, is not there; mend `metadata` in the profile"
+            )
         if not Path(of[0].images).exists():
-            raise InputError(f"the images of {of[0].name!r}, {of[0].images}, are not there; mend `images` in the profile")
+            raise InputError(
+                f"the images of {of[0].name!r}, {of[0].images}, are not there; mend `images` in the profile"
+            )
         return work.finish(path_version(metadata), metadata={"metadata": str(metadata), "images": of[0].images})
 
     from geoloc_core.geography.boundaries import load_boundaries
@@ -49,7 +53,9 @@ def deliveries(context: dg.AssetExecutionContext, project: ProjectResource) -> d
     folder = work.project.layout.delivery(shard)
     counts = draw_delivery(spec, shard, folder, load_boundaries("embedded"))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return work.finish(files_version(files), files=[folder / "metadata.csv"], metadata={"drawn": counts_table(counts, "what")})
+    return work.finish(
+        files_version(files), files=[folder / "metadata.csv"], metadata={"drawn": counts_table(counts, "what")}
+    )
 
 
 @dg.asset(
@@ -63,8 +69,8 @@ def deliveries(context: dg.AssetExecutionContext, project: ProjectResource) -> d
     "number, the reason and the raw text: accepted + rejected = rows in.",
 )
 def raw_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    from geoloc_core.photos.rows import read_shard_rows, tally, write_rows
     from geoloc_core.photos.schemas import RawPhotos
-    from geoloc_core.photos.rows import read_shard_rows, write_rows
 
     work = project.begin(context)
     shard, layout = context.partition_key, work.project.layout
@@ -80,7 +86,7 @@ def raw_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> d
             "dagster/column_schema": column_schema(RawPhotos),
             "rows_in": len(rows.accepted) + len(rows.rejected),
             "rejected": len(rows.rejected),
-            "rejected_by_reason": counts_table(rows.rejected["reason"].value_counts().to_dict(), "reason"),
+            "rejected_by_reason": counts_table(tally(rows.rejected["reason"]), "reason"),
         },
     )
 
@@ -96,8 +102,8 @@ def raw_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> d
 )
 def images(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     from geoloc_core.photos.images import ImageLimits, build_manifest
+    from geoloc_core.photos.rows import image_root, read_rows, tally, write_rows
     from geoloc_core.photos.schemas import ImageManifest
-    from geoloc_core.photos.rows import image_root, read_rows, write_rows
 
     work = project.begin(context)
     profile, layout, shard = work.project.profile, work.project.layout, context.partition_key
@@ -114,7 +120,7 @@ def images(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
             "dagster/column_schema": column_schema(ImageManifest),
             "usable": int(usable.sum()),
             "not_usable": int((~usable).sum()),
-            "by_status": counts_table(manifest["status"].value_counts().to_dict(), "status"),
+            "by_status": counts_table(tally(manifest["status"]), "status"),
         },
     )
 
@@ -133,8 +139,8 @@ def images(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
 def labeled_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     from geoloc_core.geography.boundaries import read_boundaries
     from geoloc_core.photos.labels import label_photos
-    from geoloc_core.photos.schemas import LabeledPhotos
     from geoloc_core.photos.rows import frame_version, read_rows
+    from geoloc_core.photos.schemas import LabeledPhotos
 
     work = project.begin(context)
     layout, shard = work.project.layout, context.partition_key
@@ -159,15 +165,18 @@ def labeled_photos(context: dg.AssetExecutionContext, project: ProjectResource) 
     group_name="photos",
     kinds={"duckdb", "pandera"},
     owners=["team:data"],
-    deps=[dg.AssetDep(labeled_photos, partition_mapping=EVERY_SHARD), dg.AssetDep(images, partition_mapping=EVERY_SHARD)],
+    deps=[
+        dg.AssetDep(labeled_photos, partition_mapping=EVERY_SHARD),
+        dg.AssetDep(images, partition_mapping=EVERY_SHARD),
+    ],
     pool=WAREHOUSE_POOL,
     code_version=CODE_VERSIONS["training_photos"],
     description="The photos that heads learn from, split by author. Left out, each with its reason: benchmark photos, "
     "their authors, near-duplicates of them, photos without a label or a usable picture.",
 )
 def training_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    from geoloc_core.photos.rows import frame_version, tally
     from geoloc_core.photos.schemas import TrainingPhotos
-    from geoloc_core.photos.rows import frame_version
     from geoloc_core.photos.training import collect_training
 
     work = project.begin(context)
@@ -187,7 +196,7 @@ def training_photos(context: dg.AssetExecutionContext, project: ProjectResource)
             "validation": int(split.get("validation", 0)),
             "authors": int(training["author_id"].nunique()),
             "excluded": len(excluded),
-            "excluded_by_reason": counts_table(excluded["reason"].value_counts().to_dict(), "reason"),
+            "excluded_by_reason": counts_table(tally(excluded["reason"]), "reason"),
         },
     )
 
@@ -205,8 +214,8 @@ def class_distribution(context: dg.AssetExecutionContext, project: ProjectResour
     from geoloc_core.geography.boundaries import read_boundaries
     from geoloc_core.photos.distribution import class_distribution as distribution_of
     from geoloc_core.photos.distribution import distribution_summary
-    from geoloc_core.photos.schemas import ClassDistribution
     from geoloc_core.photos.rows import write_rows
+    from geoloc_core.photos.schemas import ClassDistribution
     from geoloc_core.storage import write_bytes
 
     work = project.begin(context)
@@ -217,7 +226,12 @@ def class_distribution(context: dg.AssetExecutionContext, project: ProjectResour
     folder = layout.home / "class_distribution"
     paths = [folder / "class_distribution.parquet", folder / "coverage.png", folder / "country.png"]
     write_rows(distribution, paths[0])
-    maps = [coverage_map(training, boundaries), country_map(training, boundaries, profile.map_country)]
+    latitude, longitude = training["latitude"].to_numpy(), training["longitude"].to_numpy()
+    of_country = training[training["country_id"] == profile.map_country]
+    maps = [
+        coverage_map(latitude, longitude, boundaries, "Photos to learn from"),
+        country_map(boundaries, profile.map_country, photos=of_country),
+    ]
     for path, png in zip(paths[1:], maps, strict=True):
         write_bytes(path, png)
     country = distribution_summary(distribution, "country")

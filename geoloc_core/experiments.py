@@ -1,0 +1,252 @@
+"""An experiment from files to files: embed, train, answer, report.
+
+Each function reads the artifacts that its target is made from, by the paths of `Layout`, and writes its own. The rooms
+below know nothing of profiles or paths of artifacts.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from geoloc_core.answering import answer
+from geoloc_core.devices import pick_device
+from geoloc_core.errors import StaleArtifactError
+from geoloc_core.evaluation.evaluate import VALIDATION, evaluate
+from geoloc_core.evaluation.predictions import predictions_frame, write_predictions
+from geoloc_core.features.backbones import backbone
+from geoloc_core.features.checkpoints import checkpoint_identity
+from geoloc_core.features.encoder import load_encoder
+from geoloc_core.features.extract import ImageItem, embed_images
+from geoloc_core.features.shards import open_matrix, shard_metadata, write_shard
+from geoloc_core.geography.anchors import region_anchors
+from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
+from geoloc_core.layout import Layout
+from geoloc_core.learning.data import TrainingData, encode_labels
+from geoloc_core.learning.head_files import load_head, save_head
+from geoloc_core.learning.recipes import head_spec, recipe
+from geoloc_core.learning.train import train_head
+from geoloc_core.learning.weights import label_column
+from geoloc_core.photos.images import ImageLimits
+from geoloc_core.photos.rows import image_root, read_rows, tally
+from geoloc_core.photos.warehouse import Warehouse
+from geoloc_core.profile import REGION_LEVELS, Profile
+from geoloc_core.storage import write_json
+
+OK = "ok"
+NO_VECTOR = "no_vector"
+
+
+@dataclass(frozen=True)
+class EmbeddedShard:
+    """What came of embedding one shard with one backbone."""
+
+    rows: int
+    vectors: int
+    by_status: dict[str, int]
+    images_per_second: float
+    device: str
+    backbone_version: str
+
+
+@dataclass(frozen=True)
+class TrainedExperiment:
+    """What came of training one head; `history` has one row for each epoch."""
+
+    classes: int
+    n_train: int
+    n_without_vector: int
+    parameters: dict[str, Any]
+    metrics: dict[str, float]
+    history: pd.DataFrame
+
+
+def embed_shard(profile: Profile, layout: Layout, checkpoints: Path, name: str, shard: str) -> EmbeddedShard:
+    """Embed the usable pictures of a shard with the backbone `name`; the others keep their row, with the reason."""
+    spec = backbone(name)
+    device = pick_device(profile.device)
+    encoder = load_encoder(spec, checkpoints, device)
+    identity = checkpoint_identity(spec, checkpoints)
+    manifest = read_rows(layout.images(shard))
+    root = image_root(profile, shard, layout)
+    items = [
+        ImageItem(photo_id, root / path)
+        for photo_id, path in zip(manifest["photo_id"], manifest["image_path"], strict=True)
+    ]
+    limits = ImageLimits(max_bytes=profile.images.max_bytes, max_pixels=profile.images.max_pixels)
+    started = time.monotonic()
+    block = embed_images(items, {name: encoder}, limits, profile.batch_size, what=f"{name} {shard}")[name]
+    seconds = max(time.monotonic() - started, 1e-9)
+    write_shard(layout.embeddings(name, shard), block, identity)
+    return EmbeddedShard(
+        rows=len(items),
+        vectors=int(block.ok.sum()),
+        by_status=tally(pd.Series(block.status, dtype=object)),
+        images_per_second=len(items) / seconds,
+        device=str(device),
+        backbone_version=identity.version,
+    )
+
+
+def anchors_of(layout: Layout, warehouse: Warehouse, level: str) -> pd.DataFrame:
+    """The anchors of all regions of a level, fitted to the photos of the training split alone."""
+    boundaries = read_boundaries(layout.regions)
+    training = warehouse.read_table("training_photos")
+    column = label_column(level)
+    photos = training.loc[(training["split"] == "train") & (training[column] != "")]
+    photos = photos[[column, "latitude", "longitude"]].rename(columns={column: "region_id"})
+    return region_anchors(photos, boundaries.countries if level == "country" else boundaries.subdivisions)
+
+
+def read_anchors(layout: Layout) -> dict[str, pd.DataFrame]:
+    """Anchors by level."""
+    return {level: read_rows(layout.region_anchors(level)) for level in REGION_LEVELS}
+
+
+def train_experiment(profile: Profile, layout: Layout, warehouse: Warehouse, key: str) -> TrainedExperiment:
+    """Train the head of an experiment and keep it in its folder."""
+    experiment = profile.experiment(key)
+    names, shards = profile.features[experiment.features], profile.training_shards()
+    photos = warehouse.read_table("training_photos")
+    blocks, found = read_blocks(layout, names, shards, photos["photo_id"])
+    kept = photos[found].reset_index(drop=True)
+    column = label_column(experiment.level)
+    is_train = (kept["split"] == "train").to_numpy()
+    classes, labels = encode_labels(kept[column].to_numpy(dtype=object), is_train)
+    parent_of = dict(zip(kept[column], kept["country_id"], strict=True))
+    data = TrainingData(
+        blocks=[block[found] for block in blocks],
+        labels=labels,
+        is_train=is_train,
+        latitude=kept["latitude"].to_numpy(),
+        longitude=kept["longitude"].to_numpy(),
+        author_id=kept["author_id"].to_numpy(dtype=object),
+    )
+    trained = train_head(
+        data,
+        head_spec(experiment.head),
+        recipe(experiment.recipe),
+        classes,
+        level=experiment.level,
+        parents=[parent_of[name] for name in classes],
+        seed=profile.seed,
+        device=profile.device,
+    )
+    features = [
+        {
+            "backbone": name,
+            "version": shard_metadata(layout.embeddings(name, shards[0]))["identity"]["version"],
+            "dimension": int(block.shape[1]),
+        }
+        for name, block in zip(names, blocks, strict=True)
+    ]
+    save_head(layout.head(key), trained, {"experiment": key, "features": features})
+    measured = {name: value for name, value in trained.head.calibration.items() if isinstance(value, int | float)}
+    return TrainedExperiment(
+        classes=len(classes),
+        n_train=int(is_train.sum()),
+        n_without_vector=int((~found).sum()),
+        parameters={
+            **trained.recipe.as_dict(),
+            "head": experiment.head,
+            "features": experiment.features,
+            "level": experiment.level,
+        },
+        metrics={"best_epoch": trained.best_epoch, **{name: float(value) for name, value in measured.items()}},
+        history=trained.history,
+    )
+
+
+def read_blocks(
+    layout: Layout, backbones: tuple[str, ...], shards: tuple[str, ...], photo_ids: pd.Series
+) -> tuple[list[np.ndarray], np.ndarray]:
+    """One float16 matrix (n, D_i) for each backbone, and which of the n photos have a vector in all of them."""
+    blocks, found = [], np.ones(len(photo_ids), dtype=bool)
+    for name in backbones:
+        matrix, there = open_matrix([layout.embeddings(name, shard) for shard in shards], photo_ids.tolist())
+        blocks.append(matrix)
+        found &= there
+    return blocks, found
+
+
+def report_validation(profile: Profile, layout: Layout, warehouse: Warehouse, key: str) -> list[Path]:
+    """Predictions and scores of an experiment on the validation photos; the files written."""
+    photos = warehouse.read_table("training_photos")
+    photos = photos[photos["split"] == "validation"].reset_index(drop=True)
+    return _report(profile, layout, key, photos, profile.training_shards(), VALIDATION, layout.validation_report(key))
+
+
+def report_benchmark(profile: Profile, layout: Layout, warehouse: Warehouse, key: str, benchmark: str) -> list[Path]:
+    """Predictions and scores of an experiment on all photos of a benchmark; the files written."""
+    photos = warehouse.read_table("labeled_photos")
+    photos = photos[photos["shard"] == benchmark].reset_index(drop=True)
+    return _report(profile, layout, key, photos, (benchmark,), benchmark, layout.benchmark_report(key, benchmark))
+
+
+def _report(
+    profile: Profile,
+    layout: Layout,
+    key: str,
+    photos: pd.DataFrame,
+    shards: tuple[str, ...],
+    called: str,
+    folder: Path,
+) -> list[Path]:
+    if photos.empty:
+        raise StaleArtifactError(
+            f"{called} has no photo to report on; look at the rejected rows of {', '.join(shards)}"
+        )
+    experiment = profile.experiment(key)
+    head = load_head(layout.head(key))
+    blocks, found = read_blocks(layout, profile.features[experiment.features], shards, photos["photo_id"])
+    _check_versions(layout, head.features, shards)
+    answers = answer(head, blocks, read_anchors(layout), profile.anchor)
+    predictions = predictions_frame(
+        photos,
+        answers.country_posterior,
+        answers.countries,
+        answers.points,
+        continents=continents(read_boundaries(layout.regions)),
+        status=picture_status(layout, shards, photos["photo_id"], found),
+        predicted_subdivisions=None if answers.subdivision_ids is None else answers.subdivision_ids.tolist(),
+    )
+    paths = [folder / "predictions.parquet", folder / "evaluation.json"]
+    write_predictions(paths[0], predictions)
+    write_json(paths[1], evaluate(key, predictions, photos=called).to_json())
+    return paths
+
+
+def _check_versions(layout: Layout, features: list[dict[str, Any]], shards: tuple[str, ...]) -> None:
+    """A head answers only for vectors of the very checkpoints that it was trained on."""
+    for feature in features:
+        for shard in shards:
+            path = layout.embeddings(feature["backbone"], shard)
+            if shard_metadata(path)["identity"]["version"] != feature["version"]:
+                raise StaleArtifactError(
+                    f"{path} was made by another checkpoint of {feature['backbone']} than the head was trained on; "
+                    "`geoloc refresh` brings the two together"
+                )
+
+
+def picture_status(layout: Layout, shards: tuple[str, ...], photo_ids: pd.Series, found: np.ndarray) -> list[str]:
+    """The word "ok" where there is a vector; elsewhere the manifest's reason, or that the encoder gave none."""
+    reasons: dict[str, str] = {}
+    for shard in shards:
+        manifest = read_rows(layout.images(shard))
+        reasons.update(zip(manifest["photo_id"], manifest["status"], strict=True))
+    status = []
+    for photo_id, there in zip(photo_ids, found, strict=True):
+        reason = reasons.get(photo_id, NO_VECTOR)
+        status.append(OK if there else NO_VECTOR if reason == OK else reason)
+    return status
+
+
+def continents(boundaries: BoundarySet) -> Mapping[str, str]:
+    """Continent of each country."""
+    return dict(zip(boundaries.countries["region_id"], boundaries.countries["continent"], strict=True))

@@ -1,0 +1,208 @@
+"""Image in, answer out: country, sub-division, probability, point, and the next best.
+
+predictor = Predictor.load(Path(".geoloc/sample/model"), Path(".geoloc/sample/checkpoints"))
+for prediction in predictor.predict([Path("holiday.jpg")]):
+print(prediction.country, prediction.probability)
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from geoloc_core.answering import Answers, anchor_points, answer, best_child, parent_positions
+from geoloc_core.devices import pick_device
+from geoloc_core.errors import CheckpointError, InputError
+from geoloc_core.features.backbones import backbone
+from geoloc_core.features.checkpoints import checkpoint_identity
+from geoloc_core.features.encoder import Encoder, load_encoder
+from geoloc_core.features.extract import OK, ImageItem, embed_images
+from geoloc_core.learning.head_files import load_head
+from geoloc_core.learning.posterior import Head
+from geoloc_core.photos.images import ImageLimits
+from geoloc_core.photos.rows import read_rows
+from geoloc_core.profile import REGION_LEVELS
+from geoloc_core.storage import read_json
+
+NEXT_BEST = 5
+
+
+@dataclass(frozen=True)
+class RegionProbability:
+    """A region and how probable it is."""
+
+    region_id: str
+    name: str
+    probability: float
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The answer for one photo.
+
+    status is "ok", or the reason why there is no answer; then `detail` says it in words and the rest is empty.
+    `probability` is the country's; the sub-division's is its own, not given the country. `next_best` are the five
+    countries that follow.
+    """
+
+    file: str
+    status: str
+    detail: str = ""
+    country_id: str = ""
+    country: str = ""
+    probability: float = 0.0
+    subdivision_id: str = ""
+    subdivision: str = ""
+    subdivision_probability: float = 0.0
+    latitude: float | None = None
+    longitude: float | None = None
+    next_best: tuple[RegionProbability, ...] = field(default_factory=tuple)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Predictor:
+    """A packed champion, loaded."""
+
+    description: dict[str, Any]
+    country_head: Head
+    subdivision_head: Head | None
+    anchors: dict[str, pd.DataFrame]
+    regions: pd.DataFrame
+    encoders: dict[str, Encoder]
+    limits: ImageLimits
+
+    @classmethod
+    def load(
+        cls, folder: Path, checkpoints: Path, device: str = "auto", limits: ImageLimits | None = None
+    ) -> Predictor:
+        """Load a package; CheckpointError where it is missing, or a backbone's weights are not those that it names."""
+        try:
+            description = read_json(folder / "model.json")
+        except (OSError, ValueError) as error:
+            raise CheckpointError(
+                f"there is no packed model in {folder}; make one with `geoloc refresh`, or name another folder with --model"
+            ) from error
+        target = pick_device(device)
+        encoders = {}
+        for name, wanted in description["backbones"].items():
+            spec = backbone(name)
+            encoders[name] = load_encoder(spec, checkpoints, target)
+            found = checkpoint_identity(spec, checkpoints)
+            if found.version != wanted["version"]:
+                raise CheckpointError(
+                    f"the checkpoint of {name} in {checkpoints} (weights {found.weights_sha256[:12]}) is not the one that the "
+                    f"model was trained with (weights {wanted['weights_sha256'][:12]}); put that one there, or retrain"
+                )
+        companion = description["subdivision_experiment"]
+        return cls(
+            description,
+            load_head(folder / "country"),
+            load_head(folder / "subdivision") if companion else None,
+            {level: read_rows(folder / f"anchors_{level}.parquet") for level in REGION_LEVELS},
+            read_rows(folder / "regions.parquet"),
+            encoders,
+            limits or ImageLimits(),
+        )
+
+    def predict(self, photos: Sequence[Path | bytes], names: Sequence[str] | None = None) -> list[Prediction]:
+        """Answers in the order of `photos` (paths or the bytes of image files); `names` are what to call them."""
+        called = list(names) if names is not None else [str(p) if isinstance(p, Path) else "" for p in photos]
+        if not photos:
+            return []
+        blocks, status = self.vectors(photos)
+        good = [row for row, reason in enumerate(status) if reason == OK]
+        answers = iter(self._predictions(blocks, good, called)) if good else iter(())
+        return [
+            next(answers) if reason == OK else Prediction(name, reason, self._in_words(photo, reason))
+            for photo, name, reason in zip(photos, called, status, strict=True)
+        ]
+
+    def vectors(self, photos: Sequence[Path | bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
+        """float16 (n, D) by backbone, and for each photo "ok" or the reason why one of its vectors is missing."""
+        items = [ImageItem(str(row), photo) for row, photo in enumerate(photos)]
+        embedded = embed_images(items, self.encoders, self.limits, batch_size=min(32, len(items)), what="photos")
+        status = [OK] * len(items)
+        for block in embedded.values():
+            status = [old if old != OK else new for old, new in zip(status, block.status, strict=True)]
+        return {name: block.vectors for name, block in embedded.items()}, status
+
+    def answers(self, vectors: dict[str, np.ndarray]) -> Answers:
+        """What the champion says of vectors (n, D) by backbone; the sub-division may come from its companion."""
+        kind = self.description["anchor"]
+        answers = answer(self.country_head, self._blocks(self.country_head, vectors), self.anchors, kind)
+        head = self.subdivision_head
+        if answers.subdivision_ids is not None or head is None:
+            return answers
+        posterior = head.posterior(self._blocks(head, vectors))
+        parent = parent_positions(head.parents, answers.countries)
+        country = answers.country_posterior.argmax(axis=1)
+        best, probability = best_child(posterior, parent, country)
+        within = head.to_countries(posterior)
+        column = parent_positions(np.asarray(answers.countries, dtype=object)[country].tolist(), head.countries)
+        # Given the country, the companion's own share of it; times the champion's probability of the country.
+        share = probability / np.maximum(np.take_along_axis(within, column[:, None], axis=1)[:, 0], 1e-12)
+        points = anchor_points(self.anchors["subdivision"], head.classes, kind)[best]
+        names = np.asarray(head.classes, dtype=object)[best]
+        own = answers.country_posterior.max(axis=1)
+        return Answers(answers.countries, answers.country_posterior, points, names, own * share)
+
+    def _blocks(self, head: Head, vectors: dict[str, np.ndarray]) -> list[np.ndarray]:
+        try:
+            return [vectors[feature["backbone"]] for feature in head.features]
+        except KeyError as error:
+            raise InputError(
+                f"the model wants vectors of {error} and got {', '.join(vectors)}; pack the model anew"
+            ) from error
+
+    def _predictions(self, vectors: dict[str, np.ndarray], rows: list[int], called: list[str]) -> list[Prediction]:
+        answers = self.answers({name: block[rows] for name, block in vectors.items()})
+        name_of = self.regions.drop_duplicates("region_id").set_index("region_id")["name"].to_dict()
+        order = np.argsort(-answers.country_posterior, axis=1, kind="stable")[:, : 1 + NEXT_BEST]
+        made = []
+        for row, (position, columns) in enumerate(zip(rows, order, strict=True)):
+            ranked = [
+                RegionProbability(
+                    answers.countries[column],
+                    str(name_of.get(answers.countries[column], "")),
+                    float(answers.country_posterior[row, column]),
+                )
+                for column in columns
+            ]
+            finer = "" if answers.subdivision_ids is None else str(answers.subdivision_ids[row])
+            made.append(
+                Prediction(
+                    file=called[position],
+                    status=OK,
+                    country_id=ranked[0].region_id,
+                    country=ranked[0].name,
+                    probability=ranked[0].probability,
+                    subdivision_id=finer,
+                    subdivision=str(name_of.get(finer, "")),
+                    subdivision_probability=(
+                        0.0 if answers.subdivision_probability is None else float(answers.subdivision_probability[row])
+                    ),
+                    latitude=float(answers.points[row, 0]),
+                    longitude=float(answers.points[row, 1]),
+                    next_best=tuple(ranked[1:]),
+                )
+            )
+        return made
+
+    def _in_words(self, photo: Path | bytes, reason: str) -> str:
+        """What is wrong with a picture, in the words of the one who refused it."""
+        from geoloc_core.photos.images import RefusedImage, load_image
+
+        try:
+            load_image(photo, self.limits)
+        except RefusedImage as refusal:
+            return str(refusal)
+        return f"the encoder gave no vector ({reason})"

@@ -1,0 +1,123 @@
+"""How good each head is, and compared with what; the tables, the report, and the champion."""
+
+import dagster as dg
+
+from geoloc_core.storage import read_json
+from geoloc_dagster.lineage import CODE_VERSIONS
+from geoloc_dagster.partitions import EXPERIMENTS, EXPERIMENTS_BY_BENCHMARK
+from geoloc_dagster.resources import ProjectResource, files_version
+
+EVERY_PARTITION = dg.AllPartitionMapping()
+ANCHORS = dg.AssetDep("region_anchors", partition_mapping=EVERY_PARTITION)
+VECTORS = dg.AssetDep("embeddings", partition_mapping=EVERY_PARTITION)
+
+
+def _scores(scores: dict[str, float | None]) -> dict[str, float]:
+    """Scores as metadata that plots over partitions; a score that does not exist is left out."""
+    return {name: float(value) for name, value in scores.items() if value is not None}
+
+
+@dg.asset(
+    group_name="evaluation",
+    kinds={"parquet"},
+    owners=["team:ml"],
+    partitions_def=EXPERIMENTS,
+    deps=["heads", "training_photos", ANCHORS, VECTORS],
+    code_version=CODE_VERSIONS["validation_report"],
+    description="One experiment on the validation photos, whose authors it never learned from: every prediction, and the "
+    "scores of Table 2.",
+)
+def validation_report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    from geoloc_core.experiments import report_validation
+
+    work = project.begin(context)
+    key = context.partition_key
+    files = report_validation(work.project.profile, work.project.layout, work.project.warehouse(), key)
+    scores = read_json(work.project.layout.validation_report(key) / "evaluation.json")["scores"]
+    return work.finish(files_version(files), files=files, metadata=_scores(scores))
+
+
+@dg.asset(
+    group_name="evaluation",
+    kinds={"parquet"},
+    owners=["team:ml"],
+    partitions_def=EXPERIMENTS_BY_BENCHMARK,
+    deps=["heads", ANCHORS, VECTORS, dg.AssetDep("labeled_photos", partition_mapping=EVERY_PARTITION)],
+    code_version=CODE_VERSIONS["benchmark_report"],
+    description="One experiment on one benchmark: every photo of it counts, those without a picture as wrong.",
+)
+def benchmark_report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    from geoloc_core.experiments import report_benchmark
+
+    work = project.begin(context)
+    benchmark, key = str(context.partition_key).split("|")
+    files = report_benchmark(work.project.profile, work.project.layout, work.project.warehouse(), key, benchmark)
+    scores = read_json(work.project.layout.benchmark_report(key, benchmark) / "evaluation.json")["scores"]
+    return work.finish(files_version(files), files=files, metadata=_scores(scores))
+
+
+@dg.asset(
+    group_name="evaluation",
+    kinds={"markdown"},
+    owners=["team:ml"],
+    deps=[
+        "class_distribution",
+        "training_photos",
+        "regions",
+        dg.AssetDep("labeled_photos", partition_mapping=EVERY_PARTITION),
+        dg.AssetDep(validation_report, partition_mapping=EVERY_PARTITION),
+        dg.AssetDep(benchmark_report, partition_mapping=EVERY_PARTITION),
+    ],
+    code_version=CODE_VERSIONS["results"],
+    description="Tables 1, 2 and 3 beside the class prior and the best constant point, maps, and the HTML report.",
+)
+def results(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    from geoloc_core.results import write_results
+
+    work = project.begin(context)
+    written = write_results(work.project.profile, work.project.layout, work.project.warehouse())
+    return work.finish(
+        files_version(written.files),
+        files=written.files,
+        metadata={
+            "report": dg.MetadataValue.url(written.report.as_uri()),
+            **{name: dg.MetadataValue.md(text) for name, text in written.tables.items()},
+        },
+    )
+
+
+@dg.asset(
+    group_name="evaluation",
+    kinds={"mlflow"},
+    owners=["team:ml"],
+    deps=[
+        results,
+        "regions",
+        ANCHORS,
+        dg.AssetDep("heads", partition_mapping=EVERY_PARTITION),
+        dg.AssetDep("backbones", partition_mapping=EVERY_PARTITION),
+        dg.AssetDep(validation_report, partition_mapping=EVERY_PARTITION),
+    ],
+    code_version=CODE_VERSIONS["champion"],
+    description="The head that answers for new photos, packed with all it needs except the backbones' weights, registered in "
+    "MLflow under the alias `champion`.",
+)
+def champion(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    from geoloc_core.packaging import pack_champion
+    from geoloc_dagster.tracking import register_champion
+
+    work = project.begin(context)
+    packed = pack_champion(work.project.profile, work.project.layout)
+    version = files_version(packed.files)
+    registered = register_champion(work.project, packed.folder, packed.experiment, version)
+    return work.finish(
+        version,
+        files=packed.files,
+        metadata={
+            "experiment": packed.experiment,
+            "subdivision_experiment": packed.subdivision_experiment,
+            "why": dg.MetadataValue.md(packed.why),
+            "mlflow_model": registered.name,
+            "mlflow_version": registered.version,
+        },
+    )

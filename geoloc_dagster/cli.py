@@ -1,0 +1,250 @@
+"""`geoloc ...`: plan and refresh the artifacts, run one, answer for photos, evaluate a folder, look at the report.
+
+Standard output is the result, standard error the progress. Exit status: 0 all well; 1 something was tried and failed, or
+an answer is missing for some photo; 2 the input, the profile or a file is wrong, in one sentence.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from geoloc_core import __version__
+from geoloc_core.errors import GeolocError, InputError
+from geoloc_dagster.project import Project, open_project
+
+FAILED, WRONG = 1, 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; the console script's entry."""
+    options = _parser().parse_args(arguments)
+    command: Callable[[argparse.Namespace], int] = options.command
+    try:
+        return command(options)
+    except GeolocError as error:
+        print(f"geoloc: {error}", file=sys.stderr)
+        return WRONG
+    except KeyboardInterrupt:
+        print("geoloc: stopped; what was finished is kept, and `geoloc refresh` goes on from there", file=sys.stderr)
+        return 130
+    except BrokenPipeError:
+        # Whoever reads us has gone (`geoloc plan | head`); that is no fault.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="geoloc",
+        description="In which country, and in which first-level sub-division, was a photo taken, and how sure is that?",
+    )
+    parser.add_argument("--version", action="version", version=f"geoloc {__version__}")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument(
+        "--profile", help="name in profiles/ or path of a YAML file (default: $GEOLOC_PROFILE or sample)"
+    )
+    shared.add_argument("--home", help="data folder (default: $GEOLOC_HOME or .geoloc/PROFILE)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
+
+    def add(name: str, function: Callable[[argparse.Namespace], int], text: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=text, description=text, parents=[shared])
+        command.set_defaults(command=function)
+        return command
+
+    plan = add("plan", _plan, "say what is out of date and why; changes nothing")
+    plan.add_argument("--json", action="store_true", help="as JSON")
+
+    add("refresh", _refresh, "remake what is out of date, and nothing else")
+
+    run = add("run", _run, "remake one asset (or one partition of it), current or not")
+    run.add_argument("asset", help="for example heads, or embeddings")
+    run.add_argument(
+        "--partition", action="append", help="for example clip.linear.country.thesis; all of them if left out"
+    )
+
+    predict = add("predict", _predict, "answer for photos: country, sub-division, probability, point, five next best")
+    predict.add_argument("files", nargs="+", type=Path, metavar="FILE")
+    predict.add_argument("--json", action="store_true", help="as JSON, one list")
+    predict.add_argument("--model", type=Path, help="folder of a packed model (default: the champion)")
+
+    evaluate = add("evaluate", _evaluate, "score the champion on a folder of photos with EXIF GPS, and map its errors")
+    evaluate.add_argument("folder", type=Path, metavar="FOLDER")
+    evaluate.add_argument("--out", type=Path, help="where to write (default: evaluations/NAME in the data folder)")
+    evaluate.add_argument("--model", type=Path, help="folder of a packed model (default: the champion)")
+
+    add("report", _report, "print the tables and say where the HTML report and the maps lie")
+    add("demo", _demo, "refresh, print the tables, and answer for one photo")
+    ui = add("ui", _ui, "open the Dagster UI on 127.0.0.1 with this project's history")
+    ui.add_argument("--port", type=int, default=3000, help="the first port to try (default: 3000)")
+    return parser
+
+
+def _project(options: argparse.Namespace) -> Project:
+    return open_project(options.profile, options.home)
+
+
+def _plan(options: argparse.Namespace) -> int:
+    from geoloc_dagster.refresh import open_instance, project_plan
+
+    project = _project(options)
+    instance = open_instance(project.layout) if project.layout.dagster_home.is_dir() else None
+    plan = project_plan(project, instance)
+    if options.json:
+        print(json.dumps(plan.as_json(), indent=2))
+        return 0
+    if not plan:
+        print("Nothing is out of date.")
+        return 0
+    for step in plan.steps:
+        print(f"{step.target}\n    " + "\n    ".join(str(reason) for reason in step.reasons[:8]))
+        if len(step.reasons) > 8:
+            print(f"    and {len(step.reasons) - 8} more")
+    for target in plan.unregistered:
+        print(f"{target}\n    current on disk, not known to this Dagster instance: will be registered")
+    for target in plan.orphans:
+        print(f"{target}\n    no longer part of the profile: will be removed")
+    print(
+        f"\n{len(plan.steps)} out of date, {len(plan.following)} downstream may follow, {len(plan.unregistered)} to "
+        f"register, {len(plan.orphans)} to remove. `geoloc refresh` does it."
+    )
+    return 0
+
+
+def _refresh(options: argparse.Namespace) -> int:
+    return refresh_and_tell(_project(options))
+
+
+def refresh_and_tell(project: Project) -> int:
+    """Refresh with a line on standard error for each target; 0 when all is current afterwards."""
+    from geoloc_dagster.progress import Teller
+    from geoloc_dagster.refresh import open_instance, project_plan, refresh
+
+    instance = open_instance(project.layout)
+    plan = project_plan(project, instance)
+    if not plan:
+        print("Nothing is out of date; no asset was executed.")
+        return 0
+    from geoloc_dagster.definitions import defs
+
+    teller = Teller(len(plan.steps) + len(plan.following))
+    outcome = refresh(project, instance, defs, teller)
+    print(
+        f"{len(outcome.made)} made, {len(outcome.registered)} registered, {len(outcome.removed)} removed, "
+        f"{len(outcome.failed)} failed, {len(outcome.blocked)} not tried because of that."
+    )
+    for target, message in outcome.failed.items():
+        print(f"geoloc: {target} failed: {message}", file=sys.stderr)
+    return 0 if outcome.well else FAILED
+
+
+def _run(options: argparse.Namespace) -> int:
+    from geoloc_dagster.definitions import defs
+    from geoloc_dagster.progress import Teller
+    from geoloc_dagster.refresh import open_instance, remake
+
+    project = _project(options)
+    outcome = remake(project, open_instance(project.layout), defs, options.asset, options.partition or (), Teller(0))
+    for target, message in outcome.failed.items():
+        print(f"geoloc: {target} failed: {message}", file=sys.stderr)
+    print(f"{len(outcome.made)} made, {len(outcome.failed)} failed.")
+    return 0 if outcome.well else FAILED
+
+
+def _predict(options: argparse.Namespace) -> int:
+    from geoloc_core.answers_text import as_table
+    from geoloc_core.predict import Predictor
+
+    project = _project(options)
+    for file in options.files:
+        if file.is_dir():
+            raise InputError(f"{file} is a folder; give photos, or use `geoloc evaluate {file}`")
+    predictor = Predictor.load(options.model or project.layout.model, project.checkpoints, project.profile.device)
+    predictions = predictor.predict(options.files)
+    if options.json:
+        print(json.dumps([prediction.as_dict() for prediction in predictions], indent=2, ensure_ascii=False))
+    else:
+        print(as_table(predictions))
+    refused = [prediction for prediction in predictions if prediction.status != "ok"]
+    for prediction in refused:
+        print(f"geoloc: {prediction.detail}", file=sys.stderr)
+    _notice(project)
+    return WRONG if len(refused) == len(predictions) else FAILED if refused else 0
+
+
+def _evaluate(options: argparse.Namespace) -> int:
+    from geoloc_core.folder_evaluation import evaluate_folder
+
+    from geoloc_core.predict import Predictor
+
+    project = _project(options)
+    if not options.folder.is_dir():
+        raise InputError(f"{options.folder} is not a folder; give a folder of photos with GPS in their EXIF")
+    predictor = Predictor.load(options.model or project.layout.model, project.checkpoints, project.profile.device)
+    out = options.out or project.layout.home / "evaluations" / options.folder.resolve().name
+    done = evaluate_folder(predictor, options.folder, project.profile, out)
+    print(done.table)
+    print(f"{done.accepted} photos evaluated, {done.refused} of {done.accepted + done.refused} files refused:")
+    for reason, count in done.reasons.items():
+        print(f"  {count:5d}  {reason}")
+    print(f"Page with the map of errors: {done.page}")
+    _notice(project)
+    return FAILED if done.refused else 0
+
+
+def _report(options: argparse.Namespace) -> int:
+    project = _project(options)
+    print_tables(project)
+    return 0
+
+
+def print_tables(project: Project) -> None:
+    """The three tables, and where everything lies."""
+    folder = project.layout.results
+    tables = [folder / f"table{number}.md" for number in (1, 2, 3)]
+    if not all(table.is_file() for table in tables):
+        raise InputError(f"there are no results in {folder} yet; make them with `geoloc refresh`")
+    for table in tables:
+        print(table.read_text(encoding="utf-8"))
+    print(f"Report: {folder / 'report.html'}")
+    for picture in sorted(folder.glob("*.png")):
+        print(f"Map:    {picture}")
+    _notice(project)
+
+
+def _notice(project: Project) -> None:
+    if project.profile.notice:
+        print(f"Note: {project.profile.notice}", file=sys.stderr)
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from geoloc_core.photos.rows import read_rows
+
+    project = _project(options)
+    status = refresh_and_tell(project)
+    if status:
+        return status
+    print()
+    print_tables(project)
+    shard = project.profile.benchmark_names()[0]
+    manifest = read_rows(project.layout.images(shard))
+    usable = manifest.loc[manifest["status"] == "ok", "image_path"]
+    photo = project.layout.delivery(shard) / "images" / str(usable.iloc[0])
+    print(f"\n$ geoloc predict {os.path.relpath(photo)}", flush=True)
+    status = _predict(argparse.Namespace(**vars(options), files=[photo], json=False, model=None))
+    print(
+        "\nNext: `make ui` opens the Dagster UI; `.venv/bin/geoloc predict YOUR_PHOTO.jpg` answers for a photo of yours."
+    )
+    return status
+
+
+def _ui(options: argparse.Namespace) -> int:
+    from geoloc_dagster.ui import serve
+
+    return serve(_project(options), options.port)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,147 @@
+"""Only what changed: real runs against a real instance."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+import yaml
+
+from geoloc_core.errors import GeolocError
+from geoloc_dagster import lineage as lineage_module
+from geoloc_dagster.definitions import defs
+from geoloc_dagster.lineage import Target
+from geoloc_dagster.project import Project, open_project
+from geoloc_dagster.refresh import open_instance, project_plan, refresh, refresh_lock
+
+
+@pytest.fixture
+def copy(made_project: Project, tmp_path: Path) -> Project:
+    """The refreshed TINY in a folder of its own, history included."""
+    folder = tmp_path / "copy"
+    shutil.copytree(made_project.layout.home.parent, folder)
+    return open_project(str(folder / "tiny.yaml"), folder / "home")
+
+
+@pytest.fixture
+def own_instance(copy: Project) -> Iterator[dg.DagsterInstance]:
+    with open_instance(copy.layout) as opened:
+        yield opened
+
+
+def changed(project: Project, **changes: object) -> Project:
+    """The same project after somebody edited its profile."""
+    values = yaml.safe_load(project.profile_path.read_text())
+    # A new name, as the loader remembers a file by its time of change, which may be too coarse for a test.
+    edited = project.profile_path.with_name("edited.yaml")
+    edited.write_text(yaml.safe_dump({**values, **changes}))
+    return open_project(str(edited), project.layout.home)
+
+
+def names(targets: list[Target]) -> set[str]:
+    return {target.asset for target in targets}
+
+
+def test_after_a_refresh_nothing_is_out_of_date(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    assert not project_plan(copy, own_instance)
+    outcome = refresh(copy, own_instance, defs)
+    assert outcome.made == []
+    assert outcome.well
+
+
+def test_same_bytes_upstream_remake_nothing_downstream(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    copy.layout.receipt("raw_photos", "sample-01").unlink()
+    outcome = refresh(copy, own_instance, defs)
+    assert outcome.made == [Target("raw_photos", "sample-01")]
+
+
+def test_a_raised_code_version_remakes_that_asset_and_stops_where_bytes_are_equal(
+    copy: Project, own_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(lineage_module.CODE_VERSIONS, "class_weights", "next")
+    plan = project_plan(copy, own_instance)
+    assert {step.target for step in plan.steps} == {Target("class_weights", level) for level in ("country", "subdivision")}
+    assert str(plan.steps[0].reasons[0]) == "code version: 1 -> next"
+    assert names(list(plan.following)) == {"heads", "validation_report", "benchmark_report", "results", "champion"}
+    assert names(refresh(copy, own_instance, defs).made) == {"class_weights"}
+
+
+def test_a_deleted_file_is_seen_and_made_again(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    copy.layout.embeddings("tiny-vit", "sample-02").unlink()
+    plan = project_plan(copy, own_instance)
+    assert [step.target for step in plan.steps] == [Target("embeddings", "tiny-vit|sample-02")]
+    assert "is gone" in str(plan.steps[0].reasons[0])
+    assert refresh(copy, own_instance, defs).made == [Target("embeddings", "tiny-vit|sample-02")]
+
+
+def test_a_lost_warehouse_is_seen_and_filled_again(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    copy.layout.warehouse.unlink()
+    outcome = refresh(copy, own_instance, defs)
+    assert names(outcome.made) == {"labeled_photos", "training_photos"}
+    assert len(outcome.made) == 4 + 1
+
+
+def test_a_fresh_instance_learns_of_what_lies_there_without_making_it_again(copy: Project) -> None:
+    shutil.rmtree(copy.layout.dagster_home)
+    with open_instance(copy.layout) as fresh:
+        plan = project_plan(copy, fresh)
+        assert plan.steps == ()
+        assert len(plan.unregistered) > 30
+        outcome = refresh(copy, fresh, defs)
+        assert outcome.made == []
+        assert len(outcome.registered) == len(plan.unregistered)
+        assert not project_plan(copy, fresh)
+
+
+def test_a_removed_shard_leaves_the_warehouse_and_what_was_made_with_it_follows(
+    copy: Project, own_instance: dg.DagsterInstance
+) -> None:
+    drawn = {"seed": 11, "shards": 2, "photos_per_shard": 40, "benchmarks": {"bench-a": 24}}
+    fewer = changed(copy, drawn=drawn)
+    outcome = refresh(fewer, own_instance, defs)
+    assert outcome.well, outcome.failed
+    assert Target("labeled_photos", "sample-02") in outcome.removed
+    assert fewer.warehouse().shards("labeled_photos") == ["bench-a", "sample-00", "sample-01"]
+    assert not copy.layout.embeddings("tiny-clip", "sample-02").exists()
+    assert {"training_photos", "heads", "results"} <= names(outcome.made)
+    assert "embeddings" not in names(outcome.made)
+
+
+def test_another_recipe_is_another_experiment_and_embeds_nothing(
+    copy: Project, own_instance: dg.DagsterInstance
+) -> None:
+    other = changed(copy, experiments=["clip.linear.country.default", "clip+vit.linear.hierarchical.default"])
+    outcome = refresh(other, own_instance, defs)
+    assert names(outcome.made) == {"heads", "validation_report", "benchmark_report", "results", "champion"}
+    assert [t.partition for t in outcome.made if t.asset == "heads"] == ["clip.linear.country.default"]
+
+
+def test_a_failure_is_told_and_stops_only_what_is_downstream(
+    copy: Project, own_instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    benchmark = {"name": "mine", "metadata": str(tmp_path / "absent.csv"), "images": str(tmp_path)}
+    broken = changed(copy, benchmarks=[benchmark])
+    outcome = refresh(broken, own_instance, defs)
+    assert list(outcome.failed) == [Target("deliveries", "mine")]
+    assert "absent.csv, is not there; mend `metadata`" in outcome.failed[Target("deliveries", "mine")]
+    assert Target("labeled_photos", "mine") in outcome.blocked
+    assert not outcome.well
+    run = own_instance.get_runs(limit=1)[0]
+    assert run.status == dg.DagsterRunStatus.FAILURE
+
+
+def test_two_refreshes_at_once_one_works_and_one_says_so(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    with refresh_lock(copy.layout), pytest.raises(GeolocError, match="another refresh is at work"):
+        refresh(copy, own_instance, defs)
+
+
+def test_the_instance_shows_what_each_was_made_from(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    event = own_instance.get_latest_materialization_event(dg.AssetKey("training_photos"))
+    assert event is not None
+    made = event.asset_materialization
+    assert made is not None
+    made_from = made.metadata["geoloc/made_from"].value
+    assert isinstance(made_from, dict)
+    assert "labeled_photos[sample-00]" in made_from
+    assert made.metadata["dagster/row_count"].value == made.metadata["train"].value + made.metadata["validation"].value

@@ -1,0 +1,140 @@
+"""The commands, as a person types them."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from geoloc_core.profile import Profile
+from geoloc_dagster.cli import main
+from geoloc_dagster.project import Project
+
+Run = tuple[int, str, str]
+
+
+@pytest.fixture
+def geoloc(made_project: Project, capsys: pytest.CaptureFixture[str]):  # noqa: ANN201
+    """Run a command on the refreshed TINY: (exit status, standard output, standard error)."""
+
+    def run(*arguments: str) -> Run:
+        chosen = ["--profile", str(made_project.profile_path), "--home", str(made_project.layout.home)]
+        status = main([arguments[0], *chosen, *arguments[1:]])
+        told = capsys.readouterr()
+        return status, told.out, told.err
+
+    return run
+
+
+def photo_of(project: Project, profile: Profile) -> Path:
+    manifest = pd.read_parquet(project.layout.images("bench-a"))
+    return project.layout.delivery("bench-a") / "images" / manifest.loc[manifest["status"] == "ok", "image_path"].iloc[0]
+
+
+def test_help_lists_the_commands() -> None:
+    done = subprocess.run([sys.executable, "-m", "geoloc_dagster.cli", "--help"], capture_output=True, text=True, check=True)
+    for command in ("plan", "refresh", "run", "predict", "evaluate", "report"):
+        assert f"\n    {command} " in done.stdout
+
+
+def test_plan_and_refresh_of_a_current_project_say_so(geoloc) -> None:  # noqa: ANN001
+    assert geoloc("plan")[:2] == (0, "Nothing is out of date.\n")
+    empty = {"out_of_date": [], "may_follow": [], "unregistered": [], "orphans": []}
+    assert json.loads(geoloc("plan", "--json")[1]) == empty
+    assert geoloc("refresh")[:2] == (0, "Nothing is out of date; no asset was executed.\n")
+
+
+def test_report_prints_the_three_tables_with_the_honest_rows(geoloc, made_project: Project) -> None:  # noqa: ANN001
+    status, out, err = geoloc("report")
+    assert status == 0
+    for words in ("Table 1", "Table 2", "Table 3", "class prior", "best constant point", "clip.linear.country.thesis"):
+        assert words in out
+    assert "Drawn pictures" in err
+    page = (made_project.layout.results / "report.html").read_text()
+    assert "Drawn pictures" in page
+    assert "clip.linear.country.thesis" in page
+
+
+def test_predict_answers_with_country_subdivision_probability_point_and_five_next(
+    geoloc,  # noqa: ANN001
+    made_project: Project,
+) -> None:
+    photo = photo_of(made_project, made_project.profile)
+    status, out, _ = geoloc("predict", str(photo), "--json")
+    assert status == 0
+    (answer,) = json.loads(out)
+    assert answer["status"] == "ok"
+    assert len(answer["country_id"]) == 3
+    assert answer["subdivision_id"]
+    assert 0 < answer["subdivision_probability"] <= answer["probability"] <= 1
+    assert -90 <= answer["latitude"] <= 90
+    assert len(answer["next_best"]) == 5
+    following = [region["probability"] for region in answer["next_best"]]
+    assert following == sorted(following, reverse=True)
+    assert answer["probability"] >= following[0]
+    text = geoloc("predict", str(photo))[1]
+    assert answer["country"] in text
+    assert photo.name in text
+
+
+def test_predict_says_the_same_as_the_benchmark_report(geoloc, made_project: Project) -> None:  # noqa: ANN001
+    """One photo alone goes the way that it went in the benchmark."""
+    description = json.loads((made_project.layout.model / "model.json").read_text())
+    report = made_project.layout.benchmark_report(description["experiment"], "bench-a") / "predictions.parquet"
+    manifest = pd.read_parquet(made_project.layout.images("bench-a")).set_index("photo_id")
+    root = made_project.layout.delivery("bench-a") / "images"
+    expected = pd.read_parquet(report).set_index("photo_id").query("status == 'ok'").head(5)
+    files = [str(root / manifest.loc[photo_id, "image_path"]) for photo_id in expected.index]
+    answers = json.loads(geoloc("predict", *files, "--json")[1])
+    assert [answer["country_id"] for answer in answers] == expected["predicted_country_id"].tolist()
+    assert [answer["probability"] for answer in answers] == pytest.approx(expected["probability"].tolist(), abs=2e-3)
+
+
+def test_some_refused_is_one_all_refused_is_two(geoloc, made_project: Project, tmp_path: Path) -> None:  # noqa: ANN001
+    text = tmp_path / "note.txt"
+    text.write_text("not a picture")
+    photo = photo_of(made_project, made_project.profile)
+    status, out, err = geoloc("predict", str(photo), str(text), str(tmp_path / "absent.jpg"))
+    assert status == 1
+    assert "refused: not_an_image" in out
+    assert "refused: missing_file" in out
+    assert "note.txt is not a JPEG" in err
+    assert geoloc("predict", str(text))[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["evaluate", "no-such-folder"], "no-such-folder is not a folder"),
+        (["predict", "photo.jpg", "--model", "no-such-model"], "there is no packed model in no-such-model"),
+        (["run", "no_such_asset"], "no asset is called 'no_such_asset'; there are regions,"),
+        (["run", "heads", "--partition", "nope"], "heads has no partition 'nope'; it has clip.linear"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_two(geoloc, arguments: list[str], words: str) -> None:  # noqa: ANN001
+    status, out, err = geoloc(*arguments)
+    assert status == 2
+    assert out == ""
+    assert words in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("colour: red\n", "`features` must name"),
+        ("features: {a: [tiny-clip]}\nexperiments: [a.linear.country.thesis]\ncolour: red\n", "unknown key 'colour'; known are"),
+        ("features: [", "is not valid YAML"),
+    ],
+)
+def test_a_profile_that_cannot_be_used_leaves_nothing_behind(tmp_path: Path, text: str, words: str) -> None:
+    profile = tmp_path / "mine.yaml"
+    profile.write_text(text)
+    command = [sys.executable, "-m", "geoloc_dagster.cli", "refresh", "--profile", str(profile)]
+    done = subprocess.run([*command, "--home", str(tmp_path / "home")], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "home").exists()

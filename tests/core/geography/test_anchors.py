@@ -1,0 +1,176 @@
+"""Anchors on configurations whose answer is known, and against brute force."""
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pytest
+import shapely
+
+from geoloc_core.errors import InputError
+from geoloc_core.geography.anchors import (
+    ANCHOR_KINDS,
+    GEOSCORE_SCALE_KM,
+    photo_anchors,
+    polygon_centroids,
+    region_anchors,
+)
+from geoloc_core.geography.boundaries import BoundarySet
+from geoloc_core.geography.distance import haversine_km, pairwise_haversine_km
+
+Anchors = dict[str, tuple[float, float]]
+
+
+def anchors(latitude: list[float] | np.ndarray, longitude: list[float] | np.ndarray) -> Anchors:
+    return dict(photo_anchors(np.asarray(latitude, float), np.asarray(longitude, float)))
+
+
+def scattered(seed: int, n: int, latitude: float, longitude: float, spread: float) -> tuple[np.ndarray, np.ndarray]:
+    rng = np.random.default_rng(seed)
+    lon = longitude + rng.normal(0, spread, n) / np.cos(np.radians(latitude))
+    return (latitude + rng.normal(0, spread, n)).clip(-89.9, 89.9), (lon + 180) % 360 - 180
+
+
+def test_one_place_is_every_anchor() -> None:
+    assert anchors([51.5] * 3, [-0.1] * 3) == dict.fromkeys(ANCHOR_KINDS[1:], (51.5, -0.1))
+
+
+def test_two_photos_across_the_dateline() -> None:
+    found = anchors([-17.0, -17.0], [179.5, -179.5])
+    assert abs(found["mean"][1]) == pytest.approx(180.0)
+    assert found["mean"][0] == pytest.approx(-17.0, abs=0.01)
+    assert abs(found["medoid"][1]) == 179.5
+    for kind in ANCHOR_KINDS[1:]:
+        assert haversine_km(*found[kind], -17, 180) < 60
+
+
+def test_two_photos_300_km_apart_share_one_answer() -> None:
+    # Halfway, both are within 200 km; at either photo only one is.
+    found = anchors([0.0, 0.0], [0.0, 2.698])
+    both = haversine_km(*found["within200"], [0.0, 0.0], [0.0, 2.698])
+    assert (both <= 200).all()
+
+
+@pytest.mark.parametrize("place", [(48.0, 2.0), (-17.0, 179.9), (66.0, -179.0), (89.0, 30.0), (-89.5, 0.0)])
+@pytest.mark.parametrize("spread", [0.5, 3.0])
+def test_medoid_is_brute_force(place: tuple[float, float], spread: float) -> None:
+    latitude, longitude = scattered(5, 60, *place, spread)
+    sums = pairwise_haversine_km(latitude, longitude, latitude, longitude).sum(axis=1)
+    best = int(np.argmin(sums))
+    assert anchors(latitude, longitude)["medoid"] == (latitude[best], longitude[best])
+
+
+@pytest.mark.parametrize("place", [(48.0, 2.0), (-17.0, 179.9), (66.0, -179.0), (88.0, 30.0)])
+@pytest.mark.parametrize("spread", [0.7, 2.5, 6.0])
+def test_maximisers_beat_a_fine_grid(place: tuple[float, float], spread: float) -> None:
+    latitude, longitude = scattered(7, 40, *place, spread)
+    rng = np.random.default_rng(0)
+    # Candidates: the photos, and a cloud of 20,000 points around random photos.
+    pick = rng.integers(0, 40, 20_000)
+    away = rng.normal(0, spread, (2, 20_000))
+    grid_lat = np.concatenate([latitude, (latitude[pick] + away[0]).clip(-90, 90)])
+    grid_lon = np.concatenate([longitude, longitude[pick] + away[1] / np.cos(np.radians(latitude[pick]))])
+    distances = pairwise_haversine_km(grid_lat, grid_lon, latitude, longitude)
+    found = anchors(latitude, longitude)
+
+    def reached(kind: str) -> np.ndarray:
+        return haversine_km(*found[kind], latitude, longitude)
+
+    assert (reached("within200") <= 200).sum() >= (distances <= 200).sum(axis=1).max()
+    assert (reached("within750") <= 750).sum() >= (distances <= 750).sum(axis=1).max()
+    best_score = np.exp(-distances / GEOSCORE_SCALE_KM).mean(axis=1).max()
+    assert np.exp(-reached("geoscore") / GEOSCORE_SCALE_KM).mean() >= best_score - 1e-4
+
+
+def test_equal_counts_are_decided_by_the_score() -> None:
+    # All photos lie within a few km, so any point near them has them all: the best scoring one is among them.
+    latitude, longitude = scattered(1, 30, 40.0, 10.0, 0.05)
+    found = anchors(latitude, longitude)
+    assert haversine_km(*found["within750"], *found["geoscore"]) < 3
+
+
+def test_counts_weigh() -> None:
+    # Ninety photos in one town, ten in another 3,000 km away: only the mean lets itself be drawn.
+    found = anchors([40.0] * 90 + [40.0] * 10, [0.0] * 90 + [35.0] * 10)
+    for kind in ("medoid", "geoscore", "within200", "within750"):
+        assert haversine_km(*found[kind], 40.0, 0.0) < 2
+    assert 200 < haversine_km(*found["mean"], 40.0, 0.0) < 400
+
+
+def test_antipodal_photos_still_have_an_answer() -> None:
+    found = anchors([10.0, -10.0], [20.0, -160.0])
+    assert np.isfinite(list(found.values())).all()
+
+
+def test_order_of_photos_does_not_matter() -> None:
+    latitude, longitude = scattered(2, 200, 10.0, 100.0, 4.0)
+    shuffled = np.random.default_rng(0).permutation(200)
+    assert anchors(latitude, longitude) == anchors(latitude[shuffled], longitude[shuffled])
+
+
+def test_many_photos_are_gathered_without_loss() -> None:
+    # 30,000 photos of three towns: beyond what is compared pair by pair.
+    parts = [
+        scattered(i, n, *town, 0.2)
+        for i, (n, town) in enumerate([(15000, (45, 5)), (9000, (45, 6.8)), (6000, (60, 30))])
+    ]
+    latitude, longitude = (np.concatenate([part[i] for part in parts]) for i in range(2))
+    found = anchors(latitude, longitude)
+    distances = haversine_km(*found["within200"], latitude, longitude)
+    assert (distances <= 200).sum() >= 23_950
+    centre = int(np.argmin(pairwise_haversine_km(latitude[:500], longitude[:500], latitude, longitude).sum(axis=1)))
+    sums = [
+        haversine_km(*point, latitude, longitude).sum()
+        for point in (found["medoid"], (latitude[centre], longitude[centre]))
+    ]
+    assert sums[0] <= sums[1] * 1.0005
+    assert found["medoid"] in set(zip(latitude, longitude, strict=True))
+
+
+def test_centroids(embedded: BoundarySet) -> None:
+    found = polygon_centroids(embedded.countries).set_index("region_id")
+    assert found.columns.tolist() == ["latitude", "longitude"]
+    assert len(found) == 249
+    # Published geographic centres, within what coastlines leave open.
+    for region, latitude, longitude, slack in [
+        ("NLD", 52.1, 5.3, 60),
+        ("FJI", -17.5, 178.5, 40),
+        ("RUS", 66.42, 94.25, 100),  # Lake Vivi
+        ("POL", 52.1, 19.4, 20),
+        ("AUS", -25.6, 134.4, 60),
+        ("USA", 44.97, -103.77, 40),  # Belle Fourche, with Alaska and Hawaii
+    ]:
+        assert haversine_km(*found.loc[region], latitude, longitude) < slack, region
+
+
+def test_undefined_centroid_is_a_point_of_the_region() -> None:
+    band = gpd.GeoDataFrame({"region_id": ["A"]}, geometry=[shapely.box(-180, -10, 180, 10)], crs=4326)
+    found = polygon_centroids(band).iloc[0]
+    assert abs(found["latitude"]) <= 10
+
+
+def test_region_anchors(embedded: BoundarySet) -> None:
+    photos = pd.DataFrame(
+        {
+            "region_id": ["NLD"] * 3 + ["FJI"] * 2 + [""],
+            "latitude": [52.0, 52.1, 52.3, -17.0, -16.8, 0.0],
+            "longitude": [4.9, 5.0, 5.2, 179.5, -179.9, 0.0],
+        }
+    )
+    regions = embedded.countries[embedded.countries["region_id"].isin(["NLD", "FJI", "NAM"])]
+    found = region_anchors(photos, regions)
+    assert found.columns.tolist() == ["region_id", "kind", "latitude", "longitude", "n_photos"]
+    kinds = found.groupby("region_id")["kind"].agg(tuple)
+    assert kinds["NLD"] == kinds["FJI"] == ANCHOR_KINDS
+    assert kinds["NAM"] == ("centroid",)
+    assert found.groupby("region_id")["n_photos"].first().to_dict() == {"FJI": 2, "NAM": 0, "NLD": 3}
+    fiji = found[(found["region_id"] == "FJI") & (found["kind"] != "centroid")]
+    assert (np.abs(fiji["longitude"]) > 179.4).all()
+
+
+def test_faults_are_named(embedded: BoundarySet) -> None:
+    photos = pd.DataFrame({"region_id": ["QQQ"], "latitude": [1.0], "longitude": [1.0]})
+    with pytest.raises(InputError, match="'QQQ'"):
+        region_anchors(photos, embedded.countries)
+    photos = pd.DataFrame({"region_id": ["NLD"], "latitude": [np.nan], "longitude": [1.0]})
+    with pytest.raises(InputError, match="without coordinates"):
+        region_anchors(photos, embedded.countries)

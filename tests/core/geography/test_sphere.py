@@ -1,0 +1,63 @@
+"""Areas and centroids on the sphere against closed forms."""
+
+import numpy as np
+import pytest
+import shapely
+
+from geoloc_core.geography.sphere import latitude_longitude, polygon_moments, unit_vectors
+
+
+def moments(*shapes: shapely.Geometry) -> tuple[np.ndarray, np.ndarray]:
+    return polygon_moments(np.array(shapes, dtype=object))
+
+
+def test_vectors_and_degrees_are_inverse() -> None:
+    rng = np.random.default_rng(0)
+    latitude, longitude = rng.uniform(-90, 90, 1000), rng.uniform(-180, 180, 1000)
+    back = latitude_longitude(unit_vectors(latitude, longitude) * 7.5)
+    np.testing.assert_allclose(back, [latitude, longitude], atol=1e-10)
+
+
+def test_area_and_moment_of_a_box() -> None:
+    # Between two parallels the area is Δλ (sin φ2 - sin φ1), and the z moment Δλ (sin² φ2 - sin² φ1) / 2.
+    area, moment = moments(shapely.box(10, 20, 40, 65))
+    south, north, width = np.radians(20), np.radians(65), np.radians(30)
+    assert area[0] == pytest.approx(width * (np.sin(north) - np.sin(south)), rel=1e-12)
+    assert moment[0, 2] == pytest.approx(width * (np.sin(north) ** 2 - np.sin(south) ** 2) / 2, rel=1e-12)
+    assert latitude_longitude(moment)[1][0] == pytest.approx(25.0, abs=1e-9)
+
+
+def test_the_whole_sphere_and_a_cap() -> None:
+    area, moment = moments(shapely.box(-180, -90, 180, 90), shapely.box(-180, 70, 180, 90))
+    assert area == pytest.approx([4 * np.pi, 2 * np.pi * (1 - np.sin(np.radians(70)))], rel=1e-12)
+    assert np.abs(moment[0]).max() < 1e-12
+    assert latitude_longitude(moment[1:])[0][0] == pytest.approx(90.0)
+
+
+def test_a_hole_counts_against() -> None:
+    shell, hole = shapely.box(0, 0, 30, 30), shapely.box(10, 10, 12, 20)
+    area, moment = moments(shell, hole, shapely.difference(shell, hole))
+    assert area[2] == pytest.approx(area[0] - area[1], rel=1e-12)
+    np.testing.assert_allclose(moment[2], moment[0] - moment[1], rtol=1e-12)
+
+
+def test_clockwise_rings_count_the_same() -> None:
+    ring = [(0, 0), (0, 10), (10, 10), (10, 0), (0, 0)]
+    area, _ = moments(shapely.Polygon(ring), shapely.Polygon(ring[::-1]))
+    assert area[0] == pytest.approx(area[1], rel=1e-14)
+    assert area[0] > 0
+
+
+def test_centroid_across_the_antimeridian() -> None:
+    split = shapely.MultiPolygon([shapely.box(178, -20, 180, -10), shapely.box(-180, -20, -178, -10)])
+    latitude, longitude = latitude_longitude(moments(split)[1])
+    assert abs(longitude[0]) == pytest.approx(180.0)
+    assert -15.2 < latitude[0] < -14.9
+
+
+def test_a_sloping_edge_is_straight_in_degrees() -> None:
+    # A right triangle: ∫ cos φ over 0 <= φ <= 10 (1 - λ/40), by one-dimensional quadrature.
+    area, _ = moments(shapely.Polygon([(0, 0), (40, 0), (0, 10)]))
+    lam = np.linspace(0, np.radians(40), 200_001)
+    top = np.radians(10) * (1 - lam / np.radians(40))
+    assert area[0] == pytest.approx(np.trapezoid(np.sin(top), lam), rel=1e-9)

@@ -92,7 +92,8 @@ class State:
                 self._outside[item.name] = item.version()
             return self._outside[item.name]
         receipt = self.receipts.get(item)
-        return receipt.data_version if receipt else ""
+        # What did not pass its check is as good as not there, in this run and in every later one.
+        return receipt.data_version if receipt and not receipt.refused else ""
 
     def reasons(self, target: Target) -> tuple[Reason, ...]:
         """Why `target` is out of date; empty when it is not."""
@@ -103,6 +104,7 @@ class State:
         damage = receipt.damage(self.layout.home) or self._lost_rows(receipt)
         if damage:
             found.append(Reason(damage))
+        found += [Reason(f"refused by its check {name}: {wrong}") for name, wrong in receipt.refused.items()]
         code = CODE_VERSIONS[target.asset]
         if receipt.code_version != code:
             found.append(Reason("code version", receipt.code_version, code))

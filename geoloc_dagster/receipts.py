@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ class Receipt:
     """One making of a target.
 
     `made_from` maps the names of the inputs to their versions; `files` maps paths below the data folder to sizes in
-    bytes; `rows` maps tables of the warehouse to the number of rows that this target keeps there.
+    bytes; `rows` maps tables of the warehouse to the number of rows that this target keeps there; `refused` maps the
+    blocking checks that the content did not pass to what was wrong: nothing downstream may be made from it.
     """
 
     target: Target
@@ -34,6 +35,7 @@ class Receipt:
     files: Mapping[str, int] = field(default_factory=dict)
     rows: Mapping[str, int] = field(default_factory=dict)
     run_id: str = ""
+    refused: Mapping[str, str] = field(default_factory=dict)
 
     def damage(self, home: Path) -> str:
         """What is wrong with the files of this target, or an empty text."""
@@ -57,6 +59,7 @@ def write_receipt(layout: Layout, receipt: Receipt) -> None:
         "files": dict(receipt.files),
         "rows": dict(receipt.rows),
         "run_id": receipt.run_id,
+        "refused": dict(receipt.refused),
     }
     write_json(layout.receipt(receipt.target.asset, receipt.target.partition), value)
 
@@ -79,6 +82,15 @@ def remove_receipt(layout: Layout, target: Target) -> None:
     layout.receipt(target.asset, target.partition).unlink(missing_ok=True)
 
 
+def record_verdict(layout: Layout, target: Target, check: str, wrong: str) -> None:
+    """Note in a target's receipt that a blocking check failed (`wrong` says how) or passed (an empty text)."""
+    receipt = read_receipt(layout, target)
+    if receipt is None or receipt.refused.get(check, "") == wrong:
+        return
+    refused = {name: text for name, text in receipt.refused.items() if name != check}
+    write_receipt(layout, replace(receipt, refused={**refused, check: wrong} if wrong else refused))
+
+
 def _read(path: Path) -> Receipt | None:
     try:
         value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -90,6 +102,7 @@ def _read(path: Path) -> Receipt | None:
             value["files"],
             value["rows"],
             value["run_id"],
+            value["refused"],
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

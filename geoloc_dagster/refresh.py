@@ -25,6 +25,8 @@ from geoloc_dagster.plan import Plan, Reason, State, Step, make_plan
 from geoloc_dagster.project import SOURCE_ROOT, Project
 from geoloc_dagster.receipts import Receipt, read_receipt, remove_receipt
 
+# The check that tells which partitions of an asset are out of date; it looks at the plan, not at an asset's content.
+CURRENT = "current"
 Listener = Callable[[str, Target, str], None]
 
 
@@ -42,6 +44,25 @@ class Outcome:
     def well(self) -> bool:
         """Whether everything that should be current now is."""
         return not self.failed and not self.blocked
+
+
+class Jobs:
+    """For each asset the part of Dagster's job over all assets that makes it and asks the checks of its content."""
+
+    def __init__(self, definitions: dg.Definitions) -> None:
+        self._all = definitions.resolve_implicit_global_asset_job_def()
+        self._checks = [
+            spec.key for check in definitions.asset_checks or () for spec in check.check_specs if spec.name != CURRENT
+        ]
+        self._parts: dict[str, dg.JobDefinition] = {}
+
+    def of(self, asset: str) -> dg.JobDefinition:
+        """The job that makes one asset."""
+        if asset not in self._parts:
+            key = dg.AssetKey(asset)
+            checks = {check for check in self._checks if check.asset_key == key}
+            self._parts[asset] = self._all.get_subset(asset_selection={key}, asset_check_selection=checks)
+        return self._parts[asset]
 
 
 def open_instance(layout: Layout) -> dg.DagsterInstance:
@@ -107,7 +128,7 @@ def refresh(
         outcome = Outcome()
         _remove_orphans(lineage, state, instance, outcome, listener)
         registered = registered_versions(instance)
-        job = definitions.resolve_implicit_global_asset_job_def()
+        jobs = Jobs(definitions)
         for target in lineage.targets():
             above = [item for item in lineage.inputs(target) if isinstance(item, Target)]
             if any(item in outcome.failed or item in outcome.blocked for item in above):
@@ -115,7 +136,7 @@ def refresh(
                 continue
             reasons = state.reasons(target)
             if reasons:
-                _make(project, job, instance, Step(target, reasons), outcome, listener)
+                _make(project, jobs, instance, Step(target, reasons), outcome, listener)
                 state.learn(target, read_receipt(project.layout, target))
             elif registered.get(target) != state.receipts[target].data_version:
                 _register(instance, state.receipts[target])
@@ -126,7 +147,7 @@ def refresh(
 
 def _make(
     project: Project,
-    job: dg.JobDefinition,
+    jobs: Jobs,
     instance: dg.DagsterInstance,
     step: Step,
     outcome: Outcome,
@@ -135,10 +156,9 @@ def _make(
     started = time.monotonic()
     why = "; ".join(str(reason) for reason in step.reasons[:5])
     listener("start", step.target, why)
-    result = job.execute_in_process(
+    result = jobs.of(step.target.asset).execute_in_process(
         run_config=run_config(project),
         partition_key=step.target.partition or None,
-        asset_selection=[dg.AssetKey(step.target.asset)],
         instance=instance,
         tags={"geoloc/reason": why[:500]},
         raise_on_error=False,
@@ -229,7 +249,7 @@ def remake(
     with refresh_lock(project.layout):
         synchronise(instance, project.profile)
         outcome = Outcome()
-        job = definitions.resolve_implicit_global_asset_job_def()
+        jobs = Jobs(definitions)
         for partition in partitions or known:
-            _make(project, job, instance, Step(Target(asset, partition), (Reason("asked for"),)), outcome, listener)
+            _make(project, jobs, instance, Step(Target(asset, partition), (Reason("asked for"),)), outcome, listener)
     return outcome

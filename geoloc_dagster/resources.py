@@ -78,6 +78,9 @@ def input_versions(project: Project, target: Target) -> dict[str, str]:
             raise StaleArtifactError(
                 f"{target} is made from {item}, which is not there; materialize {item.asset} first"
             )
+        if receipt.refused:
+            check, wrong = next(iter(receipt.refused.items()))
+            raise StaleArtifactError(f"{target} is made from {item}, which its check {check} refused: {wrong}")
         versions[str(item)] = receipt.data_version
     return versions
 

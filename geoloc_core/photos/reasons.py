@@ -25,6 +25,7 @@ ROW_REASONS: Mapping[str, str] = MappingProxyType(
         "bad_gps": "the EXIF position contradicts itself or is not made of numbers",
         "out_of_range": "the latitude is beyond 90 degrees or the longitude beyond 180",
         "null_island": "the coordinates are exactly (0, 0), which software writes for 'unknown'",
+        "coarse_position": "the position is less accurate than asked for",
         "duplicate_id": "an earlier row has the same photo id",
     }
 )

@@ -7,7 +7,7 @@ Memory does not grow with the file, but for 8 bytes a photo to know an id again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Protocol
@@ -99,8 +99,8 @@ CANDIDATE_COLUMNS = (
     "longitude",
     "image_path",
     "image_url",
-    "raw",
     "reason",
+    "raw",
 )
 
 
@@ -111,12 +111,15 @@ class Sieve:
         self.dataset = dataset
         self._seen = SeenIds()
 
-    def sort(self, candidates: pd.DataFrame) -> SourceBatch:
+    def sort(
+        self, candidates: pd.DataFrame, raw_of: Callable[[np.ndarray], Sequence[str]] | None = None
+    ) -> SourceBatch:
         """Accepted and rejected rows of `candidates`.
 
-        `candidates` has `CANDIDATE_COLUMNS`: `latitude` and `longitude` as text or as float64 (NaN: not given), `raw`
-        the text as it came, `reason` "" or why the source already knows that the row is no photo. The first reason
-        that applies is the one given; of several rows with an id the first good one stays.
+        `candidates` has `CANDIDATE_COLUMNS`: `latitude` and `longitude` as text or as float64 (NaN: not given), `reason`
+        "" or why the source already knows that the row is no photo, `raw` the text as it came; where that is costly,
+        `raw_of` gives it for the positions of the rejected rows, and the column may be missing. The first reason that
+        applies is the one given; of several rows with an id the first good one stays.
         """
         if candidates.empty:
             return SourceBatch(empty(RawPhotos), empty(RejectedRows))
@@ -137,13 +140,15 @@ class Sieve:
         accepted = candidates.loc[keep].assign(
             dataset=self.dataset, latitude=latitude[keep], longitude=longitude[keep]
         )[column_names(RawPhotos)]
+        out = np.flatnonzero(~keep)
+        raw = raw_of(out) if raw_of is not None else candidates["raw"].to_numpy(dtype=object)[out]
         rejected = pd.DataFrame(
             {
-                "row_number": candidates["row_number"].to_numpy(dtype=np.int64)[~keep],
-                "reason": reason[~keep],
-                "raw": candidates["raw"].str.slice(0, RAW_TEXT_LIMIT).to_numpy(dtype=object)[~keep],
+                "row_number": candidates["row_number"].to_numpy(dtype=np.int64)[out],
+                "reason": reason[out],
+                "raw": [text[:RAW_TEXT_LIMIT] for text in raw],
             }
-        )
+        ).astype({"raw": object})
         return SourceBatch(accepted.reset_index(drop=True), rejected)
 
 

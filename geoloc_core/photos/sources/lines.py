@@ -8,19 +8,27 @@ from __future__ import annotations
 
 import bz2
 import contextlib
+import csv
 import gzip
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
+import numpy as np
 import pandas as pd
 
 from geoloc_core.errors import InputError
-from geoloc_core.photos.sources.base import CANDIDATE_COLUMNS, RAW_TEXT_LIMIT, Sieve, SourceBatch
+from geoloc_core.photos.sources.base import CANDIDATE_COLUMNS, RAW_TEXT_LIMIT, Sieve, SourceBatch, parse_coordinates
 
 MAX_LINE_BYTES = 1 << 20  # a YFCC100M line with its description is at most some tens of kilobytes
+MAX_JOINED_LINES = 1000  # of one quoted field
+# Of the rows of a real file 20 to 40 in 100 have a longitude beyond 90 degrees.
+SWAPPED_SHARE, SWAPPED_ROWS = 0.05, 5
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -49,16 +57,10 @@ def open_bytes(path: Path) -> BinaryIO:
 
 
 def first_lines(path: Path, count: int = 1) -> list[str]:
-    """The first lines of a file for recognising its layout; [] where they are not text."""
-    found: list[str] = []
-    with contextlib.suppress(InputError, ValueError):
-        for line in read_lines(path):
-            if line.reason == "undecodable_text":
-                break
-            found.append(line.text)
-            if len(found) == count:
-                break
-    return found
+    """Those of the first `count` lines that are text, for recognising a layout; [] where the file cannot be read."""
+    with contextlib.suppress(InputError):
+        return [line.text for line in islice(read_lines(path), count) if line.reason in ("", "empty_line")]
+    return []
 
 
 def read_lines(path: Path) -> Iterator[Line]:
@@ -114,12 +116,12 @@ class Fields:
 def sort_lines(
     lines: Iterator[Line],
     header_lines: int,
-    parse: Callable[[str], Fields],
+    parse: Callable[[str, int], Fields],
     sieve: Sieve,
     rows_per_batch: int,
     inspect: Callable[[pd.DataFrame], None] | None = None,
 ) -> Iterator[SourceBatch]:
-    """Batches from the lines that follow the header; `parse` takes one line's text apart.
+    """Batches from the lines that follow the header; `parse` takes the text of one row, and its number, apart.
 
     `inspect`, where given, sees the candidates of the first batch before any is sorted, and may raise.
     """
@@ -136,18 +138,19 @@ def sort_lines(
         return sieve.sort(frame)
 
     for line in lines:
-        fields = Fields(reason=line.reason) if line.reason else parse(line.text)
+        row_number = line.number - header_lines
+        fields = Fields(reason=line.reason) if line.reason else parse(line.text, row_number)
         waiting.append(
             (
-                line.number - header_lines,
+                row_number,
                 fields.photo_id,
                 fields.author_id,
                 fields.latitude,
                 fields.longitude,
                 fields.image_path,
                 fields.image_url,
-                line.text,
                 fields.reason,
+                line.text,
             )
         )
         if len(waiting) >= rows_per_batch:
@@ -156,7 +159,102 @@ def sort_lines(
         yield flush()
 
 
-def column_positions(header: Sequence[str], wanted: Sequence[str]) -> dict[str, int]:
-    """Where each wanted column stands in a header; columns that are not there are left out."""
-    names = [name.strip() for name in header]
-    return {name: names.index(name) for name in wanted if name in names}
+def read_csv(
+    path: Path,
+    dataset: str,
+    required: Sequence[str],
+    optional: Sequence[str],
+    take: Callable[[Mapping[str, str], int], Fields],
+    rows_per_batch: int,
+    delimiter: str = ",",
+    multiline: bool = False,
+) -> Iterator[SourceBatch]:
+    """Batches of a file with a header line.
+
+    `take` gets the wanted columns of one row, "" for an absent optional one, and the row's number. With `multiline` a
+    quoted field may hold line feeds. Raises `InputError` where a required column is missing, or where latitude and
+    longitude are evidently exchanged.
+    """
+    lines = read_lines(path)
+    header = next(lines, None)
+    names = split_csv(header.text, delimiter) if header is not None and not header.reason else []
+    names = [name.strip() for name in names]
+    missing = [name for name in required if name not in names]
+    if missing:
+        raise InputError(f"{path} has no column {', '.join(missing)} in its first line")
+    at = {name: names.index(name) for name in (*required, *optional) if name in names}
+    absent = dict.fromkeys((name for name in optional if name not in at), "")
+
+    def parse(text: str, row_number: int) -> Fields:
+        row = split_csv(text, delimiter)
+        if len(row) != len(names):
+            return Fields(reason="truncated_line" if len(row) < len(names) else "extra_fields")
+        return take({name: row[position] for name, position in at.items()} | absent, row_number)
+
+    rows = join_quoted(lines) if multiline else lines
+    yield from sort_lines(rows, 1, parse, Sieve(dataset), rows_per_batch, partial(refuse_swapped, str(path)))
+
+
+def refuse_swapped(path: str, candidates: pd.DataFrame) -> None:
+    """Raise `InputError` where the columns of latitude and longitude evidently hold each other's values."""
+    if coordinates_swapped(candidates["latitude"], candidates["longitude"]):
+        raise InputError(
+            f"the headers of latitude (LAT) and longitude (LON) of {path} are swapped: the column called latitude holds"
+            " values beyond 90 degrees and the one called longitude holds none; exchange the two names in the file"
+        )
+
+
+def coordinates_swapped(latitude: pd.Series, longitude: pd.Series) -> bool:
+    """Whether two columns that should be latitude and longitude are evidently each other.
+
+    So when some of the "latitudes" can only be longitudes (beyond 90, at most 180 degrees; `SWAPPED_SHARE` of the rows
+    and `SWAPPED_ROWS` rows, or more) while no "longitude" is beyond 90 degrees. A file all of whose longitudes are
+    within 90 degrees does not tell, and passes.
+    """
+    lat, lon, reason = parse_coordinates(latitude, longitude)
+    numeric = ~np.isin(reason, ["no_coordinates", "bad_coordinates"])
+    if not numeric.any():
+        return False
+    lat, lon = np.abs(lat[numeric]), np.abs(lon[numeric])
+    only_longitude = (lat > 90.0) & (lat <= 180.0)
+    evident = only_longitude.sum() >= max(SWAPPED_ROWS, SWAPPED_SHARE * only_longitude.size)
+    return bool(evident and (lon <= 90.0).all())
+
+
+def join_quoted(lines: Iterator[Line]) -> Iterator[Line]:
+    """Lines whose quoted fields hold line feeds, put together again and numbered as rows from 2 (after the header).
+
+    A quote that is still open after `MAX_JOINED_LINES` lines, or at the end of the file, was damage and not a quote:
+    its line stands alone, and so do those that follow it.
+    """
+    waiting: deque[Line] = deque()
+    number = 1
+
+    def take() -> Line | None:
+        return waiting.popleft() if waiting else next(lines, None)
+
+    while (line := take()) is not None:
+        number += 1
+        parts = [line]
+        closed = line.reason != "" or line.text.count('"') % 2 == 0
+        while not closed and len(parts) < MAX_JOINED_LINES and (more := take()) is not None:
+            parts.append(more)
+            closed = more.text.count('"') % 2 == 1 and more.reason in ("", "undecodable_text")
+            if more.reason == "line_too_long":
+                break
+        if not closed:
+            waiting.extendleft(reversed(parts[1:]))
+            parts = parts[:1]
+        reasons = [part.reason for part in parts if part.reason not in ("", "empty_line")]
+        alone = parts[0].reason if len(parts) == 1 else ""
+        yield Line(number, "\n".join(part.text for part in parts), alone or (reasons[0] if reasons else ""))
+
+
+def split_csv(line: str, delimiter: str = ",") -> list[str]:
+    """The fields of one row of a delimited file; a quoted field may hold the delimiter."""
+    if '"' not in line:
+        return line.split(delimiter)
+    try:
+        return next(csv.reader([line], delimiter=delimiter, strict=True), [])
+    except csv.Error:
+        return [line]  # a quote that does not close: too few fields

@@ -72,7 +72,7 @@ def _candidate(folder: Path, file: str, number: int) -> tuple[object, ...]:
         reason = fix if isinstance(fix, str) else ""
         if not isinstance(fix, str):
             latitude, longitude = fix
-    return number, shown, "", latitude, longitude, shown, "", shown, reason
+    return number, shown, "", latitude, longitude, shown, "", reason, shown
 
 
 def _suffix(file: str) -> str:

@@ -8,10 +8,21 @@ from types import MappingProxyType
 
 from geoloc_core.errors import InputError, ProfileError
 from geoloc_core.photos.sources.base import ROWS_PER_BATCH, MetadataSource, SourceBatch
+from geoloc_core.photos.sources.columns import ColumnsSource
+from geoloc_core.photos.sources.osv5m import Osv5mSource
+from geoloc_core.photos.sources.photo_archive import PhotoArchiveSource
 from geoloc_core.photos.sources.photo_folder import PhotoFolderSource
 from geoloc_core.photos.sources.places365 import Places365Source
+from geoloc_core.photos.sources.yfcc100m import Yfcc100mSource
 
-_ALL: tuple[MetadataSource, ...] = (Places365Source(), PhotoFolderSource())
+_ALL: tuple[MetadataSource, ...] = (
+    PhotoFolderSource(),
+    Places365Source(),
+    Osv5mSource(),
+    Yfcc100mSource(),
+    ColumnsSource(),
+    PhotoArchiveSource(),
+)
 
 # Asked in this order; the first that recognises a file reads it.
 SOURCES: Mapping[str, MetadataSource] = MappingProxyType({source.name: source for source in _ALL})
@@ -36,11 +47,16 @@ def source_named(name: str) -> MetadataSource:
 
 
 def read_metadata(
-    path: Path, dataset: str, source: str = "auto", rows_per_batch: int = ROWS_PER_BATCH
+    path: Path, dataset: str, source: str | MetadataSource = "auto", rows_per_batch: int = ROWS_PER_BATCH
 ) -> Iterator[SourceBatch]:
-    """The photos of `path` and the rows that are none, in batches; see `base`."""
+    """The photos of `path` and the rows that are none, in batches; see `base`.
+
+    `source` is "auto", a name of `SOURCES`, or a source with settings of its own (`ColumnsSource` with a mapping).
+    """
     path = Path(path)
-    reader = detect_source(path) if source == "auto" else source_named(source)
+    if source == "auto":
+        source = detect_source(path)
+    reader = source_named(source) if isinstance(source, str) else source
     if not path.exists():
         raise InputError(f"{path} does not exist")
     return reader.read(path, dataset, rows_per_batch)

@@ -13,7 +13,8 @@ from geoloc_core.errors import InputError, ProfileError
 from geoloc_core.photos.reasons import ROW_REASONS
 from geoloc_core.photos.schemas import RawPhotos, RejectedRows, validate
 from geoloc_core.photos.sources.base import collect
-from geoloc_core.photos.sources.places365 import coordinates_swapped, identify
+from geoloc_core.photos.sources.lines import coordinates_swapped
+from geoloc_core.photos.sources.places365 import identify
 from geoloc_core.photos.sources.registry import detect_source, read_metadata
 
 HEADER = b"IMG_ID,AUTHOR,LAT,LON,S3_Label"
@@ -168,7 +169,7 @@ def test_swapped_headers_are_refused(tmp_path):
     path = write(tmp_path / "m.csv", *rows)
     assert len(read(path).accepted) == 300
     path.write_bytes(path.read_bytes().replace(b"LAT,LON", b"LON,LAT"))
-    with pytest.raises(InputError, match=r"LAT and LON .* are swapped"):
+    with pytest.raises(InputError, match=r"LAT.*LON.* are swapped"):
         read(path)
 
 

@@ -1,0 +1,229 @@
+"""Tables by their column names: OSV-5M, and any CSV, Parquet or GeoParquet."""
+
+import json
+
+import geopandas as gpd
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import shapely
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geoloc_core.errors import InputError
+from geoloc_core.photos.reasons import ROW_REASONS
+from geoloc_core.photos.schemas import RawPhotos, RejectedRows, validate
+from geoloc_core.photos.sources.base import collect
+from geoloc_core.photos.sources.columns import ColumnMapping, ColumnsSource, guess_mapping
+from geoloc_core.photos.sources.registry import detect_source, read_metadata
+
+
+def read(path, source="auto", **options):
+    found = collect(read_metadata(path, "d", source=source, **options))
+    validate(RawPhotos, found.accepted, "accepted")
+    validate(RejectedRows, found.rejected, "rejected")
+    return found
+
+
+def rows_of(found):
+    return dict(zip(found.rejected["row_number"], found.rejected["reason"], strict=True))
+
+
+def all_rows(found):
+    return sorted([*found.accepted["row_number"], *found.rejected["row_number"]])
+
+
+OSV5M = """id,latitude,longitude,thumb_original_url,country,sequence,cell,region,creator_username,creator_id
+3859149887465501,-43.804769384023,-176.61409250805,https://x/1.jpg,NZ,seq1,"(0, 8)",Chatham Islands,r,111336221091714.0
+1,10,20,,NA,seq2,"(0, 8)",Khomas,,
+2,10,20,,NA,,"(0, 8)",Khomas,,
+3,100,20,,NA,seq2,"(0, 8)",Khomas,,
+4,10,20,,NA,seq2,(0, 8),Khomas,,
+"""
+
+
+def test_osv5m(tmp_path):
+    (tmp_path / "train.csv").write_text(OSV5M)
+    assert detect_source(tmp_path / "train.csv").name == "osv5m"
+    found = read(tmp_path / "train.csv")
+    assert found.accepted["author_id"].tolist() == ["111336221091714", "sequence:seq2", ""]
+    assert found.accepted["image_path"].tolist() == ["3859149887465501.jpg", "1.jpg", "2.jpg"]
+    first = found.accepted.iloc[0]
+    assert (first["latitude"], first["longitude"]) == (-43.804769384023, -176.61409250805)
+    assert first["image_url"] == "https://x/1.jpg"
+    assert rows_of(found) == {4: "out_of_range", 5: "extra_fields"}
+
+
+def test_geoclips_csv_is_guessed(tmp_path):
+    (tmp_path / "a.csv").write_text("IMG_FILE,LAT,LON\n1.jpg,10,20\nfilm.mp4,10,20\n")
+    found = read(tmp_path / "a.csv")
+    assert detect_source(tmp_path / "a.csv").name == "columns"
+    assert found.accepted[["photo_id", "image_path", "latitude", "longitude"]].values.tolist() == [
+        ["1.jpg", "1.jpg", 10.0, 20.0]
+    ]
+    assert rows_of(found) == {2: "not_a_photo"}
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
+def test_delimiters(tmp_path, delimiter):
+    text = "photo_id,lat,lng,user\na,1.5,2.5,NA\n".replace(",", delimiter)
+    (tmp_path / "a.txt").write_text(text)
+    assert read(tmp_path / "a.txt").accepted[["author_id", "longitude"]].values.tolist() == [["NA", 2.5]]
+
+
+def test_a_mapping_and_numbered_rows(tmp_path, shared_data):
+    (tmp_path / "a.csv").write_text("breite,laenge,wer\n1,2,ich\nx,2,ich\n3,4,du\n")
+    with pytest.raises(InputError, match="none of the layouts"):
+        read(tmp_path / "a.csv")
+    mapping = ColumnMapping(latitude="breite", longitude="laenge", author_id="wer")
+    found = read(tmp_path / "a.csv", source=ColumnsSource(mapping))
+    assert found.accepted["photo_id"].tolist() == ["1", "3"]
+    with pytest.raises(InputError, match="no column hoehe; it has breite, laenge, wer"):
+        read(tmp_path / "a.csv", source=ColumnsSource(ColumnMapping(latitude="breite", longitude="hoehe")))
+    with pytest.raises(InputError, match="needs latitude and longitude, or geometry"):
+        ColumnMapping(photo_id="id")
+    real = shared_data / "benchmarks" / "mp16_like_coordinates_100k.csv"
+    found = read(real, source=ColumnsSource(ColumnMapping(latitude="LAT", longitude="LON")))
+    assert len(found.accepted) + len(found.rejected) == 100_000
+
+
+def test_quoted_line_feeds(tmp_path):
+    text = 'id,lat,lon,user\n1,1,2,"two\nlines"\n2,1,2,"a ""quote"" here"\n3,1,2,"never closed\n4,1,2,x\n5,1,2,y\n'
+    (tmp_path / "a.csv").write_text(text)
+    found = read(tmp_path / "a.csv")
+    assert found.accepted["author_id"].tolist() == ["two\nlines", 'a "quote" here', "x", "y"]
+    assert found.accepted["row_number"].tolist() == [1, 2, 4, 5]
+    assert rows_of(found) == {3: "truncated_line"}
+
+
+def test_swapped_names_are_refused(tmp_path):
+    frame = pd.DataFrame({"id": range(50), "lat": np.linspace(-170, 170, 50), "lon": np.linspace(-60, 60, 50)})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_parquet(tmp_path / "a.parquet")
+    for name in ("a.csv", "a.parquet"):
+        with pytest.raises(InputError, match="swapped"):
+            read(tmp_path / name)
+
+
+def test_guessing_wants_an_id_and_a_position():
+    assert guess_mapping(["lat", "lon"]) is None
+    assert guess_mapping(["id", "lat"]) is None
+    assert guess_mapping(["id", "geometry"]) is None
+    assert guess_mapping(["id", "geometry"], "geometry") == ColumnMapping(photo_id="id", geometry="geometry")
+    assert guess_mapping(["id", "geometry", "Lat", "LON"], "geometry").geometry == ""
+
+
+def test_parquet_types(tmp_path):
+    table = pa.table(
+        {
+            "photo_id": pa.array([1.0, 2.0, None, 4.0]),
+            "latitude": pa.array(["1.5", "", "3", "4"]),
+            "longitude": pa.array([1, 2, 3, 4], pa.int16()),
+            "user": pa.array(["a", None, "b", "NA"]).dictionary_encode(),
+        }
+    )
+    pq.write_table(table, tmp_path / "a.parquet")
+    found = read(tmp_path / "a.parquet", rows_per_batch=3)
+    assert found.accepted[["photo_id", "author_id", "latitude", "longitude"]].values.tolist() == [
+        ["1", "a", 1.5, 1.0],
+        ["4", "NA", 4.0, 4.0],
+    ]
+    assert rows_of(found) == {2: "no_coordinates", 3: "no_photo_id"}
+    assert json.loads(found.rejected["raw"][0]) == {"photo_id": 2.0, "latitude": "", "longitude": 2, "user": None}
+
+
+def test_parquet_text_that_is_not_utf8(tmp_path):
+    bad = pa.array([b"ok", b"\xff"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"photo_id": bad, "lat": [1.0, 2.0], "lon": [1.0, 2.0]}), tmp_path / "a.parquet")
+    found = read(tmp_path / "a.parquet")
+    assert found.accepted["photo_id"].tolist() == ["ok"]
+    assert rows_of(found) == {2: "undecodable_text"}
+
+
+def test_geoparquet(tmp_path):
+    points = [shapely.Point(5, 52), None, shapely.Point(200, 0), shapely.LineString([(0, 0), (1, 1)]), shapely.Point()]
+    frame = gpd.GeoDataFrame({"id": list("abcde")}, geometry=points, crs="EPSG:4326")
+    frame.to_parquet(tmp_path / "a.parquet")
+    assert detect_source(tmp_path / "a.parquet").name == "columns"
+    found = read(tmp_path / "a.parquet")
+    assert found.accepted[["photo_id", "latitude", "longitude"]].values.tolist() == [["a", 52.0, 5.0]]
+    assert rows_of(found) == {2: "no_coordinates", 3: "out_of_range", 4: "bad_coordinates", 5: "no_coordinates"}
+    frame.iloc[:1].to_crs("EPSG:3857").to_parquet(tmp_path / "metres.parquet")
+    with pytest.raises(InputError, match="EPSG:3857; reproject"):
+        read(tmp_path / "metres.parquet")
+    frame.iloc[:1].to_parquet(tmp_path / "native.parquet", geometry_encoding="geoarrow")
+    assert read(tmp_path / "native.parquet").accepted["latitude"].tolist() == [52.0]
+
+
+def test_damaged_parquet(tmp_path):
+    frame = pd.DataFrame(
+        {"id": [str(n) for n in range(5000)], "lat": 1.0, "lon": np.random.default_rng(0).random(5000)}
+    )
+    frame.to_parquet(tmp_path / "a.parquet", row_group_size=500)
+    content = bytearray((tmp_path / "a.parquet").read_bytes())
+    (tmp_path / "short.parquet").write_bytes(content[: len(content) // 2])
+    with pytest.raises(InputError, match="damaged"):
+        read(tmp_path / "short.parquet", source="columns")
+    content[2000:40000] = bytes(38000)
+    (tmp_path / "holes.parquet").write_bytes(content)
+    with pytest.raises(InputError, match="damaged"):
+        read(tmp_path / "holes.parquet", source="columns")
+
+
+number = st.one_of(st.floats(allow_nan=True), st.floats(-90, 90), st.none())
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    rows=st.lists(st.tuples(st.one_of(st.none(), st.text(max_size=3)), number, number), min_size=1, max_size=30),
+    rows_per_batch=st.integers(1, 40),
+)
+def test_accepted_and_rejected_are_all_rows_of_a_parquet(tmp_path_factory, rows, rows_per_batch):
+    path = tmp_path_factory.getbasetemp() / "generated.parquet"
+    ids, lat, lon = zip(*rows, strict=True)
+    table = pa.table(
+        {"id": pa.array(ids, pa.string()), "lat": pa.array(lat, pa.float64()), "lon": pa.array(lon, pa.float64())}
+    )
+    pq.write_table(table, path)
+    try:
+        found = read(path, rows_per_batch=rows_per_batch)
+    except InputError as error:
+        if "swapped" not in str(error):
+            raise
+        return
+    assert all_rows(found) == list(range(1, len(rows) + 1))
+    assert set(found.rejected["reason"]) <= set(ROW_REASONS)
+
+
+cell = st.one_of(st.sampled_from(["1.5", "-20", "91", "", "0", "x", "NA"]), st.text("ab \n,\"'é", max_size=6))
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=st.lists(st.lists(cell, min_size=4, max_size=4), max_size=15), rows_per_batch=st.integers(1, 20))
+def test_accepted_and_rejected_are_all_rows_of_a_quoted_csv(tmp_path_factory, rows, rows_per_batch):
+    path = tmp_path_factory.getbasetemp() / "generated_quoted.csv"
+    frame = pd.DataFrame(rows, columns=["id", "lat", "lon", "user"])
+    frame.to_csv(path, index=False, quoting=1, lineterminator="\n")
+    try:
+        found = read(path, source="columns", rows_per_batch=rows_per_batch)
+    except InputError as error:
+        if "swapped" not in str(error):
+            raise
+        return
+    assert all_rows(found) == list(range(1, len(rows) + 1))
+    kept = frame.iloc[found.accepted["row_number"] - 1]
+    assert found.accepted["author_id"].tolist() == kept["user"].str.strip().tolist()
+
+
+@settings(max_examples=60, deadline=None)
+@given(body=st.lists(st.binary(max_size=30), max_size=20).map(b"\n".join))
+def test_any_bytes_give_consecutive_rows(tmp_path_factory, body):
+    path = tmp_path_factory.getbasetemp() / "generated_bytes.csv"
+    path.write_bytes(b"id,lat,lon\n" + body)
+    found = read(path, source="columns", rows_per_batch=7)
+    rows = all_rows(found)
+    assert rows == list(range(1, len(rows) + 1))
+    if b'"' not in body and body:
+        assert len(rows) == len(body.split(b"\n")) - (body.endswith(b"\n"))

@@ -1,0 +1,149 @@
+"""YFCC100M's two releases, whole and damaged."""
+
+import bz2
+import gzip
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from geoloc_core.errors import InputError
+from geoloc_core.photos.reasons import ROW_REASONS
+from geoloc_core.photos.schemas import RawPhotos, RejectedRows, validate
+from geoloc_core.photos.sources.base import collect
+from geoloc_core.photos.sources.registry import detect_source, read_metadata
+from geoloc_core.photos.sources.yfcc100m import Yfcc100mSource
+
+HASH = "0123456789abcdef0123456789abcdef"
+
+
+def line(photo_id="6985418911", lon="-81.804885", lat="24.550558", accuracy="12", marker="0", columns=25, **other):
+    url = f"http://farm8.staticflickr.com/7205/{photo_id}_df7747990d.jpg"
+    row = [photo_id, other.get("nsid", "39089491%40N00"), "nick+name", "2012-02-16 09:56:37.0", "1331840483", "Canon"]
+    row += ["IMG_0520", "My%09vacation", "canon,beach", "", lon, lat, accuracy]
+    row += [f"http://www.flickr.com/photos/x/{photo_id}/", url, "License", "http://cc", "7205", "8"]
+    row += ["df7747990d", "692d7e0a7f", "jpg", marker]
+    if columns == 25:
+        row = ["17", row[0], HASH, *row[1:]]
+    return "\t".join(row).encode()
+
+
+def write(path, *lines):
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return path
+
+
+def read(path, source="auto", **options):
+    found = collect(read_metadata(path, "yfcc100m", source=source, **options))
+    validate(RawPhotos, found.accepted, "accepted")
+    validate(RejectedRows, found.rejected, "rejected")
+    return found
+
+
+@pytest.mark.parametrize(("columns", "image_path"), [(25, f"012/345/{HASH}.jpg"), (23, "2e/b5/4325164013.jpg")])
+def test_longitude_stands_before_latitude(tmp_path, columns, image_path):
+    path = write(tmp_path / "yfcc100m_dataset", line("4325164013", columns=columns))
+    assert detect_source(path).name == "yfcc100m"
+    assert read(path).accepted.to_dict("records") == [
+        {
+            "photo_id": "4325164013",
+            "dataset": "yfcc100m",
+            "author_id": "39089491@N00",
+            "latitude": 24.550558,
+            "longitude": -81.804885,
+            "image_path": image_path,
+            "image_url": "http://farm8.staticflickr.com/7205/4325164013_df7747990d.jpg",
+            "row_number": 1,
+        }
+    ]
+
+
+@pytest.mark.parametrize("columns", [23, 25])
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, bz2.compress])
+def test_every_damage_has_its_reason(tmp_path, columns, pack):
+    rows = [
+        line("1", columns=columns),
+        line("2", lon="", lat="", accuracy="", columns=columns),
+        line("3", marker="1", columns=columns),
+        line("4", lat="95.5", columns=columns),
+        line("5", lon="0.0", lat="0.0", columns=columns),
+        line("1", columns=columns),
+        line("6", columns=columns)[:-60],
+        line("7", columns=columns) + b"\tmore",
+        line("8", nsid="\xff", columns=columns).decode().encode("latin-1"),
+        line("9", marker="", columns=columns),
+        line("", columns=columns),
+        line("10", lon="12,5", columns=columns),
+        line("11", columns=columns),
+    ]
+    path = write(tmp_path / "data.txt", *rows)
+    path.write_bytes(pack(path.read_bytes()))
+    found = read(path)
+    assert found.accepted["photo_id"].tolist() == ["1", "11"]
+    assert dict(zip(found.rejected["row_number"], found.rejected["reason"], strict=True)) == {
+        2: "no_coordinates",
+        3: "not_a_photo",
+        4: "out_of_range",
+        5: "null_island",
+        6: "duplicate_id",
+        7: "truncated_line",
+        8: "extra_fields",
+        9: "undecodable_text",
+        10: "not_a_photo",
+        11: "no_photo_id",
+        12: "bad_coordinates",
+    }
+
+
+def test_coarse_positions_can_be_left_out(tmp_path):
+    rows = [line(str(n), accuracy=accuracy) for n, accuracy in enumerate(["16", "6", "5", "1", ""], start=1)]
+    path = write(tmp_path / "data.txt", *rows, line("9", lat="", lon=""))
+    assert len(read(path).accepted) == 5
+    found = read(path, source=Yfcc100mSource(min_accuracy=6))
+    assert found.accepted["photo_id"].tolist() == ["1", "2"]
+    assert found.rejected["reason"].tolist() == ["coarse_position"] * 3 + ["no_coordinates"]
+
+
+def test_other_tables_are_not_taken_for_yfcc(tmp_path):
+    path = write(tmp_path / "data.tsv", *[b"\t".join([b"word"] * 23)] * 5)
+    with pytest.raises(InputError, match="none of the layouts"):
+        read(path)
+    with pytest.raises(InputError, match="neither 25 nor 23"):
+        read(path, source="yfcc100m")
+
+
+damage = st.one_of(
+    st.builds(lambda n, lat: line(str(n), lat=str(lat)), st.integers(0, 20), st.floats(-95, 95)),
+    st.builds(lambda n, cut: line(str(n))[:cut], st.integers(0, 20), st.integers(0, 300)),
+    st.binary(max_size=60),
+)
+
+
+@settings(max_examples=50, deadline=None)
+@given(lines=st.lists(damage, max_size=25), rows_per_batch=st.integers(1, 30))
+def test_accepted_and_rejected_are_all_rows(tmp_path_factory, lines, rows_per_batch):
+    good = [line(str(1000 + n)) for n in range(26)]  # of the 50 lines that are looked at: enough to be recognised
+    body = b"\n".join([*good, *lines, b"end"])
+    path = tmp_path_factory.getbasetemp() / "generated.tsv"
+    path.write_bytes(body)
+    found = collect(Yfcc100mSource().read(path, "d", rows_per_batch))
+    numbers = sorted([*found.accepted["row_number"], *found.rejected["row_number"]])
+    assert numbers == list(range(1, len(body.split(b"\n")) + 1))
+    assert set(found.rejected["reason"]) <= set(ROW_REASONS)
+
+
+@pytest.mark.parametrize(
+    ("name", "author", "reasons"),
+    [
+        ("yfcc100m_dataset_23col_1line.tsv", "47065077@N00", []),
+        ("yfcc100m_dataset_25col_1line.tsv", None, ["no_coordinates"]),
+    ],
+)
+def test_real_lines(shared_data, name, author, reasons):
+    found = read(shared_data / "metadata_samples" / name)
+    assert found.rejected["reason"].tolist() == reasons
+    if author:
+        row = found.accepted.iloc[0]
+        assert (row["photo_id"], row["author_id"]) == ("4571314348", author)
+        assert (row["latitude"], row["longitude"]) == (55.010991, -2.335453)
+        assert row["image_url"] == "http://farm5.staticflickr.com/4036/4571314348_03a71b7bbb.jpg"

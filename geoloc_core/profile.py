@@ -205,9 +205,6 @@ def _check(profile: Profile, where: str) -> None:
     twice = sorted({name for name in shards if shards.count(name) > 1})
     if twice:
         raise ProfileError(f"{where}: two datasets give the shard {twice[0]!r}; rename one of them")
-    for name in (*shards, *profile.features, *profile.backbones()):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_+@-]*", name):
-            raise ProfileError(f"{where}: the name {name!r} may hold letters, digits, '-', '_', '+' and '@' only")
     for experiment in profile.experiments:
         if experiment.features not in profile.features:
             raise ProfileError(
@@ -216,6 +213,9 @@ def _check(profile: Profile, where: str) -> None:
             )
         if experiment.level not in LEVELS:
             raise ProfileError(f"{where}: level {experiment.level!r} is not known; choose one of {_listed(LEVELS)}")
+    for name in (*shards, *profile.features, *profile.backbones()):
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_+@-]*", name):
+            raise ProfileError(f"{where}: the name {name!r} may hold letters, digits, '-', '_', '+' and '@' only")
     if len(set(profile.experiment_keys())) < len(profile.experiments):
         raise ProfileError(f"{where}: the same experiment is listed twice")
     if not 0.0 < profile.split.validation_share < 1.0:

@@ -16,7 +16,7 @@ Run = tuple[int, str, str]
 
 
 @pytest.fixture
-def geoloc(made_project: Project, capsys: pytest.CaptureFixture[str]):  # noqa: ANN201
+def geoloc(made_project: Project, capsys: pytest.CaptureFixture[str]):
     """Run a command on the refreshed TINY: (exit status, standard output, standard error)."""
 
     def run(*arguments: str) -> Run:
@@ -30,23 +30,27 @@ def geoloc(made_project: Project, capsys: pytest.CaptureFixture[str]):  # noqa: 
 
 def photo_of(project: Project, profile: Profile) -> Path:
     manifest = pd.read_parquet(project.layout.images("bench-a"))
-    return project.layout.delivery("bench-a") / "images" / manifest.loc[manifest["status"] == "ok", "image_path"].iloc[0]
+    return (
+        project.layout.delivery("bench-a") / "images" / manifest.loc[manifest["status"] == "ok", "image_path"].iloc[0]
+    )
 
 
 def test_help_lists_the_commands() -> None:
-    done = subprocess.run([sys.executable, "-m", "geoloc_dagster.cli", "--help"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "geoloc_dagster.cli", "--help"], capture_output=True, text=True, check=True
+    )
     for command in ("plan", "refresh", "run", "predict", "evaluate", "report"):
         assert f"\n    {command} " in done.stdout
 
 
-def test_plan_and_refresh_of_a_current_project_say_so(geoloc) -> None:  # noqa: ANN001
+def test_plan_and_refresh_of_a_current_project_say_so(geoloc) -> None:
     assert geoloc("plan")[:2] == (0, "Nothing is out of date.\n")
     empty = {"out_of_date": [], "may_follow": [], "unregistered": [], "orphans": []}
     assert json.loads(geoloc("plan", "--json")[1]) == empty
     assert geoloc("refresh")[:2] == (0, "Nothing is out of date; no asset was executed.\n")
 
 
-def test_report_prints_the_three_tables_with_the_honest_rows(geoloc, made_project: Project) -> None:  # noqa: ANN001
+def test_report_prints_the_three_tables_with_the_honest_rows(geoloc, made_project: Project) -> None:
     status, out, err = geoloc("report")
     assert status == 0
     for words in ("Table 1", "Table 2", "Table 3", "class prior", "best constant point", "clip.linear.country.thesis"):
@@ -58,7 +62,7 @@ def test_report_prints_the_three_tables_with_the_honest_rows(geoloc, made_projec
 
 
 def test_predict_answers_with_country_subdivision_probability_point_and_five_next(
-    geoloc,  # noqa: ANN001
+    geoloc,
     made_project: Project,
 ) -> None:
     photo = photo_of(made_project, made_project.profile)
@@ -79,7 +83,7 @@ def test_predict_answers_with_country_subdivision_probability_point_and_five_nex
     assert photo.name in text
 
 
-def test_predict_says_the_same_as_the_benchmark_report(geoloc, made_project: Project) -> None:  # noqa: ANN001
+def test_predict_says_the_same_as_the_benchmark_report(geoloc, made_project: Project) -> None:
     """One photo alone goes the way that it went in the benchmark."""
     description = json.loads((made_project.layout.model / "model.json").read_text())
     report = made_project.layout.benchmark_report(description["experiment"], "bench-a") / "predictions.parquet"
@@ -92,7 +96,7 @@ def test_predict_says_the_same_as_the_benchmark_report(geoloc, made_project: Pro
     assert [answer["probability"] for answer in answers] == pytest.approx(expected["probability"].tolist(), abs=2e-3)
 
 
-def test_some_refused_is_one_all_refused_is_two(geoloc, made_project: Project, tmp_path: Path) -> None:  # noqa: ANN001
+def test_some_refused_is_one_all_refused_is_two(geoloc, made_project: Project, tmp_path: Path) -> None:
     text = tmp_path / "note.txt"
     text.write_text("not a picture")
     photo = photo_of(made_project, made_project.profile)
@@ -113,7 +117,7 @@ def test_some_refused_is_one_all_refused_is_two(geoloc, made_project: Project, t
         (["run", "heads", "--partition", "nope"], "heads has no partition 'nope'; it has clip.linear"),
     ],
 )
-def test_bad_input_is_one_sentence_and_two(geoloc, arguments: list[str], words: str) -> None:  # noqa: ANN001
+def test_bad_input_is_one_sentence_and_two(geoloc, arguments: list[str], words: str) -> None:
     status, out, err = geoloc(*arguments)
     assert status == 2
     assert out == ""
@@ -125,7 +129,10 @@ def test_bad_input_is_one_sentence_and_two(geoloc, arguments: list[str], words: 
     ("text", "words"),
     [
         ("colour: red\n", "`features` must name"),
-        ("features: {a: [tiny-clip]}\nexperiments: [a.linear.country.thesis]\ncolour: red\n", "unknown key 'colour'; known are"),
+        (
+            "features: {a: [tiny-clip]}\nexperiments: [a.linear.country.thesis]\ncolour: red\n",
+            "unknown key 'colour'; known are",
+        ),
         ("features: [", "is not valid YAML"),
     ],
 )

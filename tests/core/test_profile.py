@@ -1,0 +1,90 @@
+"""Profiles: what they say, and what they are refused for."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from geoloc_core.errors import ProfileError
+from geoloc_core.profile import Profile, load_profile, parse_profile
+
+PROFILES = Path(__file__).resolve().parents[2] / "profiles"
+LEAST: dict[str, Any] = {
+    "name": "p",
+    "drawn": {"shards": 2, "benchmarks": {"bench": 3}},
+    "features": {"a": ["tiny-clip"], "b": ["tiny-vit", "tiny-clip"]},
+    "experiments": ["a.linear.country.thesis", "b.mlp.country.thesis"],
+}
+
+
+def parsed(**changes: Any) -> Profile:
+    return parse_profile({**LEAST, **changes})
+
+
+def test_the_sample_holds_the_six_experiments_of_the_thesis() -> None:
+    profile = load_profile(PROFILES / "sample.yaml")
+    thesis = {e.key for e in profile.experiments if e.recipe == "thesis"}
+    features = ("clip", "clip+vit", "vit+segvit")
+    assert thesis == {f"{f}.{head}.country.thesis" for f in features for head in ("linear", "mlp")}
+    assert profile.backbones() == ("tiny-clip", "tiny-vit", "tiny-segvit")
+    assert profile.shards() == ("sample-00", "sample-01", "sample-02", "sample-03", "sample-im2gps", "sample-im2gps3k")
+    assert "drawn" in profile.notice
+
+
+def test_backbones_come_once_in_order_of_first_use() -> None:
+    assert parsed().backbones() == ("tiny-clip", "tiny-vit")
+
+
+def test_a_dataset_is_cut_into_named_shards() -> None:
+    rows = {"name": "mp16", "metadata": "m.csv", "images": "i", "shards": 3, "rows_per_shard": 10}
+    profile = parsed(training=[rows])
+    assert profile.training_shards() == ("sample-00", "sample-01", "mp16-00", "mp16-01", "mp16-02")
+    found = profile.dataset_of("mp16-01")
+    assert found is not None
+    assert (found[0].name, found[1]) == ("mp16", 1)
+    assert profile.dataset_of("sample-00") is None
+
+
+def test_the_environment_is_put_in_and_missed_when_it_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(
+        "features: {a: [tiny-clip]}\nexperiments: [a.linear.country.thesis]\n"
+        "training: [{name: x, metadata: '${SOMEWHERE}/m.csv', images: i}]\n"
+    )
+    with pytest.raises(ProfileError, match=r"\$\{SOMEWHERE\} is asked for and the environment has no SOMEWHERE"):
+        load_profile(path)
+    monkeypatch.setenv("SOMEWHERE", "/data")
+    assert load_profile(path).training[0].metadata == "/data/m.csv"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"colour": 1}, "unknown key 'colour'; known are name, features"),
+        ({"drawn": {"sead": 1}}, "drawn: unknown key 'sead'"),
+        ({"drawn": {"seed": "one"}}, "seed must be of type int, not 'one'"),
+        ({"drawn": None}, "nothing to learn from"),
+        ({"experiments": ["a.linear.country"]}, "must read features.head.level.recipe"),
+        ({"experiments": ["c.linear.country.thesis"]}, "uses the features 'c', which `features` does not name"),
+        ({"experiments": ["a.linear.town.thesis"]}, "level 'town' is not known"),
+        ({"experiments": ["a.linear.country.thesis"] * 2}, "the same experiment is listed twice"),
+        ({"split": {"validation_share": 1.0}}, "must lie between 0 and 1"),
+        ({"training": [{"name": "bench", "metadata": "m", "images": "i"}]}, "two datasets give the shard 'bench'"),
+        ({"training": [{"name": "x"}]}, "the key 'metadata' is missing"),
+        ({"benchmarks": [{"name": "x", "metadata": "m", "images": "i", "shards": 2}]}, "must be one shard"),
+        ({"name": "../up"}, "may hold letters"),
+        ({"features": {"a": "tiny-clip"}}, "features.a must be a list"),
+        ({"near_cap_km": True}, "near_cap_km must be of type float"),
+    ],
+)
+def test_what_does_not_fit_is_named(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ProfileError) as caught:
+        parsed(**changes)
+    assert words in str(caught.value)
+
+
+def test_an_experiment_that_is_not_there_lists_those_that_are() -> None:
+    with pytest.raises(ProfileError, match=r"has no experiment 'z'; it has a\.linear\.country\.thesis, b\.mlp"):
+        parsed().experiment("z")

@@ -1,0 +1,1 @@
+"""The sample: a data set that the project draws itself, with the shape of MP-16 and none of its photographs."""

@@ -81,6 +81,18 @@ class ImageManifest(_Table):
         return (ok == (frame["width"] > 0)) & (ok == (frame["height"] > 0)) & (ok == (frame["phash"] != ""))
 
 
+class FetchedImages(_Table):
+    """What became of each photo whose image was fetched by URL."""
+
+    photo_id: Series[str] = pa.Field(unique=True, str_length={"min_value": 1})
+    image_path: Series[str]
+    status: Series[str] = pa.Field(str_length={"min_value": 1})
+    permanent: Series[bool]
+    detail: Series[str]
+    http_status: Series[np.int32] = pa.Field(ge=0)
+    attempts: Series[np.int32] = pa.Field(ge=0)
+
+
 class LabeledPhotos(_Table):
     """Photos with the country and sub-division that they lie in, or near, or "" where there is none."""
 

@@ -1,0 +1,95 @@
+"""Which addresses may be asked: the public internet, and nothing inside the house.
+
+A metadata file comes from outside, and so do its URLs. A name is resolved once, each of its addresses is checked, and
+the connection goes to an address that was checked: a name that resolves differently a moment later changes nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aiohttp import ThreadedResolver
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+MAX_URL_LENGTH = 2048
+_NAT64 = ipaddress.ip_network("64:ff9b::/96")
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+class BlockedAddressError(Exception):
+    """A URL leads to an address that is not on the public internet."""
+
+
+class BadUrlError(Exception):
+    """A URL is not one of a picture on the web."""
+
+
+@dataclass(frozen=True)
+class AddressRules:
+    """Public addresses are allowed, and those of `allowed_networks` ("127.0.0.1/32" in a test)."""
+
+    allowed_networks: tuple[str, ...] = ()
+
+    def check(self, host: str, address: str) -> None:
+        """Raise `BlockedAddressError` unless `address`, to which `host` leads, may be asked."""
+        ip = ipaddress.ip_address(address)
+        if is_public(ip) or any(ip in ipaddress.ip_network(network) for network in self.allowed_networks):
+            return
+        raise BlockedAddressError(f"{host} leads to {address}, which is not on the public internet")
+
+    def check_url(self, url: URL) -> None:
+        """Raise unless `url` is http(s), has a host and no password, and, if its host is a number, may be asked."""
+        if url.scheme not in ("http", "https") or not url.host:
+            raise BadUrlError(f"{str(url)[:200]!r} is not an http or https address")
+        if url.user is not None or url.password is not None:
+            raise BadUrlError(f"the address of {url.host} carries a user name")
+        if len(str(url)) > MAX_URL_LENGTH:
+            raise BadUrlError(f"an address of {url.host} is longer than {MAX_URL_LENGTH} characters")
+        try:
+            ipaddress.ip_address(url.host)
+        except ValueError:
+            return  # a name: the resolver checks what it leads to
+        # aiohttp does not ask its resolver about numbers.
+        self.check(url.host, url.host)
+
+
+def is_public(ip: Address) -> bool:
+    """Whether an address is on the public internet, seen through every way of writing an IPv4 address in IPv6."""
+    if isinstance(ip, ipaddress.IPv6Address):
+        inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
+        if ip in _NAT64:
+            inner.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
+        hidden = [address for address in inner if address is not None]
+        if hidden and not all(is_public(address) for address in hidden):
+            return False
+        if ip.ipv4_mapped is not None or ip in _NAT64:
+            return True
+        if ip.is_site_local:
+            return False
+    return ip.is_global and not ip.is_multicast and not ip.is_unspecified
+
+
+class CheckedResolver(AbstractResolver):
+    """Resolves names with the system's resolver and refuses a name of which any address may not be asked."""
+
+    def __init__(self, rules: AddressRules) -> None:
+        self._rules = rules
+        self._inner = ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        """The addresses of `host`, all of them checked."""
+        found: Sequence[ResolveResult] = await self._inner.resolve(host, port, family)
+        for result in found:
+            self._rules.check(host, result["host"])
+        return list(found)
+
+    async def close(self) -> None:
+        """Nothing is kept open between look-ups."""
+        await self._inner.close()

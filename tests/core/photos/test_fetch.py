@@ -1,0 +1,445 @@
+"""Fetching pictures, proved against a server on loopback that does everything that servers do."""
+
+import asyncio
+import gzip
+import hashlib
+import io
+import ipaddress
+import random
+import struct
+import threading
+import time
+import zlib
+from collections import Counter
+from datetime import UTC, datetime
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from yarl import URL
+
+from geoloc_core.photos.fetch.addresses import AddressRules, BadUrlError, BlockedAddressError, is_public
+from geoloc_core.photos.fetch.answers import backoff_s, is_placeholder, judge_status, parse_retry_after
+from geoloc_core.photos.fetch.download import FetchPolicy, explain_missing, fetch_images
+from geoloc_core.photos.fetch.ledger import Entry, Ledger
+from geoloc_core.photos.images import ImageLimits, build_manifest
+from geoloc_core.photos.reasons import IMAGE_REASONS
+
+LIMIT = 300_000
+NOISE = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+
+
+def jpeg():
+    file = io.BytesIO()
+    Image.fromarray(NOISE).save(file, "JPEG")
+    return file.getvalue()
+
+
+def pixel_bomb():
+    def chunk(kind, body):
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
+    body = zlib.compress(bytes(1_000_000))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
+
+
+PICTURE = jpeg()
+GZIP_BOMB = gzip.compress(bytes(100_000_000))
+PIXEL_BOMB = pixel_bomb()
+
+
+class Server:
+    """Answers by path, on a thread of its own; counts requests and bytes."""
+
+    def __init__(self):
+        self.asked = Counter()
+        self.times = {}
+        self.sent = Counter()
+        self.at_once = 0
+        self.most_at_once = 0
+        self.ready = threading.Event()
+        self.thread = threading.Thread(target=lambda: asyncio.run(self.main()), daemon=True)
+        self.thread.start()
+        assert self.ready.wait(10)
+
+    async def main(self):
+        self.loop, self.stop = asyncio.get_running_loop(), asyncio.Event()
+        server = await asyncio.start_server(self.serve, "127.0.0.1", 0)
+        self.port = server.sockets[0].getsockname()[1]
+        self.ready.set()
+        await self.stop.wait()
+        server.close()
+
+    def close(self):
+        self.loop.call_soon_threadsafe(self.stop.set)
+        self.thread.join(10)
+
+    async def serve(self, reader, writer):
+        try:
+            while (request := await reader.readuntil(b"\r\n\r\n")) and await self.answer(request, writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass
+        finally:
+            writer.close()
+
+    async def answer(self, request, writer):
+        path = request.split()[1].decode()
+        self.asked[path] += 1
+        self.times.setdefault(path, []).append(time.monotonic())
+        kind = path.strip("/").split("/")[0]
+        head = {"X": "y"}
+
+        def reply(status, body=b"", **headers):
+            lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {headers.pop('length', len(body))}"]
+            lines += [f"{name.replace('_', '-')}: {value}" for name, value in {**head, **headers}.items()]
+            writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
+
+        if kind == "ok":
+            self.at_once += 1
+            self.most_at_once = max(self.most_at_once, self.at_once)
+            await asyncio.sleep(0.02)
+            self.at_once -= 1
+            reply(200, PICTURE)
+        elif kind.isdigit():
+            reply(int(kind), b"no")
+        elif kind == "busy-once":  # 429 with Retry-After, then the picture
+            if self.asked[path] == 1:
+                reply(429, Retry_After="1")
+            else:
+                reply(200, PICTURE)
+        elif kind == "busy-for-hours":
+            reply(429, Retry_After="7200")
+        elif kind == "shaky":  # 500, a reset, a cut body, then the picture
+            if self.asked[path] == 1:
+                reply(500)
+            elif self.asked[path] == 2:
+                writer.transport.abort()
+                return False
+            elif self.asked[path] == 3:
+                reply(200, PICTURE[:1000], length=len(PICTURE))
+                return False
+            else:
+                reply(200, PICTURE)
+        elif kind == "reset":
+            writer.transport.abort()
+            return False
+        elif kind == "stall":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc")
+            await asyncio.sleep(5)
+            return False
+        elif kind == "drip":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            for _ in range(100):
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.1)
+        elif kind == "cut":
+            reply(200, PICTURE[:1000], length=len(PICTURE))
+            return False
+        elif kind == "cut-unnoticed":
+            writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + PICTURE[:1000])
+            return False
+        elif kind == "html":
+            reply(200, b"<html><body>The photo was removed</body></html>", Content_Type="text/html")
+        elif kind == "zeros":  # a gigabyte, in chunks, without saying so
+            writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+            block = b"10000\r\n" + bytes(0x10000) + b"\r\n"
+            for _ in range(16384):
+                writer.write(block)
+                await writer.drain()
+                self.sent[path] += 0x10000
+        elif kind == "declared-gigabyte":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n")
+            self.sent[path] += 1
+        elif kind == "gzip-bomb":
+            reply(200, GZIP_BOMB, Content_Encoding="gzip")
+        elif kind == "pixel-bomb":
+            reply(200, PIXEL_BOMB, Content_Type="image/png")
+        elif kind == "empty":
+            reply(200)
+        elif kind == "to":
+            reply(302, Location=f"http://127.0.0.1:{self.port}/ok/" + path.rsplit("/", 1)[-1])
+        elif kind == "relative":
+            reply(301, Location="../ok/relative.jpg")
+        elif kind == "round":
+            reply(302, Location=path)
+        elif kind == "inward":
+            where = path.rsplit("/", 1)[-1]
+            hosts = {"link-local": "169.254.169.254", "loopback6": f"[::1]:{self.port}"}
+            reply(302, Location=f"http://{hosts.get(where, where)}/latest/meta-data/")
+        elif kind == "file":
+            reply(302, Location="file:///etc/passwd")
+        elif kind == "flickr":
+            reply(302, Location=f"http://127.0.0.1:{self.port}/pw/images/en-us/photo_unavailable.png")
+        else:
+            reply(200, PICTURE)
+        await writer.drain()
+        return True
+
+
+@pytest.fixture(scope="module")
+def server():
+    server = Server()
+    yield server
+    server.close()
+
+
+QUICK = FetchPolicy(
+    attempts=4,
+    first_pause_s=0.01,
+    connect_timeout_s=2,
+    stall_timeout_s=10,
+    total_timeout_s=30,
+    longest_retry_after_s=5,
+    limits=ImageLimits(max_bytes=LIMIT),
+    addresses=AddressRules(allowed_networks=("127.0.0.1/32",)),
+    jitter_seed=1,
+)
+
+
+def photos(server, paths, host="127.0.0.1"):
+    urls = [path if "://" in path else f"http://{host}:{server.port}/{path}" for path in paths]
+    return pd.DataFrame({"photo_id": [f"p{n}" for n in range(len(paths))], "image_url": urls, "image_path": ""})
+
+
+def fetch(server, tmp_path, paths, policy=QUICK, **options):
+    frame = fetch_images(photos(server, paths), tmp_path / "images", tmp_path / "ledger.jsonl", policy, **options)
+    assert set(frame["status"]) <= {"ok", *IMAGE_REASONS}
+    return frame
+
+
+# path: (status, permanent, attempts)
+EXPECTED = {
+    "ok/a.jpg": ("ok", False, 1),
+    "404/a.jpg": ("not_found", True, 1),
+    "410/a.jpg": ("gone", True, 1),
+    "403/a.jpg": ("permission_denied", True, 1),
+    "418/a.jpg": ("client_error", True, 1),
+    "500/a.jpg": ("server_error", False, 4),
+    "503/a.jpg": ("server_error", False, 4),
+    "429/a.jpg": ("rate_limited", False, 4),
+    "reset/a.jpg": ("network_error", False, 4),
+    "cut/a.jpg": ("incomplete_body", False, 4),
+    "cut-unnoticed/a.jpg": ("truncated_image", False, 4),
+    "empty/a.jpg": ("empty_file", False, 4),
+    "html/a.jpg": ("not_an_image", True, 1),
+    "zeros/a.jpg": ("too_many_bytes", True, 1),
+    "declared-gigabyte/a.jpg": ("too_many_bytes", True, 1),
+    "gzip-bomb/a.jpg": ("not_an_image", True, 1),
+    "pixel-bomb/a.png": ("too_many_pixels", True, 1),
+    "to/b.jpg": ("ok", False, 1),
+    "relative/a.jpg": ("ok", False, 1),
+    "round/a.jpg": ("too_many_redirects", True, 1),
+    "inward/127.0.0.2": ("blocked_address", True, 1),
+    "inward/loopback6": ("blocked_address", True, 1),
+    "inward/10.0.0.1": ("blocked_address", True, 1),
+    "inward/link-local": ("blocked_address", True, 1),
+    "file/a.jpg": ("bad_url", True, 1),
+    "flickr/a.jpg": ("placeholder", True, 1),
+    "ftp://127.0.0.1/a.jpg": ("bad_url", True, 1),
+    "http://user:word@127.0.0.1/a.jpg": ("bad_url", True, 1),
+    "http://[::1/a.jpg": ("bad_url", True, 1),
+    "http://192.168.1.1/a.jpg": ("blocked_address", True, 1),
+    "http://2130706434/a.jpg": ("bad_url", True, 1),  # 127.0.0.2, written as one number
+    "http://127.2/a.jpg": ("bad_url", True, 1),
+}
+
+
+def test_every_answer(server, tmp_path):
+    frame = fetch(server, tmp_path, EXPECTED)
+    found = dict(zip(EXPECTED, frame[["status", "permanent", "attempts"]].itertuples(index=False), strict=True))
+    assert {path: tuple(row) for path, row in found.items()} == EXPECTED
+    # Of the gigabyte hardly more than the limit and what lay in the sockets' buffers was sent.
+    assert server.sent["/zeros/a.jpg"] < 32 * 1024 * 1024
+    # What came is whole and lies where it should; what did not left nothing.
+    files = [path for path in (tmp_path / "images").rglob("*") if path.is_file()]
+    assert len(files) == 3
+    assert {path.read_bytes() for path in files} == {PICTURE}
+    name = "p0.jpg"
+    folder = hashlib.sha1(name.encode()).hexdigest()
+    assert (tmp_path / "images" / folder[:2] / folder[2:4] / name).is_file()
+    assert server.asked["/404/a.jpg"] == 1
+
+
+def test_what_may_pass_is_tried_again(server, tmp_path):
+    frame = fetch(server, tmp_path, ["shaky/a.jpg"])
+    assert frame["status"].tolist() == ["ok"]
+    assert server.asked["/shaky/a.jpg"] == 4  # a 500, a reset, a cut body, the picture
+
+
+def test_stalls_and_drips_end(server, tmp_path):
+    start = time.monotonic()
+    impatient = FetchPolicy(**{**vars(QUICK), "attempts": 2, "stall_timeout_s": 0.5, "total_timeout_s": 1.5})
+    frame = fetch(server, tmp_path, ["stall/a.jpg", "drip/a.jpg"], impatient)
+    assert frame[["status", "permanent", "attempts"]].values.tolist() == [["timeout", False, 2]] * 2
+    assert time.monotonic() - start < 10  # a server that is waited for takes 5 s or 10 s an attempt
+
+
+def test_retry_after_holds_the_whole_host(server, tmp_path):
+    fetch(server, tmp_path, ["busy-once/x.jpg"])
+    first, second = server.times["/busy-once/x.jpg"]
+    assert second - first >= 1.0
+    frame = fetch(server, tmp_path / "2", ["busy-once/y.jpg", *[f"ok/{n}.jpg" for n in range(40)]])
+    assert (frame["status"] == "ok").all()
+    told = server.times["/busy-once/y.jpg"][0]
+    later = [moment for n in range(40) for moment in server.times[f"/ok/{n}.jpg"] if moment > told + 0.1]
+    assert min(later) >= told + 0.95
+
+
+def test_a_host_that_asks_for_hours_is_left_to_the_next_run(server, tmp_path):
+    before = sum(server.asked.values())
+    frame = fetch(server, tmp_path, ["busy-for-hours/0.jpg", *[f"busy-for-hours/{n}.jpg" for n in range(1, 30)]])
+    assert set(frame["status"]) == {"rate_limited"}
+    assert not frame["permanent"].any()
+    assert sum(server.asked.values()) - before <= QUICK.per_host
+
+
+@pytest.mark.parametrize("per_host", [1, 3])
+def test_no_host_is_asked_more_than_so_often_at_once(server, tmp_path, per_host):
+    server.most_at_once = 0
+    paths = [f"ok/{per_host}-{n}.jpg" for n in range(20)] + [f"to/{per_host}-to-{n}.jpg" for n in range(10)]
+    frame = fetch(server, tmp_path, paths, FetchPolicy(**{**vars(QUICK), "per_host": per_host}))
+    assert (frame["status"] == "ok").all()
+    assert server.most_at_once == per_host
+
+
+def test_a_second_run_asks_only_for_what_failed_and_may_succeed(server, tmp_path):
+    paths = ["ok/resume.jpg", "404/resume.jpg", "500/resume.jpg", "html/resume.jpg"]
+    fetch(server, tmp_path, paths)
+    asked = [server.asked[f"/{path}"] for path in paths]
+    assert asked == [1, 1, 4, 1]
+    with (tmp_path / "ledger.jsonl").open("a") as file:
+        file.write('{"photo_id": "p2", "url": "half')  # a crash in the middle of a line
+    again = fetch(server, tmp_path, paths)
+    assert [server.asked[f"/{path}"] for path in paths] == [1, 1, 8, 1]
+    assert again["status"].tolist() == ["ok", "not_found", "server_error", "not_an_image"]
+    assert again["attempts"].tolist() == [0, 0, 4, 0]
+    # Another address for the same photo is a new question, and a lost file is asked for again.
+    next((tmp_path / "images").rglob("p0.jpg")).unlink()
+    paths[1] = "ok/found-elsewhere.jpg"
+    third = fetch(server, tmp_path, paths)
+    assert third["status"].tolist() == ["ok", "ok", "server_error", "not_an_image"]
+    assert server.asked["/ok/resume.jpg"] == 2
+    fetch(server, tmp_path, paths, retry_permanent=True)
+    assert server.asked["/html/resume.jpg"] == 2
+
+
+def test_the_manifest_says_why_a_picture_is_missing(server, tmp_path):
+    rows = photos(server, ["ok/m.jpg", "404/m.jpg", "html/m.jpg"]).assign(image_path=["a/0.jpg", "a/1.jpg", "../2.jpg"])
+    fetched = fetch_images(rows, tmp_path / "images", tmp_path / "ledger.jsonl", QUICK)
+    assert fetched["status"].tolist() == ["ok", "not_found", "unsafe_path"]
+    manifest = explain_missing(build_manifest(rows, tmp_path / "images"), fetched)
+    assert manifest["status"].tolist() == ["ok", "not_found", "unsafe_path"]
+    assert manifest["detail"][1] == "HTTP 404"
+    assert manifest["sha256"][0] == hashlib.sha256(PICTURE).hexdigest()
+
+
+def test_it_works_inside_a_running_loop(server, tmp_path):
+    async def notebook():
+        return fetch(server, tmp_path, ["ok/notebook.jpg"])
+
+    assert asyncio.run(notebook())["status"].tolist() == ["ok"]
+
+
+def test_nothing_to_fetch(server, tmp_path):
+    assert fetch(server, tmp_path, []).empty
+
+
+@pytest.mark.parametrize(
+    ("address", "public"),
+    [
+        ("8.8.8.8", True),
+        ("2001:4860:4860::8888", True),
+        ("::ffff:8.8.8.8", True),
+        ("64:ff9b::808:808", True),
+        ("127.0.0.1", False),
+        ("127.8.9.10", False),
+        ("10.1.2.3", False),
+        ("172.16.0.1", False),
+        ("192.168.0.1", False),
+        ("169.254.169.254", False),
+        ("100.64.0.1", False),
+        ("0.0.0.0", False),
+        ("224.0.0.1", False),
+        ("240.0.0.1", False),
+        ("255.255.255.255", False),
+        ("::", False),
+        ("::1", False),
+        ("fe80::1", False),
+        ("fc00::1", False),
+        ("fec0::1", False),
+        ("ff02::1", False),
+        ("::ffff:127.0.0.1", False),
+        ("::ffff:192.168.0.1", False),
+        ("64:ff9b::7f00:1", False),
+        ("2002:7f00:1::", False),
+    ],
+)
+def test_public_addresses(address, public):
+    assert is_public(ipaddress.ip_address(address)) is public
+
+
+def test_a_name_that_leads_inward_is_refused(server, tmp_path):
+    rows = photos(server, ["ok/by-name.jpg"], host="localhost")
+    strict = FetchPolicy(**{**vars(QUICK), "addresses": AddressRules()})
+    frame = fetch_images(rows, tmp_path / "images", tmp_path / "ledger.jsonl", strict)
+    assert frame["status"].tolist() == ["blocked_address"]
+    assert server.asked["/ok/by-name.jpg"] == 0
+
+
+def test_url_rules():
+    rules = AddressRules()
+    rules.check_url(URL("https://live.staticflickr.com/1/2.jpg"))
+    for bad in ("ftp://example.org/a", "//example.org/a", "a.jpg", "http://u@example.org/", "http://a/" + "x" * 3000):
+        with pytest.raises(BadUrlError):
+            rules.check_url(URL(bad))
+    with pytest.raises(BlockedAddressError, match=r"127\.0\.0\.1"):
+        rules.check_url(URL("http://127.0.0.1/a"))
+
+
+def test_retry_after():
+    now = datetime(2024, 5, 1, 12, 0, 0, tzinfo=UTC)
+    assert parse_retry_after("120") == 120.0
+    assert parse_retry_after("Wed, 01 May 2024 12:01:30 GMT", now) == 90.0
+    assert parse_retry_after("Wed, 01 May 2024 11:00:00 GMT", now) == 0.0
+    assert parse_retry_after("soon") is None
+    assert parse_retry_after(None) is None
+    assert parse_retry_after("-5") is None
+
+
+def test_backoff_grows_and_is_jittered():
+    chance = random.Random(0)
+    for attempt, most in [(1, 0.5), (2, 1.0), (3, 2.0), (4, 4.0), (9, 60.0)]:
+        pauses = [backoff_s(attempt, 0.5, 60.0, chance) for _ in range(4000)]
+        assert 0.98 * most < max(pauses) <= most
+        assert np.mean(pauses) == pytest.approx(most / 2, rel=0.05)
+
+
+def test_judgement_and_placeholder():
+    assert [str(judge_status(status)[0]) for status in (404, 410, 400, 408, 425, 429, 500, 503)] == [
+        *["permanent"] * 3,
+        *["transient"] * 5,
+    ]
+    assert is_placeholder(URL("https://s.yimg.com/pw/images/en-us/photo_unavailable.png"))
+    assert is_placeholder(URL("https://s.yimg.com/pw/images/photo_unavailable_l.gif"))
+    assert not is_placeholder(URL("https://live.staticflickr.com/4036/4571314348_03a71b7bbb.jpg"))
+
+
+def test_ledger(tmp_path):
+    path = tmp_path / "x" / "ledger.jsonl"
+    assert Ledger(path).read() == {}
+    with Ledger(path) as ledger:
+        ledger.write(Entry("a", "u", "transient", "timeout"))
+        ledger.write(Entry("b", "u", "permanent", "gone", "é"))
+        ledger.write(Entry("a", "u", "ok", "ok"))
+    with path.open("a") as file:
+        file.write('{"photo_id"')
+    with Ledger(path) as ledger:
+        ledger.write(Entry("c", "u", "ok", "ok"))
+    found = Ledger(path).read()
+    assert {photo: entry.reason for photo, entry in found.items()} == {"a": "ok", "b": "gone", "c": "ok"}
+    assert found["b"].settled_for("u")
+    assert not found["b"].settled_for("v")

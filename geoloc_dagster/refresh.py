@@ -167,7 +167,10 @@ def _make(
         outcome.made.append(step.target)
         listener("done", step.target, f"{time.monotonic() - started:.1f} s")
         return
-    message = failure_message(result)
+    kind, message = failure(result)
+    if kind == "DagsterExecutionInterruptedError":
+        # Dagster ends the run well when somebody stops the process; going on to the next target is not what they meant.
+        raise KeyboardInterrupt
     outcome.failed[step.target] = message
     listener("failed", step.target, message)
 
@@ -182,17 +185,16 @@ def run_config(project: Project) -> dict[str, Any]:
     }
 
 
-def failure_message(result: dg.ExecuteInProcessResult) -> str:
-    """The root cause of a failed run, in one line."""
+def failure(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
+    """The root cause of a failed run: the name of its class, and what it says in one line."""
     for event in result.all_events:
         if event.is_step_failure or event.is_run_failure:
-            data = event.event_specific_data
-            error = getattr(data, "error", None)
+            error = getattr(event.event_specific_data, "error", None)
             while error is not None and error.cause is not None:
                 error = error.cause
             if error is not None:
-                return " ".join(error.message.split())
-    return "the run failed without an error; look at it in the Dagster UI"
+                return str(error.cls_name), " ".join(error.message.split())
+    return "", "the run failed without an error; look at it in the Dagster UI"
 
 
 def _register(instance: dg.DagsterInstance, receipt: Receipt) -> None:

@@ -119,12 +119,15 @@ def _refresh(options: argparse.Namespace) -> int:
 
 def refresh_and_tell(project: Project) -> int:
     """Refresh with a line on standard error for each target; 0 when all is current afterwards."""
+    from geoloc_dagster.checks.current import report_current
+    from geoloc_dagster.lineage import Lineage
     from geoloc_dagster.progress import Teller
     from geoloc_dagster.refresh import open_instance, project_plan, refresh
 
     instance = open_instance(project.layout)
     plan = project_plan(project, instance)
     if not plan:
+        report_current(instance, Lineage(project), plan)
         print("Nothing is out of date; no asset was executed.")
         return 0
     from geoloc_dagster.definitions import defs
@@ -176,7 +179,6 @@ def _predict(options: argparse.Namespace) -> int:
 
 def _evaluate(options: argparse.Namespace) -> int:
     from geoloc_core.folder_evaluation import evaluate_folder
-
     from geoloc_core.predict import Predictor
 
     project = _project(options)

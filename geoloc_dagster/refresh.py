@@ -19,14 +19,13 @@ import dagster as dg
 from geoloc_core.errors import GeolocError, InputError
 from geoloc_core.layout import Layout
 from geoloc_core.storage import write_bytes
+from geoloc_dagster.checks.current import CURRENT, report_current
 from geoloc_dagster.lineage import ASSETS, Lineage, Target
 from geoloc_dagster.partitions import synchronise
 from geoloc_dagster.plan import Plan, Reason, State, Step, make_plan
 from geoloc_dagster.project import SOURCE_ROOT, Project
 from geoloc_dagster.receipts import Receipt, read_receipt, remove_receipt
 
-# The check that tells which partitions of an asset are out of date; it looks at the plan, not at an asset's content.
-CURRENT = "current"
 Listener = Callable[[str, Target, str], None]
 
 
@@ -142,6 +141,7 @@ def refresh(
                 _register(instance, state.receipts[target])
                 outcome.registered.append(target)
                 listener("registered", target, "")
+        report_current(instance, lineage, make_plan(lineage))
     return outcome
 
 

@@ -1,0 +1,111 @@
+"""The check `current`: the graph tells which partitions are out of date, and why."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from geoloc_dagster.checks.current import CURRENT, report_current, standings
+from geoloc_dagster.definitions import defs
+from geoloc_dagster.lineage import ASSETS, Lineage
+from geoloc_dagster.plan import make_plan
+from geoloc_dagster.project import Project, open_project
+from geoloc_dagster.refresh import open_instance, refresh, run_config
+
+
+@pytest.fixture
+def copy(made_project: Project, tmp_path: Path) -> Project:
+    """The refreshed TINY in a folder of its own, history included."""
+    folder = tmp_path / "copy"
+    shutil.copytree(made_project.layout.home.parent, folder)
+    return open_project(str(folder / "tiny.yaml"), folder / "home")
+
+
+@pytest.fixture
+def own_instance(copy: Project) -> Iterator[dg.DagsterInstance]:
+    with open_instance(copy.layout) as opened:
+        yield opened
+
+
+def last_answers(instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvaluation]:
+    keys = [dg.AssetCheckKey(dg.AssetKey(asset), CURRENT) for asset in ASSETS]
+    records = instance.event_log_storage.get_latest_asset_check_execution_by_key(keys)
+    return {key.asset_key.path[-1]: record.evaluation for key, record in records.items() if record.evaluation}
+
+
+def spoil(project: Project) -> None:
+    """One stale partition of embeddings, one missing shard of images, and what lies downstream of them."""
+    project.layout.embeddings("tiny-vit", "sample-02").unlink()
+    project.layout.receipt("images", "sample-01").unlink()
+
+
+def test_a_refresh_ends_with_every_asset_told_current(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    answers = last_answers(own_instance)
+    assert set(answers) == set(ASSETS)
+    assert all(answer.passed for answer in answers.values())
+    assert answers["embeddings"].metadata["partitions"].value == 2 * 4
+    assert answers["embeddings"].description == "all 8 current"
+
+
+def test_the_missing_and_the_stale_partitions_are_named_with_the_reason(copy: Project) -> None:
+    spoil(copy)
+    lineage = Lineage(copy)
+    by_asset = {standing.asset: standing for standing in standings(lineage, make_plan(lineage))}
+    assert [str(step.target) for step in by_asset["embeddings"].stale] == [
+        "embeddings[tiny-clip|sample-01]",
+        "embeddings[tiny-vit|sample-01]",
+        "embeddings[tiny-vit|sample-02]",
+    ]
+    assert (
+        "| tiny-vit\\|sample-02 | stale | embeddings/tiny-vit/sample-02.parquet is gone |"
+        in by_asset["embeddings"].table
+    )
+    assert [str(step.target) for step in by_asset["images"].missing] == ["images[sample-01]"]
+    assert by_asset["images"].sentence == "1 missing of 4, for example images[sample-01]: not made yet"
+    assert by_asset["regions"].current
+    assert by_asset["class_weights"].current
+    assert by_asset["class_weights"].sentence == "all 2 current; 2 may follow what is out of date upstream"
+
+
+def test_an_instance_is_told_only_what_changed(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    lineage = Lineage(copy)
+    assert report_current(own_instance, lineage, make_plan(lineage)) == []
+    spoil(copy)
+    told = report_current(own_instance, lineage, make_plan(lineage))
+    assert {"images", "embeddings", "training_photos", "heads"} <= set(told)
+    assert "regions" not in told
+    assert "raw_photos" not in told
+    answers = last_answers(own_instance)
+    assert not answers["images"].passed
+    assert answers["images"].severity == dg.AssetCheckSeverity.WARN
+    assert answers["images"].metadata["missing"].value == 1
+    assert report_current(own_instance, lineage, make_plan(lineage)) == []
+
+
+def test_an_answer_older_than_the_asset_is_given_again(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    """Otherwise the UI greys it out."""
+    own_instance.report_runless_asset_event(dg.AssetMaterialization("regions"))
+    lineage = Lineage(copy)
+    assert report_current(own_instance, lineage, make_plan(lineage)) == ["regions"]
+
+
+def test_the_ui_can_ask_it_of_one_asset(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    """As the button `Execute` on the check's page does: a run of the check alone."""
+    spoil(copy)
+    key = dg.AssetCheckKey(dg.AssetKey("embeddings"), CURRENT)
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_check_selection={key})
+    done = job.execute_in_process(run_config=run_config(copy), instance=own_instance)
+    (answer,) = done.get_asset_check_evaluations()
+    assert answer.asset_key.to_user_string() == "embeddings"
+    assert not answer.passed
+    assert answer.metadata["stale"].value == 3
+
+
+def test_refresh_brings_the_graph_back_to_green(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    spoil(copy)
+    lineage = Lineage(copy)
+    report_current(own_instance, lineage, make_plan(lineage))
+    assert refresh(copy, own_instance, defs).well
+    assert all(answer.passed for answer in last_answers(own_instance).values())

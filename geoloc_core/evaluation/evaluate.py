@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
 
+from geoloc_core.errors import InputError
+from geoloc_core.evaluation.comparison import verdicts
 from geoloc_core.evaluation.intervals import CONFIDENCE, RESAMPLES, Bootstrap, Interval, bootstrap, intervals
-from geoloc_core.evaluation.metrics import score
+from geoloc_core.evaluation.metrics import DEFINITIONS, score
 
 KINDS = ("experiment", "baseline", "ceiling", "published")
 VALIDATION = "validation"
@@ -28,6 +30,8 @@ class Evaluation:
         scores: as `metrics.score` gives them.
         intervals: an `Interval` for each metric of `metrics.DEFINITIONS`; empty for published figures.
         n_authors, n_resamples: how many authors were drawn for the intervals, and how often.
+        verdicts: for each metric "best", "tie" (with the best) or "": see `evaluate_set`; empty where nothing was
+            compared.
     """
 
     name: str
@@ -37,6 +41,7 @@ class Evaluation:
     intervals: dict[str, Interval]
     n_authors: int = 0
     n_resamples: int = 0
+    verdicts: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `storage.write_json`; a figure that does not exist (NaN) is null."""
@@ -50,9 +55,8 @@ class Evaluation:
             name: Interval(*(_number(span[end]) for end in ("value", "low", "high")))
             for name, span in value["intervals"].items()
         }
-        return cls(
-            value["name"], value["kind"], value["photos"], scores, spans, value["n_authors"], value["n_resamples"]
-        )
+        names = ("name", "kind", "photos", "n_authors", "n_resamples", "verdicts")
+        return cls(scores=scores, intervals=spans, **{name: value[name] for name in names})
 
 
 def evaluate(
@@ -71,6 +75,41 @@ def evaluate(
     return Evaluation(
         name, kind, photos, score(predictions), intervals(boot, confidence), boot.n_authors, len(boot.values)
     )
+
+
+def evaluate_set(
+    photos: str,
+    experiments: Mapping[str, pd.DataFrame],
+    baselines: Mapping[str, pd.DataFrame] | None = None,
+    ceilings: Mapping[str, pd.DataFrame] | None = None,
+    *,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+    confidence: float = CONFIDENCE,
+) -> list[Evaluation]:
+    """Score all that answered the same photos, and tell the best from those that are a tie with it.
+
+    Args:
+        photos: the set of photos: "validation" or a benchmark's name.
+        experiments, baselines, ceilings: predictions by name, all of the same photos. Experiments and baselines compete
+            (a table says so where the class prior is best); ceilings do not.
+    """
+    frames = {"experiment": experiments, "baseline": baselines or {}, "ceiling": ceilings or {}}
+    boots = {
+        kind: {name: bootstrap(frame, resamples, seed) for name, frame in given.items()}
+        for kind, given in frames.items()
+    }
+    competing = {**boots["experiment"], **boots["baseline"]}
+    if not competing:
+        raise InputError(f"nobody answered the photos of {photos!r}; give the predictions of at least one experiment")
+    said = verdicts(competing, list(DEFINITIONS), confidence)
+    result = []
+    for kind, given in frames.items():
+        for name, frame in given.items():
+            one = evaluate(name, frame, photos=photos, kind=kind, boot=boots[kind][name], confidence=confidence)
+            words = {str(metric): str(word) for metric, word in said.loc[name].items()} if kind != "ceiling" else {}
+            result.append(dataclasses.replace(one, verdicts=words))
+    return result
 
 
 def _without_nan(value: Any) -> Any:

@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 
 MAXIMUM_BYTES = 100_000
 MAXIMUM_LINES = 400
+EXACT_COLOURS = 12
 # A world map of 1,200 pixels shows 0.3 degree in a pixel: finer shore lines cost time and show nothing.
 WORLD_TOLERANCE_DEGREES = 0.15
 SEA, LAND, BORDER, INK = "#eef3f7", "#d9d5cb", "#ffffff", "#1c2833"
+_last_rings: dict[str, tuple[list[np.ndarray], list[str]]] = {}
 TRUTH, ANSWER, NO_DATA = "#1a7f5a", "#c0392b", "#c9cdd2"
 
 
@@ -139,7 +141,7 @@ def country_map(
     axes.set(xlim=(west, east), ylim=(south, north), aspect=stretch, xticks=[], yticks=[], facecolor=SEA)
     largest_first = [int(i) for i in np.argsort(-shapely.area(units.geometry.to_numpy()), kind="stable") if shown[i]]
     names = units["name"].to_numpy(dtype=object)
-    _label(figure, axes, [(names[i], longitude[i], latitude[i]) for i in largest_first])
+    label_points(figure, axes, [(names[i], longitude[i], latitude[i]) for i in largest_first])
     outside = f" ({len(units) - int(shown.sum())} outside this frame)" if not shown.all() else ""
     words = f"{country['name'].iloc[0]}: {len(units)} sub-divisions and their centroids{outside}"
     axes.set_title(title or words, fontsize=11, color=INK)
@@ -168,8 +170,10 @@ def _world_rings(boundaries: BoundarySet) -> tuple[list[np.ndarray], list[str]]:
     """Projected outer rings of all countries, largest first, and the country of each.
 
     Holes are filled by the smaller country that is drawn later (Lesotho after South Africa). Specks are left out unless
-    they are all that there is of a country.
+    they are all that there is of a country. The last boundary set's rings are kept: a report draws many maps of one set.
     """
+    if boundaries.identity in _last_rings:
+        return _last_rings[boundaries.identity]
     parts, country = shapely.get_parts(boundaries.countries.geometry.to_numpy(), return_index=True)
     area = shapely.area(parts)
     largest = np.zeros(len(boundaries.countries))
@@ -182,7 +186,9 @@ def _world_rings(boundaries: BoundarySet) -> tuple[list[np.ndarray], list[str]]:
         corners = shapely.get_coordinates(ring)
         rings.append(np.column_stack(equal_earth(corners[:, 1], corners[:, 0])))
     ids = boundaries.countries["region_id"].to_numpy()
-    return rings, [str(name) for name in ids[country[kept]]]
+    _last_rings.clear()
+    _last_rings[boundaries.identity] = rings, [str(name) for name in ids[country[kept]]]
+    return _last_rings[boundaries.identity]
 
 
 def _frame(country: shapely.Geometry) -> tuple[float, float, float, float]:
@@ -200,7 +206,7 @@ def _fill(axes: Axes, geometry: shapely.Geometry, colour: str, edge: str) -> Non
     axes.add_collection(PolyCollection(rings, facecolors=colour, edgecolors=edge, linewidths=0.6, zorder=2))
 
 
-def _label(figure: Figure, axes: Axes, labels: list[tuple[str, float, float]]) -> None:
+def label_points(figure: Figure, axes: Axes, labels: list[tuple[str, float, float]]) -> None:
     """Write names above points, in the order given; a name that would cover another is left out."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     taken: list[Bbox] = []
@@ -233,15 +239,29 @@ def png_bytes(figure: Figure) -> bytes:
     canvas = FigureCanvasAgg(figure)
     canvas.draw()
     picture = Image.fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
-    # Maximum coverage keeps a rare colour, such as that of a few red dots, where median cut would drop it.
     for scale, colours in ((1.0, 0), (1.0, 256), (1.0, 64), (0.8, 64), (0.6, 32), (0.4, 32)):
         size = (round(picture.width * scale), round(picture.height * scale))
         smaller = picture if scale == 1.0 else picture.resize(size, Image.Resampling.LANCZOS)
         file = io.BytesIO()
-        reduced = (
-            smaller.quantize(colours, Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE) if colours else smaller
-        )
+        reduced = _with_fewer_colours(smaller, colours) if colours else smaller
         reduced.save(file, "PNG", optimize=True)
         if file.tell() <= MAXIMUM_BYTES:
             break
     return file.getvalue()
+
+
+def _with_fewer_colours(picture: Image.Image, colours: int) -> Image.Image:
+    """Half of the palette are the commonest colours as they are (sea, land), half such that rare ones (a red dot) stay."""
+    counted = sorted(picture.getcolors(picture.width * picture.height) or [], key=lambda entry: (-entry[0], entry[1]))
+    common = [value for _, value in counted[: colours // 2]]
+    spread = picture.quantize(colours // 2, Image.Quantize.MAXCOVERAGE).getpalette() or []
+    palette = Image.new("P", (1, 1))
+    palette.putpalette(np.concatenate([np.array(common, dtype=np.uint8).ravel(), np.array(spread, np.uint8)]).tolist())
+    reduced = np.array(picture.quantize(palette=palette, dither=Image.Dither.NONE))
+    # Pillow finds the nearest colour by approximation; the broad surfaces are set right by hand.
+    packed = np.asarray(picture, dtype=np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    for index, value in enumerate(common[:EXACT_COLOURS]):
+        reduced[packed == np.array(value) @ np.array([1 << 16, 1 << 8, 1])] = index
+    result = Image.fromarray(reduced, "P")
+    result.putpalette(palette.getpalette() or [])
+    return result

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import base64
 import html
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
+from geoloc_core.evaluation.comparison import BEST, BETTER, TIE, WORSE
 from geoloc_core.evaluation.tables import displayed
 
 # A reader is told apart what is a model and what is the bar: rows of these kinds are tinted.
+FIGURE = re.compile(rf"([-+\d.,]+)(?: (\[[-+\d., ]+\]))?(?: ({BEST}|{TIE}|{BETTER}|{WORSE}))?")
 KIND_WORDS = {"baseline": "baseline", "ceiling": "ceiling", "published": "published"}
 
 
@@ -44,7 +47,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """A PNG or JPEG with what it shows in words."""
+    """A PNG or JPEG with what it shows in words; without content the words stand alone."""
 
     caption: str
     content: bytes
@@ -108,7 +111,7 @@ def _table(table: Table) -> str:
     kinds = frame["kind"].tolist() if "kind" in frame else [""] * len(frame)
     visible = frame.drop(columns="kind") if "kind" in frame else frame
     shown = displayed(visible)
-    numeric = [_is_numeric(visible, heading, position) for position, heading in enumerate(shown.columns)]
+    numeric = [all(text == "" or FIGURE.fullmatch(text) for text in shown[heading]) for heading in shown.columns]
     head = "".join(
         f'<th scope="col"{_right(right)}>{_text(heading)}</th>'
         for heading, right in zip(shown.columns, numeric, strict=True)
@@ -126,29 +129,22 @@ def _table(table: Table) -> str:
     )
 
 
-def _is_numeric(visible: pd.DataFrame, heading: str, position: int) -> bool:
-    """Whether a shown column holds numbers; `displayed` keeps the order of the columns that it shows."""
-    del heading
-    own = [
-        name for name in visible.columns if not (name.endswith(("_low", "_high")) and name.rsplit("_", 1)[0] in visible)
-    ]
-    return bool(pd.api.types.is_numeric_dtype(visible[own[position]]))
-
-
 def _cell(text: str) -> str:
-    """A figure with its interval in smaller type."""
-    if text.endswith("]") and " [" in text:
-        figure, span = text.rsplit(" [", 1)
-        return f'{_text(figure)} <span class="interval">[{_text(span)}</span>'
-    return _text(text)
+    """A figure with its interval and its verdict in smaller type, in bold where it is best; other text as it is."""
+    parts = FIGURE.fullmatch(text)
+    if parts is None:
+        return _text(text)
+    figure, span, verdict = (part or "" for part in parts.groups())
+    strong = f"<strong>{_text(figure)}</strong>" if verdict == BEST else _text(figure)
+    interval = f' <span class="interval">{_text(span)}</span>' if span else ""
+    word = f' <span class="verdict">{_text(verdict)}</span>' if verdict and verdict != BEST else ""
+    return f"{strong}{interval}{word}"
 
 
 def _picture(picture: Picture) -> str:
     data = base64.b64encode(picture.content).decode("ascii")
-    return (
-        f'<figure><img src="data:{picture.media_type};base64,{data}" alt="{_text(picture.alternative)}">'
-        f"<figcaption>{_text(picture.caption)}</figcaption></figure>"
-    )
+    image = f'<img src="data:{picture.media_type};base64,{data}" alt="{_text(picture.alternative)}">'
+    return f"<figure>{image if data else ''}<figcaption>{_text(picture.caption)}</figcaption></figure>"
 
 
 def _right(numeric: bool) -> str:
@@ -164,7 +160,7 @@ _STYLE = """
 * { box-sizing: border-box; }
 body { margin: 0; background: #ffffff; color: var(--ink); line-height: 1.5;
   font-family: system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", "DejaVu Sans", Arial, sans-serif; }
-main { max-width: 74rem; margin: 0 auto; padding: 2rem 1.5rem 4rem; }
+main { max-width: 80rem; margin: 0 auto; padding: 2rem 1.5rem 4rem; }
 h1 { font-size: 1.9rem; line-height: 1.2; margin: 0 0 1rem; }
 h2 { font-size: 1.35rem; margin: 2.6rem 0 .8rem; padding-top: .6rem; border-top: 2px solid var(--line); }
 p { max-width: 48rem; margin: .6rem 0; }
@@ -175,13 +171,14 @@ nav ol { columns: 2; max-width: 48rem; padding-left: 1.4rem; }
 .table { overflow-x: auto; margin: 1rem 0 .3rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
 caption { caption-side: top; text-align: left; font-weight: 600; padding: .2rem 0 .5rem; }
-th, td { padding: .35rem .9rem .35rem 0; text-align: left; vertical-align: top; white-space: nowrap; }
+th, td { padding: .35rem .7rem .35rem 0; text-align: left; vertical-align: top; white-space: nowrap; }
 th { border-bottom: 2px solid var(--ink); font-weight: 600; white-space: normal; vertical-align: bottom; }
 td { border-bottom: 1px solid var(--line); }
 th.number, td.number { text-align: right; padding-left: .6rem; }
 .number + td:not(.number), .number + th:not(.number) { padding-left: .9rem; }
 tr.baseline td, tr.ceiling td, tr.published td { background: var(--tint); font-style: italic; }
 .interval { color: var(--soft); font-size: .82em; }
+.verdict { font-size: .8em; color: var(--accent); }
 .small { font-size: .85rem; color: var(--soft); }
 dl { max-width: 60rem; display: grid; grid-template-columns: minmax(9rem, 14rem) 1fr; gap: .3rem 1.2rem; }
 dt { font-weight: 600; } dd { margin: 0; }

@@ -42,6 +42,8 @@ SCHEMA = pa.schema(
         ("status", pa.string()),
         ("subdivision_id", pa.string()),
         ("predicted_subdivision_id", pa.string()),
+        ("truth_probability", pa.float32()),
+        ("brier", pa.float32()),
     ]
 )
 COLUMNS = tuple(SCHEMA.names)
@@ -72,7 +74,9 @@ def predictions_frame(
         top_k: how many of the best countries to keep.
 
     Returns:
-        a frame with the columns `COLUMNS`. Equal probabilities are ordered by country id, so that neither the order of
+        a frame with the columns `COLUMNS`, among them what the whole posterior says of each photo: truth_probability, that
+        of the true country (0 where it is no class), and brier, sum_k (p_k - [k is the truth])^2 (Brier, 1950). Equal
+        probabilities are ordered by country id, so that neither the order of
         the classes nor the sorting algorithm can change a rank.
     """
     n, classes_array = len(photos), np.asarray(classes, dtype=object)
@@ -88,7 +92,7 @@ def predictions_frame(
     ids = classes_array[by_id]
     rank = np.full(n, NEVER, dtype=np.int32)
     best_ids = np.full(n, "", dtype=object)
-    best_probability = np.full(n, np.nan, dtype=np.float32)
+    best_probability, truth_probability, brier = (np.full(n, np.nan, dtype=np.float32) for _ in range(3))
     topk_ids: list[list[str]] = [[] for _ in range(n)]
     topk_probabilities: list[list[float]] = [[] for _ in range(n)]
     truth_column = _positions(truth, ids)
@@ -101,6 +105,9 @@ def predictions_frame(
         best_ids[rows] = ids[order[:, 0]]
         best_probability[rows] = values[:, 0]
         rank[rows] = _ranks(block, truth_column[rows])
+        of_truth = _at(block, truth_column[rows])
+        truth_probability[rows] = of_truth
+        brier[rows] = np.square(block, dtype=np.float64).sum(axis=1) - 2.0 * of_truth + 1.0
         for row, names, numbers in zip(rows, ids[order].tolist(), values.tolist(), strict=True):
             topk_ids[row], topk_probabilities[row] = names, numbers
 
@@ -132,6 +139,8 @@ def predictions_frame(
                 else np.full(n, "", dtype=object)
             ),
             "predicted_subdivision_id": np.where(answered, subdivisions, ""),
+            "truth_probability": truth_probability,
+            "brier": brier,
         },
         columns=list(COLUMNS),
     )
@@ -176,6 +185,12 @@ def _ranks(block: np.ndarray, column: np.ndarray) -> np.ndarray:
     before = np.arange(block.shape[1])[None, :] < column[:, None]
     rank = 1 + (block > own).sum(axis=1) + ((block == own) & before).sum(axis=1)
     return np.where(column < 0, NEVER, rank).astype(np.int32)
+
+
+def _at(block: np.ndarray, column: np.ndarray) -> np.ndarray:
+    """(n,) the value of each row at `column`, 0 where that is -1."""
+    values = np.take_along_axis(block, np.maximum(column, 0)[:, None], axis=1)[:, 0].astype(np.float64)
+    return np.where(column < 0, 0.0, values)
 
 
 def _positions(truth: np.ndarray, ids: np.ndarray) -> np.ndarray:

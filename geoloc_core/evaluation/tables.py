@@ -1,7 +1,8 @@
 """Tables 1, 2 and 3 as frames, and as Markdown, CSV and JSON.
 
 A frame holds plain numbers in columns named by metric (units: see `metrics.DEFINITIONS`), with the ends of the interval
-in `<metric>_low` and `<metric>_high`. `displayed` turns it into text for people: "26.4 [24.1, 28.7]".
+in `<metric>_low` and `<metric>_high` and, in `<metric>_verdict`, whether it is "best" or a "tie" with the best.
+`displayed` turns it into text for people: "26.4 [24.1, 28.7] tie".
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from geoloc_core.evaluation.metrics import DEFINITIONS, RADII_KM
 
 TABLE2_METRICS = ("accuracy", "mean_km", "top5", "top10")
 TABLE3_METRICS = tuple(f"within_{radius}" for radius in RADII_KM)
+# Columns that belong to the one before them and are shown in its cells.
+COMPANIONS = ("_low", "_high", "_verdict")
 HEADINGS = {
     "part": "",
     "rank": "Rank",
@@ -105,8 +108,9 @@ def scores_table(evaluations: Iterable[Evaluation], metrics: Sequence[str]) -> p
             row[metric] = item.scores.get(metric, float("nan"))
             row[f"{metric}_low"] = span.low if span else float("nan")
             row[f"{metric}_high"] = span.high if span else float("nan")
+            row[f"{metric}_verdict"] = item.verdicts.get(metric, "")
         rows.append(row)
-    ends = [name for metric in metrics for name in (metric, f"{metric}_low", f"{metric}_high")]
+    ends = [f"{metric}{end}" for metric in metrics for end in ("", *COMPANIONS)]
     return pd.DataFrame(rows, columns=["benchmark", "experiment", "kind", "photos", "missing", *ends])
 
 
@@ -114,13 +118,14 @@ def displayed(table: pd.DataFrame) -> pd.DataFrame:
     """The table as text: headings in words, numbers rounded, figures with intervals; what does not exist is ""."""
     shown: dict[str, list[str]] = {}
     for name in table.columns:
-        if not _shown_by_itself(table, name):
+        if not shown_by_itself(table, name):
             continue
         heading = HEADINGS.get(name, name)
         values = table[name]
         if f"{name}_low" in table:
-            ends = zip(table[f"{name}_low"], table[f"{name}_high"], strict=True)
-            shown[heading] = [_with_interval(name, value, *end) for value, end in zip(values, ends, strict=True)]
+            words = table[f"{name}_verdict"] if f"{name}_verdict" in table else [""] * len(table)
+            ends = zip(values, table[f"{name}_low"], table[f"{name}_high"], words, strict=True)
+            shown[heading] = [_with_interval(name, *end) for end in ends]
         elif name == "rank":
             shown[heading] = ["" if value == 0 else str(value) for value in values]
         else:
@@ -132,7 +137,7 @@ def to_markdown(table: pd.DataFrame) -> str:
     """A Markdown table, numbers to the right; `|` in a cell is escaped."""
     shown = displayed(table)
     numeric = [
-        bool(pd.api.types.is_numeric_dtype(table[name])) for name in table.columns if _shown_by_itself(table, name)
+        bool(pd.api.types.is_numeric_dtype(table[name])) for name in table.columns if shown_by_itself(table, name)
     ]
     lines = [
         "| " + " | ".join(_cell(heading) for heading in shown.columns) + " |",
@@ -156,17 +161,16 @@ def to_json(table: pd.DataFrame) -> str:
     return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
 
 
-def _shown_by_itself(table: pd.DataFrame, name: str) -> bool:
-    """Whether a column is shown by itself, not as an end of an interval."""
-    return not (name.endswith(("_low", "_high")) and name.rsplit("_", 1)[0] in table.columns)
+def shown_by_itself(table: pd.DataFrame, name: str) -> bool:
+    """Whether a column of a table has a column of its own when it is displayed."""
+    return not (name.endswith(COMPANIONS) and name.rsplit("_", 1)[0] in table.columns)
 
 
-def _with_interval(metric: str, value: float, low: float, high: float) -> str:
+def _with_interval(metric: str, value: float, low: float, high: float, verdict: str) -> str:
     if math.isnan(value):
         return ""
-    if math.isnan(low) or math.isnan(high):
-        return _text(metric, value)
-    return f"{_text(metric, value)} [{_text(metric, low)}, {_text(metric, high)}]"
+    span = "" if math.isnan(low) or math.isnan(high) else f" [{_text(metric, low)}, {_text(metric, high)}]"
+    return f"{_text(metric, value)}{span}{f' {verdict}' if verdict else ''}"
 
 
 def _text(name: str, value: object) -> str:

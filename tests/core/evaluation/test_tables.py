@@ -86,7 +86,9 @@ def test_as_text_for_people():
 
 def test_csv_and_json_keep_all_digits():
     made = table2([made_up("a", "experiment", "validation", 26.44)])
-    again = pd.read_csv(io.StringIO(to_csv(made)), keep_default_na=True)
+    again = pd.read_csv(io.StringIO(to_csv(made)))
+    words = [name for name in made.columns if name.endswith("_verdict")]
+    again[words] = again[words].fillna("")
     pd.testing.assert_frame_equal(again, made, check_dtype=False)
     rows = json.loads(to_json(made))
     assert rows[0]["mean_km"] == 4890.25

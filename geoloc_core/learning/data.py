@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +22,7 @@ class TrainingData:
     is_train: bool (n,), False for the validation photos.
     latitude, longitude: float64 (n,), degrees.
     author_id: object (n,), or none: then every photo stands for an author of its own.
+    class_weights: scheme -> weight of each class (K,), or none: then they are computed from the photos that are fitted.
 
     Photos without a vector do not belong here: leave their rows out.
     """
@@ -32,6 +33,7 @@ class TrainingData:
     latitude: np.ndarray
     longitude: np.ndarray
     author_id: np.ndarray | None = None
+    class_weights: Mapping[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.labels)

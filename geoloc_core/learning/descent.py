@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from geoloc_core.errors import InputError, ProfileError
+from geoloc_core.errors import InputError
 from geoloc_core.learning.cuda_graph import GraphedStep
-from geoloc_core.learning.recipes import Recipe
+from geoloc_core.learning.optimisers import Optimiser
 from geoloc_core.learning.schedules import Pace
 from geoloc_core.learning.task import Task, TrainedHead
 
@@ -23,7 +23,7 @@ class Descent:
         self.labels = task.labels()
         self.objective = task.objective()
         self.module = task.new_module()
-        self.optimiser = _optimiser(self.module, task.recipe, task.device)
+        self.optimiser = Optimiser(list(self.module.parameters()), task.recipe)
         self.pace = Pace(task.recipe, n_rows=len(task.parts.fit))
         self.n_steps = 0
         self.history: list[dict[str, float]] = []
@@ -44,16 +44,11 @@ class Descent:
 
     def step(self, rows: Tensor, pieces: Sequence[Tensor]) -> None:
         """Learn from one batch: rows (B,), and what the reader read for them."""
-        rate = self.pace.learning_rate(self.n_steps)
-        for group in self.optimiser.param_groups:
-            if isinstance(group["lr"], Tensor):
-                group["lr"].fill_(rate)
-            else:
-                group["lr"] = rate
+        self.optimiser.set_rate(self.pace.learning_rate(self.n_steps))
         rows = rows.to(self.task.device)
         if self.reads_for_itself and len(rows) == self.task.recipe.batch_size:
             if self._graph is None:
-                self._graph = GraphedStep(self._learn_by_number, rows, self.module, self.optimiser, self._loss_sum)
+                self._graph = GraphedStep(self._learn_by_number, rows, self._changed_by_a_step())
             self._graph(rows)
         elif self.reads_for_itself:
             self._learn_by_number(rows)
@@ -95,8 +90,11 @@ class Descent:
         """The head with the weights of the best epoch."""
         return self.task.finish(self._best_state, self.history, self.pace.best_epoch)
 
+    def _changed_by_a_step(self) -> list[Tensor]:
+        return [*self.module.state_dict().values(), *self.optimiser.state, self._loss_sum]
+
     def _learn(self, rows: Tensor, joined: Tensor) -> None:
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         loss = self.objective(self.module(joined), self.labels[rows], rows)
         loss.backward()
         self.optimiser.step()
@@ -113,21 +111,3 @@ def check_finite(train_loss: float, epoch: int, task: Task) -> None:
             f"training diverged in epoch {epoch} ({task.name}): the vectors hold values that are not numbers, or are "
             "far too large; look at the embeddings, or standardise them"
         )
-
-
-def _optimiser(module: torch.nn.Module, recipe: Recipe, device: torch.device) -> torch.optim.Optimizer:
-    # A captured graph reads the learning rate from where it lay at capture, so on CUDA it lies in a tensor.
-    rate: float | Tensor = recipe.learning_rate
-    if device.type == "cuda":
-        rate = torch.tensor(recipe.learning_rate, device=device)
-    parameters = list(module.parameters())
-    if recipe.optimiser == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-        )
-    if recipe.optimiser == "adamw":
-        capturable = device.type == "cuda"
-        return torch.optim.AdamW(
-            parameters, lr=rate, weight_decay=recipe.weight_decay, fused=True, capturable=capturable
-        )
-    raise ProfileError(f"optimiser {recipe.optimiser!r} is not known; choose sgd, adamw or lbfgs")

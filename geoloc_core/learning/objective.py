@@ -81,8 +81,11 @@ def build_objective(
     n_classes = len(parents)
     weights = None
     if recipe.class_weights != "none":
-        counts = np.bincount(data.labels[fit], minlength=n_classes)
-        weights = torch.from_numpy(class_weights(counts, recipe.class_weights)).float().to(device)
+        if data.class_weights is not None:
+            values = np.asarray(data.class_weights[recipe.class_weights], dtype=np.float64)
+        else:
+            values = class_weights(np.bincount(data.labels[fit], minlength=n_classes), recipe.class_weights)
+        weights = torch.from_numpy(values).float().to(device)
     country = None
     if level == "hierarchical":
         country = torch.from_numpy(np.unique(np.asarray(parents), return_inverse=True)[1]).to(device)

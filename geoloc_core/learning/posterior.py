@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -13,6 +14,7 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from geoloc_core.errors import CheckpointError, InputError
+from geoloc_core.learning.conformal import prediction_sets
 from geoloc_core.learning.heads import build_head
 from geoloc_core.learning.recipes import HeadSpec
 
@@ -48,6 +50,11 @@ class Head:
     def countries(self) -> list[str]:
         """The countries that this head can answer, ascending: the columns of `country_posterior`."""
         return sorted(set(self.parents))
+
+    @cached_property
+    def country_of_class(self) -> np.ndarray:
+        """int64 (K,), the position of each class's country in `countries`."""
+        return np.searchsorted(np.asarray(self.countries), np.asarray(self.parents))
 
     @cached_property
     def module(self) -> nn.Module:
@@ -90,7 +97,15 @@ class Head:
 
     def to_countries(self, posterior: np.ndarray) -> np.ndarray:
         """Sum the columns (n, K) of a posterior over `classes` into those of `countries` (n, C)."""
-        return sum_to_countries(posterior, self.parents)
+        return sum_columns(posterior, self.country_of_class)
+
+    def country_sets(self, country_posterior: np.ndarray) -> np.ndarray:
+        """bool (n, C): sets of countries that hold the truth of a new author's photo `set_coverage` of the time."""
+        return prediction_sets(country_posterior, float(self.calibration.get("set_threshold", 0.0)))
+
+    def sure(self, country_posterior: np.ndarray) -> np.ndarray:
+        """bool (n,): whether the likeliest country may be called sure (at most `sure_max_risk` of such are wrong)."""
+        return country_posterior.max(axis=1) >= float(self.calibration.get("sure_threshold", math.inf))
 
     def _check(self, blocks: Sequence[np.ndarray]) -> None:
         dims = tuple(block.shape[1] if block.ndim == 2 else -1 for block in blocks)
@@ -110,11 +125,10 @@ def adjust_logits(logits: np.ndarray, class_counts: np.ndarray, strength: float)
     return (logits - strength * np.log(counts / counts.sum())).astype(np.float32)
 
 
-def sum_to_countries(posterior: np.ndarray, parents: Sequence[str]) -> np.ndarray:
-    """(n, K) over classes -> (n, C) over the sorted distinct `parents` (K names)."""
-    _, country = np.unique(np.asarray(parents, dtype=object).astype(str), return_inverse=True)
-    order = np.argsort(country, kind="stable")
-    starts = np.flatnonzero(np.diff(country[order], prepend=-1))
+def sum_columns(posterior: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """(n, K) -> (n, C): add up the columns of each group; `group` int64 (K,) takes every value from 0 to C - 1."""
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     return np.add.reduceat(posterior[:, order], starts, axis=1)
 
 

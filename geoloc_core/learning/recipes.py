@@ -7,7 +7,7 @@ from typing import Any
 
 from geoloc_core.errors import ProfileError
 
-HEAD_KINDS = ("linear", "mlp")
+HEAD_KINDS = ("linear", "mlp", "knn")
 FUSIONS = ("concat", "normalised", "gated", "late")
 
 
@@ -15,17 +15,23 @@ FUSIONS = ("concat", "normalised", "gated", "late")
 class HeadSpec:
     """The shape of a head.
 
-    kind: "linear" or "mlp"; hidden: widths of the MLP's hidden layers (thesis: 1024, 512, 256).
+    kind: "linear", "mlp", or "knn" (the nearest training vectors vote, see `neighbours`).
+    hidden: widths of the MLP's hidden layers (thesis: 1024, 512, 256). They are meant for fusion "concat"; the other
+    fusions take the same layers narrowed until the head has as many parameters as with "concat", so that fusions are
+    compared at equal size.
     fusion: how several blocks come together. "concat" joins them (thesis); "normalised" first brings each block of
     each photo to length sqrt(D), so that no backbone shouts down another; "gated" weighs the blocks of each photo by a
     learned softmax gate, times the number of blocks; "late" gives each block a body of its own and adds their logits.
     standardise: shift and scale every input dimension by the mean and deviation of the training part (the recipe says).
+    neighbours: how many training vectors vote (knn); references: how many are kept (knn; training fills it in).
     """
 
     kind: str = "linear"
     hidden: tuple[int, ...] = (1024, 512, 256)
     fusion: str = "concat"
     standardise: bool = False
+    neighbours: int = 0
+    references: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in HEAD_KINDS:
@@ -34,6 +40,8 @@ class HeadSpec:
             raise ProfileError(f"fusion {self.fusion!r} is not known; choose one of {', '.join(FUSIONS)}")
         if self.kind == "mlp" and (not self.hidden or min(self.hidden) < 1):
             raise ProfileError("an mlp head needs hidden layers of at least one unit each, for example 1024, 512, 256")
+        if self.kind == "knn" and (self.neighbours < 1 or self.fusion not in ("concat", "normalised")):
+            raise ProfileError("a knn head needs neighbours of at least 1 and the fusion concat or normalised")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -48,7 +56,14 @@ class HeadSpec:
         return cls(**{**values, "hidden": tuple(values.get("hidden", cls.hidden))})
 
 
-HEADS = {"linear": HeadSpec(kind="linear"), "mlp": HeadSpec(kind="mlp")}
+HEADS = {
+    "linear": HeadSpec(kind="linear"),
+    "mlp": HeadSpec(kind="mlp"),
+    "mlp-normalised": HeadSpec(kind="mlp", fusion="normalised"),
+    "mlp-gated": HeadSpec(kind="mlp", fusion="gated"),
+    "mlp-late": HeadSpec(kind="mlp", fusion="late"),
+    "knn": HeadSpec(kind="knn", fusion="normalised", neighbours=50),
+}
 """The heads that an experiment key may name."""
 
 
@@ -63,9 +78,10 @@ def head_spec(name: str) -> HeadSpec:
 class Recipe:
     """Settings of one way to train.
 
-    optimiser: "sgd" or "adamw"; schedule: "plateau" (divide the learning rate by ten when the stopping loss stands
-    still for `plateau_patience` epochs) or "cosine" (linear warm-up over `warmup_share` of the steps, then half a
-    cosine down to zero).
+    optimiser: "sgd", "adamw", or "lbfgs" (see `probe`: `epochs` bounds its iterations; learning_rate, batch_size,
+    patience and schedule mean nothing to it).
+    schedule: "plateau" (divide the learning rate by ten when the stopping loss stands still for `plateau_patience`
+    epochs) or "cosine" (linear warm-up over `warmup_share` of the steps, then half a cosine down to zero).
     epochs: the most epochs; where an epoch is so short that they make fewer than `min_steps` steps, as many epochs as
     make `min_steps`. Training ends `patience` epochs after the best one, and the best one is kept.
     class_weights and divide_by: see `weights` and `losses.cross_entropy`.
@@ -78,11 +94,11 @@ class Recipe:
 
     name: str
     optimiser: str
-    learning_rate: float
-    batch_size: int
     epochs: int
-    patience: int
-    schedule: str
+    learning_rate: float = 0.0
+    batch_size: int = 0
+    patience: int = 0
+    schedule: str = "none"
     min_steps: int = 0
     momentum: float = 0.0
     weight_decay: float = 0.0
@@ -137,7 +153,16 @@ DEFAULT = Recipe(
     calibrate=True,
 )
 
-RECIPES = {recipe.name: recipe for recipe in (THESIS, DEFAULT)}
+PROBE = Recipe(
+    name="probe",
+    optimiser="lbfgs",
+    epochs=100,
+    standardise=True,
+    held_out_share=0.1,
+    calibrate=True,
+)
+
+RECIPES = {recipe.name: recipe for recipe in (THESIS, DEFAULT, PROBE)}
 """The recipes that an experiment key may name."""
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from geoloc_core.learning import calibrate
+from geoloc_core.learning import calibrate, conformal
 from geoloc_core.learning.batches import RowReader, join
 from geoloc_core.learning.data import Parts, TrainingData
 from geoloc_core.learning.heads import FusionHead, build_head
@@ -18,6 +18,7 @@ from geoloc_core.learning.objective import Objective, build_objective
 from geoloc_core.learning.posterior import Head
 from geoloc_core.learning.recipes import HeadSpec, Recipe
 
+NEVER_SURE = 2.0
 MAX_CALIBRATION_PHOTOS = 50_000
 MAX_CALIBRATION_LOGITS = 50_000_000
 
@@ -28,7 +29,9 @@ class TrainedHead:
 
     history: one row for each epoch: epoch (from 1), learning_rate, train_loss, stopping_loss, stopping_accuracy.
     best_epoch: the epoch whose weights were kept. `head.calibration` says which photos decided ("stopping_source",
-    "n_stopping") and what they measured with the kept weights ("accuracy", "nll", "ece", "brier").
+    "n_stopping"), what they measured with the kept weights over the head's classes ("accuracy", "nll", "ece", "brier"),
+    and from which probability of a country on it belongs to the set of countries that holds the truth nine times in ten
+    ("set_threshold", "set_coverage") or the answer is sure ("sure_threshold", "sure_max_risk"; 2 is never).
     """
 
     head: Head
@@ -115,16 +118,10 @@ class Task:
         labels = self.data.labels[rows]
         if self.recipe.calibrate:
             head = replace(head, temperature=calibrate.fit_temperature(logits, labels))
-        posterior = head.posterior_of_logits(logits)
-        confidence, correct = calibrate.top_confidence(posterior, labels)
         calibration = {
             "stopping_source": self.parts.stopping_source,
             "n_stopping": len(self.parts.stopping),
-            "n_calibration": len(rows),
-            "accuracy": float(correct.mean()),
-            "nll": calibrate.negative_log_likelihood(logits / head.temperature, labels),
-            "ece": calibrate.expected_calibration_error(confidence, correct),
-            "brier": calibrate.brier_score(posterior, labels),
+            **self._promises(head, logits, labels, rows),
         }
         return TrainedHead(
             head=replace(head, calibration=calibration),
@@ -133,6 +130,26 @@ class Task:
             best_epoch=best_epoch,
             seed=self.seed,
         )
+
+    def _promises(self, head: Head, logits: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> dict[str, float]:
+        """What these photos say of the head: figures over its classes, and thresholds over countries."""
+        posterior = head.posterior_of_logits(logits)
+        confidence, correct = calibrate.top_confidence(posterior, labels)
+        by_country = head.to_countries(posterior)
+        countries = head.country_of_class[labels]
+        country_confidence, country_correct = calibrate.top_confidence(by_country, countries)
+        authors = None if self.data.author_id is None else self.data.author_id[rows]
+        return {
+            "n_calibration": len(rows),
+            "accuracy": float(correct.mean()),
+            "nll": calibrate.negative_log_likelihood(logits / head.temperature, labels),
+            "ece": calibrate.expected_calibration_error(confidence, correct),
+            "brier": calibrate.brier_score(posterior, labels),
+            "set_coverage": conformal.COVERAGE,
+            "set_threshold": conformal.set_threshold(by_country[np.arange(len(rows)), countries], authors),
+            "sure_max_risk": conformal.MAX_RISK,
+            "sure_threshold": min(NEVER_SURE, conformal.sure_threshold(country_confidence, country_correct)),
+        }
 
     def _calibration_rows(self) -> np.ndarray:
         """The stopping photos, or so many of them drawn at random that their logits stay small."""

@@ -20,8 +20,10 @@ from geoloc_core.errors import InputError, ProfileError
 from geoloc_core.learning.batches import RowReader, mean_and_deviation
 from geoloc_core.learning.data import TrainingData, divide
 from geoloc_core.learning.descent import Descent
+from geoloc_core.learning.probe import fit_probe
 from geoloc_core.learning.recipes import HeadSpec, Recipe
 from geoloc_core.learning.task import Task, TrainedHead
+from geoloc_core.learning.voting import fit_neighbours
 from geoloc_core.learning.weights import LEVELS
 from geoloc_core.progress import bar
 
@@ -112,6 +114,22 @@ def train_heads(
 
 
 def _train(tasks: Sequence[Task], progress: bool) -> list[TrainedHead]:
+    """The heads of one company."""
+    fit = {"knn": fit_neighbours, "lbfgs": fit_probe}.get(_way(tasks[0].spec, tasks[0].recipe))
+    if fit is None:
+        return _descend(tasks, progress)
+    with _progress(tasks[0].name, None, progress) as advance:
+        return [fit(task, advance) for task in tasks]
+
+
+def _way(spec: HeadSpec, recipe: Recipe) -> str:
+    """By which of the three ways a head is trained: "knn", "lbfgs" or "descent"."""
+    if spec.kind == "knn":
+        return "knn"
+    return "lbfgs" if recipe.optimiser == "lbfgs" else "descent"
+
+
+def _descend(tasks: Sequence[Task], progress: bool) -> list[TrainedHead]:
     """Epoch after epoch over the same rows in the same order, for as long as any of the heads is still learning."""
     descents = [Descent(task) for task in tasks]
     reader, parts = tasks[0].reader, tasks[0].parts
@@ -138,9 +156,11 @@ def _train(tasks: Sequence[Task], progress: bool) -> list[TrainedHead]:
 
 def _companies(requests: Sequence[HeadRequest]) -> list[list[int]]:
     """Positions of the requests that can walk through the data together."""
-    companies: dict[tuple[int, float], list[int]] = {}
+    companies: dict[tuple[int, float, str], list[int]] = {}
     for index, request in enumerate(requests):
-        companies.setdefault((request.recipe.batch_size, request.recipe.held_out_share), []).append(index)
+        how = request.recipe
+        way = _way(request.head_spec, how)
+        companies.setdefault((how.batch_size, how.held_out_share, way), []).append(index)
     return list(companies.values())
 
 
@@ -178,9 +198,9 @@ def _deterministic(device: torch.device) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _progress(what: str, total: int, shown: bool) -> Iterator[Callable[[int], object]]:
+def _progress(what: str, total: int | None, shown: bool) -> Iterator[Callable[[int], object]]:
     if not shown:
         yield lambda _: None
         return
-    with bar(what, total=total, unit="batch") as shown_bar:
+    with bar(what, total=total, unit="step") as shown_bar:
         yield shown_bar.update

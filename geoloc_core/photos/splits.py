@@ -15,6 +15,7 @@ import pandas as pd
 from geoloc_core.errors import InputError, ProfileError
 from geoloc_core.photos.perceptual import FLAT_HASH, hash_bits, near_any
 from geoloc_core.photos.schemas import ExcludedPhotos, TrainingPhotos, column_names, validate
+from geoloc_core.photos.support import apply_min_support
 
 TRAIN, VALIDATION = "train", "validation"
 
@@ -53,6 +54,7 @@ def assemble_training(
     key: str,
     validation_share: float = 0.2,
     max_phash_distance: int = 4,
+    min_support: int = 1,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The photos to learn from (`TrainingPhotos`) and those left out (`ExcludedPhotos`); together they are `labeled`.
 
@@ -65,7 +67,9 @@ def assemble_training(
     - `near_duplicate_of_benchmark`: its perceptual hash is within `max_phash_distance` bits of a benchmark picture's
       (pictures of a single colour have no hash to compare);
     - `duplicate_photo`: an earlier shard, in alphabetical order, has the same photo. Ids made of digits are Flickr's
-      and mean the same photo in every dataset; other ids only within their dataset.
+      and mean the same photo in every dataset; other ids only within their dataset;
+    - `below_min_support`: it is on the training side and its country has fewer than `min_support` photos there (see
+      `support`, also for what happens to sub-divisions).
 
     The order of rows is by shard and photo id, whatever the order of `labeled`.
     """
@@ -91,6 +95,8 @@ def assemble_training(
 
     kept = photos[reason == ""]
     training = kept.assign(split=split_by_author(kept["author_id"], kept["photo_id"], key, validation_share))
+    training, rare = apply_min_support(training, min_support)
+    reason[np.flatnonzero(reason == "")[rare]] = "below_min_support"
     excluded = photos[reason != ""].assign(reason=reason[reason != ""])
     return (
         validate(TrainingPhotos, training[column_names(TrainingPhotos)], "the training photos"),

@@ -12,6 +12,7 @@ from geoloc_core.errors import InputError, ProfileError
 from geoloc_core.photos.sources.base import collect
 from geoloc_core.photos.sources.registry import read_metadata
 from geoloc_core.photos.splits import assemble_training, split_by_author
+from geoloc_core.photos.support import low_support
 
 
 def labeled(rows, shard="s0", dataset="d"):
@@ -159,3 +160,33 @@ def test_real_shares_stay_near_the_wish(shared_data):
     assert abs((sides == "validation").mean() - 0.2) < 0.02
     by_author = photos.assign(side=sides).groupby("author_id")["side"].nunique()
     assert (by_author == 1).all()
+
+
+def test_min_support():
+    rows = [(f"n{n}", f"a{n}", "NLD") for n in range(40)] + [(f"m{n}", f"b{n}", "NAM") for n in range(6)]
+    photos = labeled(rows)
+    photos["subdivision_id"] = ["NL-NH"] * 34 + ["NL-ZE"] * 6 + ["NA-KH"] * 6
+    manifest = images(photos["photo_id"].tolist())
+    nothing = photos.iloc[:0], manifest.iloc[:0]
+    everything, excluded = assemble_training(photos, manifest, *nothing, "k", 0.3)
+    assert excluded.empty
+    n_train = everything[everything["split"] == "train"].groupby("country_id").size()
+    assert 3 <= n_train["NAM"] <= 5
+    assert low_support(everything, 10)[["level", "region_id"]].values.tolist() == [
+        ["country", "NAM"],
+        ["subdivision", "NA-KH"],
+        ["subdivision", "NL-ZE"],
+    ]
+    assert low_support(everything, int(n_train["NAM"]))["region_id"].tolist().count("NAM") == 0
+
+    training, excluded = assemble_training(photos, manifest, *nothing, "k", 0.3, min_support=10)
+    assert len(training) + len(excluded) == len(photos)
+    assert set(excluded["reason"]) == {"below_min_support"}
+    assert sorted(excluded["photo_id"]) == sorted(
+        everything.loc[(everything["country_id"] == "NAM") & (everything["split"] == "train"), "photo_id"]
+    )
+    is_train = training["split"] == "train"
+    # Validation photos keep their truth; training photos of the rare sub-division keep their country.
+    assert set(training.loc[is_train, "subdivision_id"]) == {"NL-NH", ""}
+    assert {"NL-ZE", "NA-KH"} <= set(training.loc[~is_train, "subdivision_id"])
+    assert (training.loc[is_train, "country_id"] == "NLD").all()

@@ -9,24 +9,40 @@ The rule, in full:
   meridian or the pole on any side holds the point.
 - A point inside nothing belongs to the *near*est region by distance on the sphere, if that is at most `near_cap_km`;
   among regions at equal distance the lowest index wins. Beyond the cap it belongs to *none*.
-- A point whose coordinates are NaN belongs to none; a latitude beyond ±90 or an infinite one is an InputError;
+- A point whose coordinates are NaN belongs to none; a latitude beyond ±90 or an infinite longitude is an InputError;
   longitudes beyond ±180 are brought back by whole turns.
+
+Few points are asked of shapely one by one; for many a grid is made first (`geoloc_core.geography.grid`), which gives the
+same answers.
 """
 
 from __future__ import annotations
 
+import functools
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
-import shapely
 from numpy.typing import ArrayLike, NDArray
 
 from geoloc_core.errors import InputError
 from geoloc_core.geography.boundaries import BoundarySet
+from geoloc_core.geography.exact import ExactRegions
+from geoloc_core.geography.grid import ASK_SHAPELY, RegionGrid
+from geoloc_core.geography.grid_build import build_grid
+from geoloc_core.geography.grid_cache import grid_file, load_grid, save_grid
 from geoloc_core.geography.nearest import NearestRegion
 
 NEAR_CAP_KM = 25.0
-_CHUNK = 1_000_000
+QUALITIES = np.array(["none", "near", "inside"], object)
+_NONE, _NEAR, _INSIDE = 0, 1, 2
+
+_CHUNK = 1 << 18
+# So many points cost shapely about as long as it takes to make a grid.
+_GRID_PAYS_FROM = 500_000
 
 
 @dataclass(frozen=True)
@@ -44,69 +60,105 @@ class Located:
 
 
 class RegionLocator:
-    """Labels points with the regions of one boundary set; build it once, use it for many points."""
+    """Labels points with the regions of one boundary set; build it once, use it for many points, from any thread.
 
-    def __init__(self, boundaries: BoundarySet, near_cap_km: float = NEAR_CAP_KM) -> None:
+    `near_cap_km` is how far outside a region a point may lie and still be labelled with it. `cache` is a folder that
+    keeps the grid between runs, under a name made of the boundary set's identity and the grid's version; a file there
+    that is missing, damaged or of another version is made again. `threads` defaults to the processors at hand.
+    """
+
+    def __init__(
+        self,
+        boundaries: BoundarySet,
+        near_cap_km: float = NEAR_CAP_KM,
+        cache: Path | None = None,
+        threads: int | None = None,
+    ) -> None:
         if not near_cap_km >= 0:
             raise InputError(f"near_cap_km is {near_cap_km}: it must be a distance of 0 km or more.")
         self.boundaries = boundaries
+        self.near_cap_km = near_cap_km
         self._by_subdivision = len(boundaries.subdivisions) > 0
         regions = boundaries.subdivisions if self._by_subdivision else boundaries.countries
-        self._parents = boundaries.parent_indices()
-        geometries = np.asarray(regions.geometry.values)
-        self._inside = InsideRegion(geometries)
-        self._nearest = NearestRegion(geometries, near_cap_km)
+        self._geometries = np.asarray(regions.geometry.values, object)
+        self._parents = np.append(boundaries.parent_indices(), np.int32(-1))  # index -1 takes the last place
+        self._grid_file = grid_file(cache, boundaries.identity, self._by_subdivision) if cache else None
+        self._threads = threads or len(os.sched_getaffinity(0))
+        self._grid: RegionGrid | None = None
+        self._points_so_far = 0
+        self._lock = threading.Lock()
+
+    @functools.cached_property
+    def _exact(self) -> ExactRegions:
+        return ExactRegions(self._geometries)
+
+    @functools.cached_property
+    def _nearest(self) -> NearestRegion:
+        return NearestRegion(self._geometries, self.near_cap_km)
+
+    def prepare(self) -> RegionLocator:
+        """Make, or read from the cache, all that many points need, now rather than at the first use; returns itself."""
+        with self._lock:
+            _ = self._exact, self._nearest
+            if self._grid is None:
+                self._grid = load_grid(self._grid_file) if self._grid_file else None
+            if self._grid is None:
+                self._grid = build_grid(self._geometries)
+                if self._grid_file:
+                    save_grid(self._grid_file, self._grid)
+        return self
 
     def locate(self, longitude: ArrayLike, latitude: ArrayLike) -> Located:
         """Label the points with longitude (n,) and latitude (n,) in degrees."""
         longitude, latitude = _checked(longitude, latitude)
-        region = self._inside.find(longitude, latitude)
-        distance = np.where(region >= 0, 0.0, np.nan).astype(np.float32)
-        quality = np.full(len(region), "none", object)
-        quality[region >= 0] = "inside"
-        outside = np.flatnonzero((region < 0) & ~np.isnan(longitude) & ~np.isnan(latitude))
-        if len(outside):
-            region[outside], distance[outside] = self._nearest.find(latitude[outside], longitude[outside])
-            quality[outside[region[outside] >= 0]] = "near"
-        if not self._by_subdivision:
-            return Located(np.full(len(region), -1, np.int32), region, quality, distance)
-        country = np.append(self._parents, np.int32(-1))[region]  # index -1 takes the last place
-        return Located(region, country, quality, distance)
+        n = len(longitude)
+        self._points_so_far += n
+        if self._grid is None and self._points_so_far >= _GRID_PAYS_FROM:
+            self.prepare()
+        region, quality, distance = np.empty(n, np.int32), np.empty(n, np.uint8), np.empty(n, np.float32)
 
-
-class InsideRegion:
-    """The lowest index among the regions that hold a point, by shapely's own predicate on the parts of the polygons."""
-
-    def __init__(self, geometries: NDArray[np.object_]) -> None:
-        self._parts, self._owner = shapely.get_parts(geometries, return_index=True)
-        shapely.prepare(self._parts)
-        self._at_pole = {
-            pole: _lowest(
-                np.flatnonzero(shapely.intersects(geometries, shapely.LineString([(-180, pole), (180, pole)])))
-            )
-            for pole in (-90.0, 90.0)
-        }
-
-    def find(self, longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> NDArray[np.int32]:
-        """Region indices (n,), -1 for none; longitude within [-180, 180], latitude within [-90, 90], NaN allowed."""
-        found = np.full(len(longitude), -1, np.int32)
-        for begin in range(0, len(longitude), _CHUNK):
+        def label(begin: int) -> None:
             part = slice(begin, begin + _CHUNK)
-            found[part] = self._find_in_chunk(longitude[part], latitude[part])
-        seam = np.flatnonzero(np.abs(longitude) == 180)
-        if len(seam):
-            found[seam] = _lower(found[seam], self._find_in_chunk(-longitude[seam], latitude[seam]))
-        for pole, region in self._at_pole.items():
-            found[latitude == pole] = region
-        return found
+            region[part], quality[part], distance[part] = self._locate_chunk(longitude[part], latitude[part])
 
-    def _find_in_chunk(self, longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> NDArray[np.int32]:
-        known = np.flatnonzero(~np.isnan(longitude) & ~np.isnan(latitude))
-        tree = shapely.STRtree(shapely.points(longitude[known], latitude[known]))
-        part, point = tree.query(self._parts, predicate="intersects")
-        lowest = np.full(len(longitude), len(self._owner), np.int64)
-        np.minimum.at(lowest, known[point], self._owner[part])
-        return np.where(lowest < len(self._owner), lowest, -1).astype(np.int32)
+        if n <= _CHUNK:
+            label(0)
+        else:
+            with ThreadPoolExecutor(self._threads) as pool:
+                list(pool.map(label, range(0, n, _CHUNK)))
+        if self._by_subdivision:
+            return Located(region, self._parents.take(region, mode="wrap"), QUALITIES.take(quality), distance)
+        return Located(np.full(n, -1, np.int32), region, QUALITIES.take(quality), distance)
+
+    def _locate_chunk(
+        self, longitude: NDArray[np.float64], latitude: NDArray[np.float64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.float32]]:
+        missing = np.flatnonzero(np.isnan(longitude) | np.isnan(latitude))
+        if len(missing):
+            longitude, latitude = longitude.copy(), latitude.copy()
+            longitude[missing], latitude[missing] = 0.0, 0.0
+        region = self._inside(longitude, latitude)
+        region[missing] = -1
+        inside = region >= 0
+        quality = np.where(inside, np.uint8(_INSIDE), np.uint8(_NONE))
+        distance = np.where(inside, np.float32(0), np.float32(np.nan))
+        outside = np.flatnonzero(~inside)
+        if len(missing):
+            outside = np.setdiff1d(outside, missing, assume_unique=True)
+        if len(outside) and self.near_cap_km > 0:
+            index, kilometres = self._nearest.find(latitude[outside], longitude[outside])
+            region[outside], distance[outside] = index, kilometres
+            quality[outside[index >= 0]] = _NEAR
+        return region, quality, distance
+
+    def _inside(self, longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> NDArray[np.int32]:
+        if self._grid is None:
+            return self._exact.find(longitude, latitude)
+        region = self._grid.find(longitude, latitude)
+        ask = np.flatnonzero((region == ASK_SHAPELY) | (np.abs(longitude) == 180) | (np.abs(latitude) == 90))
+        if len(ask):
+            region[ask] = self._exact.find(longitude[ask], latitude[ask])
+        return region
 
 
 def _checked(longitude: ArrayLike, latitude: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -125,12 +177,3 @@ def _checked(longitude: ArrayLike, latitude: ArrayLike) -> tuple[NDArray[np.floa
     if beyond.any():
         longitude = np.where(beyond, (longitude + 180) % 360 - 180, longitude)
     return longitude, latitude
-
-
-def _lower(a: NDArray[np.int32], b: NDArray[np.int32]) -> NDArray[np.int32]:
-    """The lower of two region indices, where -1 stands for none."""
-    return np.where((a < 0) | ((b >= 0) & (b < a)), b, a)
-
-
-def _lowest(indices: NDArray[np.int64]) -> int:
-    return int(indices[0]) if len(indices) else -1

@@ -24,10 +24,10 @@ from PIL import Image
 from PIL.TiffImagePlugin import IFDRational
 
 from geoloc_core.errors import InputError
-from geoloc_core.photos.sample.places import TRAINING, Place, author_pool, build_atlas, draw_place
+from geoloc_core.photos.sample.places import Place, author_pool, build_atlas, draw_place
 from geoloc_core.photos.sample.randomness import digits, hexadecimals, stream
 from geoloc_core.photos.sample.scene import SceneKind, draw_photo
-from geoloc_core.photos.sample.spec import SampleSpec, photos_in
+from geoloc_core.photos.sample.spec import TRAINING, SampleSpec, photos_in
 from geoloc_core.photos.sample.traits import Look
 from geoloc_core.progress import track
 from geoloc_core.storage import TEMPORARY_PREFIX

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import shapely
 
 from geoloc_core.errors import InputError
@@ -20,9 +21,6 @@ from geoloc_core.photos.sample.spec import SampleSpec
 
 if TYPE_CHECKING:
     from geoloc_core.geography.boundaries import BoundarySet
-
-TRAINING = "training"
-"""The pool of authors that all shards share; each benchmark has a pool of its own name."""
 
 KM_PER_DEGREE = 111.2
 SPOTS_PER_SUBDIVISION = 3
@@ -99,19 +97,20 @@ def build_atlas(spec: SampleSpec, boundaries: BoundarySet) -> Atlas:
 
     Raises `InputError` when the boundaries hold none of the countries that the sample photographs.
     """
-    subdivisions = boundaries.subdivisions
-    with_units = set(subdivisions["parent_id"])
-    present = boundaries.countries[boundaries.countries["region_id"].isin(with_units)].set_index("region_id")
+    present = boundaries.countries.set_index("region_id")
     shares = country_shares(set(present.index), spec.countries)
     if not shares:
         raise InputError(
             f"the boundary set {boundaries.name!r} holds no country that the sample photographs; "
             "use the embedded boundaries or a set whose country ids are ISO 3166-1 alpha-3"
         )
-    units = {name: group for name, group in subdivisions.groupby("parent_id") if name in shares}
+    units = {name: group for name, group in boundaries.subdivisions.groupby("parent_id") if name in shares}
     countries = []
     for region_id, share in shares.items():
-        chosen, weights = _photographed(spec, units[region_id], share)
+        # A set may have countries alone: then the country is its own and only unit.
+        chosen, weights = _photographed(
+            spec, region_id, units.get(region_id, present.loc[[region_id]].reset_index()), share
+        )
         anchor = chosen[0].spots[0]
         countries.append(
             Country(
@@ -124,7 +123,10 @@ def build_atlas(spec: SampleSpec, boundaries: BoundarySet) -> Atlas:
                 weights=weights,
             )
         )
-    land = shapely.STRtree(subdivisions.geometry.to_numpy())
+    # Many small polygons are searched faster than few large ones.
+    whole = present[~present.index.isin(boundaries.subdivisions["parent_id"])]
+    geometries = np.concatenate([boundaries.subdivisions["geometry"].to_numpy(), whole["geometry"].to_numpy()])
+    land = shapely.STRtree(geometries)
     return Atlas(tuple(countries), np.array([country.share for country in countries]), land)
 
 
@@ -137,16 +139,17 @@ def subdivisions_photographed(share: float) -> int:
     return 2 + round(28 * share**0.5)
 
 
-def _photographed(spec: SampleSpec, units: object, share: float) -> tuple[tuple[Subdivision, ...], np.ndarray]:
-    """The sub-divisions of one country that people photograph, most photographed first, and their weights."""
-    frame = units.sort_values("region_id")  # type: ignore[attr-defined]
-    geometries = frame.geometry.to_numpy()
+def _photographed(
+    spec: SampleSpec, country_id: str, units: pd.DataFrame, share: float
+) -> tuple[tuple[Subdivision, ...], np.ndarray]:
+    """The units of one country that people photograph, most photographed first, and their weights."""
+    frame = units.sort_values("region_id")
+    geometries = frame["geometry"].to_numpy()
     names = frame["region_id"].tolist()
-    rng = stream(spec.seed, "subdivisions", str(frame["parent_id"].iloc[0]))
+    rng = stream(spec.seed, "subdivisions", country_id)
     # Larger units are likelier, but a small one with a famous city may come first.
-    size = np.sqrt(
-        shapely.area(geometries) * np.cos(np.radians(shapely.get_y(shapely.centroid(geometries))).clip(-1.4, 1.4))
-    )
+    latitude = np.radians(shapely.get_y(shapely.centroid(geometries)))
+    size = np.sqrt(shapely.area(geometries) * np.cos(latitude.clip(-1.4, 1.4)))
     order = np.argsort(-(np.log(size + 1e-6) + rng.gumbel(size=len(size))), kind="stable")
     chosen = order[: subdivisions_photographed(share)]
     weights = 1.0 / (np.arange(len(chosen)) + 1.5)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from geoloc_core.errors import ProfileError
 
 SHARD_PREFIX = "sample-"
+TRAINING = "training"
+"""The pool of authors that all shards share; each benchmark has a pool of its own name."""
 SMALLEST_IMAGE = 48
 LARGEST_IMAGE = 1024
 
@@ -24,7 +26,7 @@ class SampleSpec:
     draw, so a fifth shard may be added to four without changing them.
     """
 
-    seed: int = 2016
+    seed: int = 20240
     shards: int = 4
     photos_per_shard: int = 600
     benchmarks: Mapping[str, int] = field(default_factory=_default_benchmarks)
@@ -65,6 +67,8 @@ class SampleSpec:
                 raise ProfileError(f"sample: benchmark {name!r} has {photos} photos; it must have at least 1")
             if name in shard_names(self):
                 raise ProfileError(f"sample: benchmark {name!r} has the name of a shard; give it another")
+            if name == TRAINING:
+                raise ProfileError(f"sample: benchmark {name!r} has the name of the shards' authors; give it another")
 
 
 def shard_names(spec: SampleSpec) -> list[str]:

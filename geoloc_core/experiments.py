@@ -32,7 +32,7 @@ from geoloc_core.learning.data import TrainingData, encode_labels
 from geoloc_core.learning.head_files import load_head, save_head
 from geoloc_core.learning.recipes import head_spec, recipe
 from geoloc_core.learning.train import train_head
-from geoloc_core.learning.weights import label_column
+from geoloc_core.learning.weights import CLASS_WEIGHT_SCHEMES, label_column
 from geoloc_core.photos.images import ImageLimits
 from geoloc_core.photos.rows import image_root, read_rows, tally
 from geoloc_core.photos.warehouse import Warehouse
@@ -120,6 +120,8 @@ def train_experiment(profile: Profile, layout: Layout, warehouse: Warehouse, key
     is_train = (kept["split"] == "train").to_numpy()
     classes, labels = encode_labels(kept[column].to_numpy(dtype=object), is_train)
     parent_of = dict(zip(kept[column], kept["country_id"], strict=True))
+    level = "country" if experiment.level == "country" else "subdivision"
+    weights = read_rows(layout.class_weights(level)).set_index("region_id")
     data = TrainingData(
         blocks=[block[found] for block in blocks],
         labels=labels,
@@ -127,6 +129,7 @@ def train_experiment(profile: Profile, layout: Layout, warehouse: Warehouse, key
         latitude=kept["latitude"].to_numpy(),
         longitude=kept["longitude"].to_numpy(),
         author_id=kept["author_id"].to_numpy(dtype=object),
+        class_weights={scheme: weights.loc[classes, scheme].to_numpy() for scheme in CLASS_WEIGHT_SCHEMES},
     )
     trained = train_head(
         data,

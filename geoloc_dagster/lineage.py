@@ -187,8 +187,7 @@ class Lineage:
     def _heads(self, key: str) -> Iterator[Input]:
         experiment = self.profile.experiment(key)
         yield Target("training_photos")
-        for level in levels_of(experiment):
-            yield Target("class_weights", level)
+        yield Target("class_weights", "country" if experiment.level == "country" else "subdivision")
         for backbone in self.profile.features[experiment.features]:
             for shard in self.profile.training_shards():
                 yield Target("embeddings", two_dimensional(backbone=backbone, shard=shard))
@@ -246,11 +245,6 @@ class Lineage:
         for name in self.profile.backbones():
             yield Target("backbones", name)
         yield self._anchor()
-
-
-def levels_of(experiment: Experiment) -> tuple[str, ...]:
-    """The levels of regions that an experiment's head has classes of or is weighted by."""
-    return REGION_LEVELS if experiment.level == "hierarchical" else (experiment.level,)
 
 
 def boundary_version(source: str) -> str:

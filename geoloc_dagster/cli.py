@@ -1,7 +1,7 @@
 """`geoloc ...`: plan and refresh the artifacts, run one, answer for photos, evaluate a folder, look at the report.
 
 Standard output is the result, standard error the progress. Exit status: 0 all well; 1 something was tried and failed, or
-an answer is missing for some photo; 2 the input, the profile or a file is wrong, in one sentence.
+some photos were refused while others were answered; 2 the input, the profile or a file is wrong, in one sentence.
 """
 
 import argparse
@@ -193,7 +193,8 @@ def _evaluate(options: argparse.Namespace) -> int:
         print(f"  {count:5d}  {reason}")
     print(f"Page with the map of errors: {done.page}")
     _notice(project)
-    return FAILED if done.refused else 0
+    # A folder holds other things than photos; only one in which nothing could be judged is a wrong input.
+    return 0 if done.accepted else WRONG
 
 
 def _report(options: argparse.Namespace) -> int:

@@ -6,6 +6,7 @@ GEOLOC_MLFLOW_URI names.
 
 import contextlib
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,13 +95,18 @@ def register_champion(project: Project, folder: Path, experiment: str, content_v
     """
     client, experiment_id = _client(project)
     import mlflow
+    from mlflow.utils.logging_utils import disable_logging
 
     current = _current(client)
     if current is not None and current.tags.get("geoloc.content") == content_version:
         return RegisteredModel(MODEL_NAME, str(current.version))
     mlflow.set_tracking_uri(tracking_uri(project))
     serving = Path(__file__).resolve().parents[1] / "geoloc_core" / "serving.py"
-    with mlflow.start_run(experiment_id=experiment_id, run_name=f"champion {experiment}"):
+    # MLflow writes a dozen lines of no use here (progress of eight small files, a guess at pip's version, type hints).
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    disable_logging()
+    with warnings.catch_warnings(), mlflow.start_run(experiment_id=experiment_id, run_name=f"champion {experiment}"):
+        warnings.simplefilter("ignore")
         logged = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
             python_model=str(serving),

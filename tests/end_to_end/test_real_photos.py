@@ -44,7 +44,7 @@ def test_evaluate_the_folder_of_photos_with_gps(
     shared_data: Path, made_project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = shared_data / "photos" / "exif_gps"
-    main(["evaluate", *arguments(made_project), str(folder), "--out", str(tmp_path)])
+    assert main(["evaluate", *arguments(made_project), str(folder), "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
     for heading in ("Within 200 km", "Within 750 km", "Within 2500 km"):
         assert heading in out
@@ -66,7 +66,7 @@ def test_edge_cases_are_evaluated_or_refused_with_a_reason(
     status = main(["evaluate", *arguments(made_project), str(folder), "--out", str(tmp_path)])
     out = capsys.readouterr().out
     refused = pd.read_parquet(tmp_path / "refused.parquet")
-    assert status == 1
+    assert status == 2
     assert f"0 photos evaluated, {len(refused)} of {len(refused)} files refused" in out
     assert set(refused["name"]) >= {path.name for path in files_in(folder)}
     assert (refused["reason"] != "").all()

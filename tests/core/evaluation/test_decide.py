@@ -5,7 +5,9 @@ import pandas as pd
 import pytest
 
 from geoloc_core.errors import InputError
-from geoloc_core.evaluation.decide import Mass, decide, expected_loss_by_region, mass_at_anchors, mass_of_photos
+from geoloc_core.evaluation import decide as module
+from geoloc_core.evaluation.decide import decide, decider, expected_loss_by_region
+from geoloc_core.evaluation.mass import Mass, mass_at_anchors, mass_of_photos
 from geoloc_core.geography.distance import haversine_km
 
 CHANCE = np.random.default_rng(11)
@@ -116,3 +118,40 @@ def test_unknown_rules_and_shapes_are_refused():
         decide(POSTERIOR, LATITUDE, LONGITUDE, "best")
     with pytest.raises(InputError, match="3 anchors"):
         decide(POSTERIOR, LATITUDE[:3], LONGITUDE[:3])
+
+
+def test_a_decider_is_prepared_once_and_says_the_same():
+    mass = spread_mass()
+    prepared = decider(LATITUDE, LONGITUDE, "expected_geoscore", mass)
+    whole = prepared.points(POSTERIOR)
+    one_by_one = np.vstack([prepared.points(row[None, :]) for row in POSTERIOR])
+    assert one_by_one == pytest.approx(whole)
+    assert whole == pytest.approx(decide(POSTERIOR, LATITUDE, LONGITUDE, "expected_geoscore", mass))
+
+
+def test_a_dense_mass_is_not_refined_unless_asked(monkeypatch):
+    mass = spread_mass()
+    assert decider(LATITUDE, LONGITUDE, "expected_distance", mass).refine
+    monkeypatch.setattr(module, "PLACES_WORTH_REFINING", 95)
+    assert not decider(LATITUDE, LONGITUDE, "expected_distance", mass).refine
+    assert decider(LATITUDE, LONGITUDE, "expected_distance", mass, refine=True).refine
+    assert not decider(LATITUDE, LONGITUDE, "anchor", refine=True).refine
+
+
+def test_the_whole_posterior_beats_its_arg_max():
+    """Truths drawn from the posterior itself: the Bayes decision must win by the loss that it minimises."""
+    chance = np.random.default_rng(3)
+    mass = spread_mass()
+    posterior = chance.dirichlet(np.full(12, 0.7), size=3000)
+    region = (posterior.cumsum(axis=1) < chance.uniform(size=(3000, 1))).sum(axis=1)
+    place = region * 8 + np.array([chance.choice(8, p=mass.weight[8 * r : 8 * r + 8]) for r in region])
+    truth = mass.latitude[place], mass.longitude[place]
+    km = {
+        rule: haversine_km(*truth, *decide(posterior, LATITUDE, LONGITUDE, rule, mass, refine=False).T)
+        for rule in ("anchor", "expected_distance", "expected_geoscore")
+    }
+    points = {rule: (5000 * np.exp(-distance / 1492.7)).mean() for rule, distance in km.items()}
+    assert km["expected_distance"].mean() < 0.95 * km["anchor"].mean()
+    assert km["expected_distance"].mean() < km["expected_geoscore"].mean()
+    assert points["expected_geoscore"] > 1.02 * points["anchor"]
+    assert points["expected_geoscore"] > points["expected_distance"]

@@ -17,21 +17,22 @@ LEVELS = {"country": "country_id", "subdivision": "subdivision_id"}
 SHOWN = 5  # regions in the head and in the tail of a summary, as in the thesis
 
 
-def class_distribution(training: pd.DataFrame, boundaries: BoundarySet) -> pd.DataFrame:
-    """`ClassDistribution` of `TrainingPhotos`: one row for each region with photos, most photos first in each level.
+def class_distribution(photos: pd.DataFrame, boundaries: BoundarySet) -> pd.DataFrame:
+    """`ClassDistribution`: one row for each region with photos, most photos first in each level.
 
-    `share` is of the photos that have a label at that level, so that the shares of a level add up to 1.
+    `photos` is `TrainingPhotos`, or, where that is too much to hold, their counts: the columns `country_id`,
+    `subdivision_id`, `split` and `n`, as `Warehouse.count_by` gives them. `share` is of the photos that have a label at
+    that level, so that the shares of a level add up to 1.
     """
+    if "n" not in photos.columns:
+        photos = photos.assign(n=1)
     parts = []
     for level, column in LEVELS.items():
         regions = boundaries.countries if level == "country" else boundaries.subdivisions
         names = dict(zip(regions["region_id"], regions["name"].fillna(""), strict=True))
-        labelled = training[training[column] != ""]
-        counts = (
-            pd.crosstab(labelled[column], labelled["split"]).reindex(columns=["train", "validation"], fill_value=0)
-            if len(labelled)
-            else pd.DataFrame({"train": [], "validation": []}, dtype=np.int64)
-        )
+        labelled = photos[photos[column] != ""]
+        counts = labelled.pivot_table(index=column, columns="split", values="n", aggfunc="sum", fill_value=0)
+        counts = counts.reindex(columns=["train", "validation"], fill_value=0)
         n_photos = counts.sum(axis=1)
         parts.append(
             pd.DataFrame(

@@ -137,13 +137,16 @@ class Warehouse:
                 for row in connection.execute(f"SELECT DISTINCT shard FROM {_quoted(table)} ORDER BY 1").fetchall()
             ]
 
-    def count_by(self, table: str, column: str) -> pd.DataFrame:
-        """`column` and `n`, the number of rows of each of its values, counted inside DuckDB; most first."""
+    def count_by(self, table: str, *columns: str) -> pd.DataFrame:
+        """`columns` and `n`, the number of rows of each combination of their values; most first.
+
+        Counted inside DuckDB: the memory that it takes does not grow with the table.
+        """
         with self.reader() as connection:
             self._columns(connection, table)
-            name = _quoted(column)
+            names = ", ".join(_quoted(column) for column in columns)
             return connection.execute(
-                f"SELECT {name}, count(*) AS n FROM {_quoted(table)} GROUP BY ALL ORDER BY n DESC, {name}"
+                f"SELECT {names}, count(*) AS n FROM {_quoted(table)} GROUP BY ALL ORDER BY n DESC, {names}"
             ).df()
 
     def _columns(self, connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:

@@ -8,6 +8,7 @@ import pytest
 
 from geoloc_core.errors import InputError
 from geoloc_core.photos.distribution import class_distribution, distribution_summary
+from geoloc_core.photos.warehouse import Warehouse
 
 BOUNDARIES = SimpleNamespace(
     countries=pd.DataFrame({"region_id": ["BEL", "NAM", "NLD"], "name": ["Belgium", "Namibia", "Netherlands"]}),
@@ -35,6 +36,15 @@ def test_counts_and_shares():
         ["subdivision", "NL-NH", "Noord-Holland", 4, 4, 0, 0.8],
         ["subdivision", "NL-ZH", "Zuid-Holland", 1, 1, 0, 0.2],
     ]
+
+
+def test_counts_give_the_same_as_rows(tmp_path):
+    warehouse = Warehouse(tmp_path / "w.duckdb")
+    warehouse.replace_table("training_photos", training())
+    counts = warehouse.count_by("training_photos", "country_id", "subdivision_id", "split")
+    assert counts["n"].sum() == 10
+    assert len(counts) < 10
+    assert class_distribution(counts, BOUNDARIES).equals(class_distribution(training(), BOUNDARIES))
 
 
 def test_summary():

@@ -1,0 +1,97 @@
+"""The batch expectations of a delivery."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from geoloc_core.photos.expectations import (
+    DeliveryThresholds,
+    author_shares,
+    check_delivery,
+    country_drift_limit,
+    delivery_rows,
+)
+
+
+def labeled(n=1000, near=0.1, none=0.02, by_one=0.05, countries=("NLD", "BEL", "NAM"), weights=(0.6, 0.3, 0.1)):
+    country = np.repeat(list(countries), np.rint(np.array(weights) * n).astype(int))
+    quality = np.full(n, "inside", dtype=object)
+    quality[: round(near * n)] = "near"
+    quality[n - round(none * n) :] = "none"
+    authors = np.array([f"a{number}" for number in range(n)], dtype=object)
+    authors[: round(by_one * n)] = "busy"
+    country = np.where(quality == "none", "", country)
+    return pd.DataFrame({"author_id": authors, "country_id": country, "label_quality": quality})
+
+
+def rejected(n):
+    return pd.DataFrame({"row_number": range(1, n + 1), "reason": "no_coordinates", "raw": ""})
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory):
+    """One good and one bad delivery; Great Expectations is slow to start."""
+    docs = tmp_path_factory.mktemp("docs")
+    good = check_delivery(labeled(), rejected(50), previous=labeled(), data_docs=docs / "good")
+    bad_photos = labeled(near=0.2, none=0.1, by_one=0.3, countries=("NLD", "BEL", "FRA"), weights=(0.2, 0.2, 0.6))
+    bad = check_delivery(bad_photos, rejected(500), previous=labeled())
+    return docs, {o.name: o for o in good}, {o.name: o for o in bad}
+
+
+NAMES = ["share rejected", "share near", "share none", "country drift", "author concentration"]
+
+
+def test_a_good_delivery_passes(outcomes):
+    _, good, _ = outcomes
+    assert list(good) == NAMES
+    assert all(outcome.success for outcome in good.values())
+    assert good["share rejected"].observed == pytest.approx(50 / 1050)
+    assert good["share near"].observed == pytest.approx(0.1)
+    assert good["share none"].observed == pytest.approx(0.02)
+    assert good["author concentration"].observed == pytest.approx(0.05)
+    assert good["country drift"].observed == pytest.approx(0.0, abs=2e-3)
+
+
+def test_a_bad_one_is_told_in_figures(outcomes):
+    _, _, bad = outcomes
+    assert not any(outcome.success for outcome in bad.values())
+    assert bad["share rejected"].observed == pytest.approx(1 / 3)
+    assert bad["share rejected"].sentence == "33.3% of the rows were rejected"
+    assert bad["share none"].limit == DeliveryThresholds().none
+    assert bad["author concentration"].observed == pytest.approx(0.3)
+    assert bad["country drift"].observed > 1.0
+
+
+def test_the_pages_can_be_opened(outcomes):
+    docs, _, _ = outcomes
+    assert "<html" in (docs / "good" / "index.html").read_text().lower()
+    pages = list((docs / "good" / "validations").rglob("*.html"))
+    assert len(pages) == 2
+    assert any("country_id" in page.read_text() for page in pages)
+
+
+def test_the_rows_account_for_everything():
+    rows = delivery_rows(labeled(100, none=0.1), rejected(7))
+    assert rows["outcome"].value_counts().to_dict() == {"accepted": 100, "no_coordinates": 7}
+    assert rows["label_quality"].notna().sum() == 100
+    assert rows["country_id"].notna().sum() == 90
+
+
+def test_author_shares():
+    shares = author_shares(labeled(200, by_one=0.25).assign(author_id=lambda f: f["author_id"].replace("a199", "")))
+    assert shares.iloc[0].tolist() == ["busy", 0.25]
+    assert shares["share"].sum() == pytest.approx(199 / 200)
+
+
+def test_chance_is_allowed_for():
+    previous = labeled(1000)
+    assert country_drift_limit(labeled(1000), previous, 0.1) == pytest.approx(0.1 + 2 / (2 * 980) + 2 / (2 * 980))
+    assert country_drift_limit(labeled(10, none=0), previous, 0.1) == pytest.approx(0.1 + 2 / 20 + 2 / 1960)
+
+
+def test_great_expectations_is_imported_only_when_used():
+    code = "import sys, geoloc_core.photos.expectations; sys.exit('great_expectations' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -190,7 +190,8 @@ def _ensure_seeded(spec: BackboneSpec, folder: Path) -> None:
             "weights": spec.weights,
             "library": spec.library,
             "architecture": dict(spec.architecture),
-            "size": spec.input_size,
+            "initial_std": dict(spec.initial_std),
+            "processor": [spec.input_size, spec.resize, spec.crop, spec.interpolation, spec.mean, spec.std],
         }
     )
     marker = folder / f"{spec.name}.seeded.json"

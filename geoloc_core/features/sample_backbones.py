@@ -1,8 +1,9 @@
 """The backbones of the sample: real architectures, a thousandth of the size, with random weights made from a seed.
 
 They show that the line works, not how well it locates: nothing here was trained. A random network is still a fixed
-bank of filters, so its vectors carry colour and texture, provided that it is shallow, that its patches speak louder
-than its position embeddings, and that tokens are averaged rather than read off one of them.
+bank of filters, so its vectors carry colour and texture, provided that it is shallow, that tokens are averaged rather
+than read off one of them, and that its non-linear parts speak as loudly as what passes by them. The deviations below
+were chosen by a linear probe of countries on drawn photos, on authors held out.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ TINY_CLIP = BackboneSpec(
     weights="seeded:101",
     layer="image_embeds",
     pooling="projected",
-    dimension=96,
+    dimension=192,
     input_size=64,
     resize="shortest",
     crop="center_round",
@@ -26,18 +27,19 @@ TINY_CLIP = BackboneSpec(
     mean=OPENAI_MEAN,
     std=OPENAI_STD,
     architecture={
-        "embed_dim": 96,
+        "embed_dim": 192,
         "quick_gelu": True,
         "vision_cfg": {
             "image_size": 64,
             "layers": 1,
-            "width": 128,
+            "width": 256,
             "head_width": 32,
             "patch_size": 8,
             "pool_type": "avg",
         },
         "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1},
     },
+    initial_std={"visual.*.mlp.c_fc.weight": 0.3, "visual.*.mlp.c_proj.weight": 0.15},
     source=SAMPLE_SOURCE,
 )
 
@@ -48,7 +50,7 @@ TINY_VIT = BackboneSpec(
     weights="seeded:202",
     layer="last_hidden_state",
     pooling="mean",
-    dimension=128,
+    dimension=192,
     input_size=64,
     resize="squash",
     crop="none",
@@ -57,10 +59,10 @@ TINY_VIT = BackboneSpec(
     std=HALF,
     architecture={
         "model_type": "vit",
-        "hidden_size": 128,
+        "hidden_size": 192,
         "num_hidden_layers": 1,
         "num_attention_heads": 4,
-        "intermediate_size": 256,
+        "intermediate_size": 384,
         "image_size": 64,
         "patch_size": 8,
         "initializer_range": 0.1,
@@ -77,7 +79,7 @@ TINY_SEGVIT = BackboneSpec(
     weights="seeded:303",
     layer="class_map",
     pooling="mean",
-    dimension=128,
+    dimension=192,
     input_size=64,
     resize="squash",
     crop="none",
@@ -91,12 +93,14 @@ TINY_SEGVIT = BackboneSpec(
         "num_encoder_blocks": 4,
         "depths": [1, 1, 1, 1],
         "sr_ratios": [8, 4, 2, 1],
-        "hidden_sizes": [16, 16, 32, 32],
+        "hidden_sizes": [32, 32, 32, 32],
         "num_attention_heads": [1, 1, 2, 2],
         "mlp_ratios": [2, 2, 2, 2],
         "decoder_hidden_size": 64,
-        "initializer_range": 0.2,
+        "initializer_range": 0.1,
     },
+    # Biases before the first normalisation keep brightness; the finest scale, which sees colour, speaks up.
+    initial_std={"*.proj.bias": 1.0, "*.linear_c.0.proj.weight": 0.5},
     embedder=TINY_VIT,
     source=SAMPLE_SOURCE,
 )

@@ -6,11 +6,15 @@ bytes with equal versions of the libraries.
 
 from __future__ import annotations
 
+import fnmatch
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+
+from geoloc_core.features.preprocessing import normalize
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
@@ -41,9 +45,42 @@ def _write_transformers(spec: BackboneSpec, folder: Path) -> None:
     else:
         model = transformers.AutoModel.from_config(config)
         processor_class = transformers.ViTImageProcessor if spec.resize == "squash" else transformers.CLIPImageProcessor
+    redraw(model, spec.initial_std)
+    if spec.library == "segmentation":
+        settle_batch_norms(model, lambda pictures: model(pixel_values=pictures), spec)
     with quiet_transformers():
         model.save_pretrained(folder)
     processor_class(**processor_settings(spec)).save_pretrained(folder)
+
+
+def redraw(model: torch.nn.Module, initial_std: Mapping[str, float]) -> None:
+    """Draw the parameters that match a pattern from a normal distribution of that deviation, in the order of names."""
+    for name, parameter in sorted(model.named_parameters()):
+        for pattern, std in initial_std.items():
+            if fnmatch.fnmatch(name, pattern):
+                torch.nn.init.normal_(parameter, 0.0, std)
+
+
+def settle_batch_norms(
+    model: torch.nn.Module, run: Callable[[torch.Tensor], object], spec: BackboneSpec, pictures: int = 64
+) -> None:
+    """Give a random network the statistics that training would have left in its batch normalisations.
+
+    Without them random scores have one common direction and nearly every pixel falls into the same few classes. The
+    statistics come from random pictures: coarse coloured patches with a little grain.
+    """
+    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    for norm in norms:
+        norm.reset_running_stats()
+        norm.momentum = None
+    patches = torch.nn.functional.interpolate(torch.rand(pictures, 3, 6, 6), size=(spec.input_size, spec.input_size))
+    noisy = (patches + 0.05 * torch.randn_like(patches)).clamp(0, 1).mul(255).to(torch.uint8)
+    model.eval()
+    for norm in norms:
+        norm.train()
+    with torch.inference_mode():
+        run(normalize(noisy, spec))
+    model.eval()
 
 
 def processor_settings(spec: BackboneSpec) -> dict[str, Any]:
@@ -72,6 +109,7 @@ def _write_open_clip(spec: BackboneSpec, folder: Path) -> None:
 
     config: dict[str, Any] = json.loads(json.dumps(dict(spec.architecture)))
     model = open_clip.CLIP(**config) if "custom_text" not in config else open_clip.CustomTextCLIP(**config)
+    redraw(model, spec.initial_std)
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
     described = {

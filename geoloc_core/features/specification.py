@@ -56,6 +56,8 @@ class BackboneSpec:
     decode: "exact", or "draft" (reduced-size JPEG decoding: faster, a slightly different vector).
     pretrained: the open_clip tag that the weights carry ("openai"), with which `model_id` and preprocessing must agree.
     architecture: for "seeded:" weights, the arguments of the library's own configuration class.
+    initial_std: for "seeded:" weights, name pattern -> standard deviation of the normal distribution that the weights so
+        named are drawn from, in place of the library's initialisation.
     embedder: for "segmentation", the backbone that reads the colour-coded class map; None for "class_area".
     n_classes: for "segmentation", how many classes the network tells apart.
     source: where these values were published. Not part of any hash.
@@ -79,6 +81,7 @@ class BackboneSpec:
     decode: str = "exact"
     pretrained: str = ""
     architecture: Mapping[str, Any] = field(default_factory=dict, hash=False)
+    initial_std: Mapping[str, float] = field(default_factory=dict, hash=False)
     embedder: BackboneSpec | None = None
     n_classes: int = 0
     source: str = ""

@@ -99,8 +99,8 @@ def test_a_folder_of_one_s_own_that_is_not_there(tmp_path: Path):
 
 
 def test_another_dimension_than_specified_is_refused(tmp_path: Path):
-    with pytest.raises(CheckpointError, match=r"vectors of 128 numbers and the specification says 129"):
-        load_encoder(backbone("tiny-vit").changed(dimension=129), tmp_path)
+    with pytest.raises(CheckpointError, match=r"vectors of 192 numbers and the specification says 193"):
+        load_encoder(backbone("tiny-vit").changed(dimension=193), tmp_path)
 
 
 @pytest.mark.parametrize("name", ["tiny-clip", "tiny-vit", "tiny-segvit"])
@@ -168,5 +168,5 @@ def test_openai_weights_under_the_plain_architecture_are_an_error_not_a_warning(
 def test_a_checkpoint_of_another_published_architecture_is_refused(checkpoints: Path, tmp_path: Path):
     spec = backbone("tiny-clip").changed(model_id="ViT-B-32-quickgelu")
     folder = own_copy(checkpoints, "tiny-clip", tmp_path / "copy")
-    with pytest.raises(CheckpointError, match=r"has embed_dim = 96 and open_clip's ViT-B-32-quickgelu has 512"):
+    with pytest.raises(CheckpointError, match=r"has embed_dim = 192 and open_clip's ViT-B-32-quickgelu has 512"):
         load_encoder(spec.changed(weights=f"path:{folder}"), tmp_path)

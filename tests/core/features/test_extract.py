@@ -67,4 +67,4 @@ def test_a_broken_picture_is_a_row_with_a_reason_and_without_a_vector(
 
 def test_no_photos_at_all(sample_encoders: dict[str, Encoder]):
     blocks = embed_images([], sample_encoders, LIMITS)
-    assert blocks["tiny-vit"].vectors.shape == (0, 128)
+    assert blocks["tiny-vit"].vectors.shape == (0, 192)

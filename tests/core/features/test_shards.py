@@ -21,7 +21,7 @@ def identity(checkpoints: Path) -> CheckpointIdentity:
     return checkpoint_identity(spec, checkpoints)
 
 
-def block(n: int, seed: int, broken: tuple[int, ...] = (), dimension: int = 96) -> EmbeddingBlock:
+def block(n: int, seed: int, broken: tuple[int, ...] = (), dimension: int = 192) -> EmbeddingBlock:
     vectors = np.random.default_rng(seed).standard_normal((n, dimension)).astype(np.float16)
     status = ["ok"] * n
     for row in broken:
@@ -58,7 +58,7 @@ def test_pandas_and_duckdb_read_it(tmp_path: Path, identity: CheckpointIdentity)
     np.testing.assert_array_equal(np.stack(frame["vector"]), written.vectors)
     found = duckdb.sql(f"select photo_id, vector, status from '{path}' order by all").fetchall()
     by_id = {row[0]: row for row in found}
-    assert by_id["3-4"][1] == [None] * 96
+    assert by_id["3-4"][1] == [None] * 192
     assert by_id["3-4"][2] == "truncated_image"
     np.testing.assert_array_equal(np.array(by_id["3-5"][1], dtype=np.float16), written.vectors[5])
 

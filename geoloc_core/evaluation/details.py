@@ -31,7 +31,7 @@ from geoloc_core.evaluation.plots import (
     reliability_plot,
     risk_coverage_plot,
 )
-from geoloc_core.evaluation.selective import area_under_risk, risk_coverage, threshold_for
+from geoloc_core.evaluation.selective import area_under_risk, coverage_curve, threshold_for
 
 if TYPE_CHECKING:
     from geoloc_core.geography.boundaries import BoundarySet
@@ -70,7 +70,7 @@ def comparison_section(
 def certainty_section(best: str, predictions: Mapping[str, pd.DataFrame]) -> Section:
     """Calibration of each experiment, the reliability diagram of the best, and what saying "not sure" would gain."""
     found = {name: calibration(frame) for name, frame in predictions.items()}
-    curves = {name: risk_coverage(frame) for name, frame in predictions.items()}
+    curves = {name: coverage_curve(frame) for name, frame in predictions.items()}
     table = pd.DataFrame(
         {
             "Experiment": list(found),
@@ -79,7 +79,7 @@ def certainty_section(best: str, predictions: Mapping[str, pd.DataFrame]) -> Sec
             "ECE": [f"{item.ece:.3f}" for item in found.values()],
             "Brier": [f"{item.brier:.3f}" for item in found.values()],
             "Log loss": [f"{item.log_loss:.2f}" for item in found.values()],
-            "Area under risk (%)": [area_under_risk(curve) for curve in curves.values()],
+            "Area under risk (%)": [area_under_risk(frame) for frame in predictions.values()],
         }
     )
     thresholds = [threshold_for(predictions[best], target) for target in TARGETS]
@@ -115,7 +115,7 @@ def certainty_section(best: str, predictions: Mapping[str, pd.DataFrame]) -> Sec
             Table(
                 f'Saying "not sure", {best}',
                 unsure,
-                "Read off the validation photos themselves, so slightly in the model's favour.",
+                'The least threshold that keeps the promise with 95 % confidence; "cannot be reached" where none does.',
             ),
         ),
     )

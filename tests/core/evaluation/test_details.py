@@ -20,7 +20,7 @@ from geoloc_core.evaluation.plots import (
     reliability_plot,
     risk_coverage_plot,
 )
-from geoloc_core.evaluation.selective import risk_coverage
+from geoloc_core.evaluation.selective import coverage_curve
 from geoloc_core.geography.boundaries import load_boundaries
 
 
@@ -36,7 +36,7 @@ def test_every_plot_is_a_small_png_that_depends_on_its_figures(random_prediction
         drawn.append(
             [
                 reliability_plot(calibration(made), "t"),
-                risk_coverage_plot({"a": risk_coverage(made), "b": risk_coverage(made)}, "t"),
+                risk_coverage_plot({"a": coverage_curve(made), "b": coverage_curve(made)}, "t"),
                 distance_curves_plot({"a": made}, "t"),
                 confusion_plot(confusion(made), {}, "t"),
                 fairness_plot(recall_by_country(made, {"USA": 100, "FRA": 10}), {}, "t"),

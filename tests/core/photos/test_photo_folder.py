@@ -4,9 +4,12 @@ import os
 
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from geoloc_core.errors import InputError
+from geoloc_core.photos.reasons import IMAGE_REASONS, ROW_REASONS
 from geoloc_core.photos.sources.base import collect
 from geoloc_core.photos.sources.registry import detect_source, read_metadata
 
@@ -68,3 +71,38 @@ def test_real_edge_cases(shared_data):
     assert reasons["88ed6df64d54f030.jpg"] == "not_an_image"
     assert reasons["labels.csv"] == "not_a_photo"
     assert reasons["bbbd7c5b45f95534.jpg"] == "no_coordinates"
+
+
+content = st.sampled_from(["photo", "south", "no gps", "cut", "words", "empty", "link", "folder"])
+name = st.text("abc.é-", min_size=1, max_size=4)
+files = st.dictionaries(st.tuples(name, st.sampled_from([".jpg", ".JPG", ".png", ".txt", ""])), content, max_size=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(files=files, rows_per_batch=st.integers(1, 6))
+def test_accepted_and_rejected_are_all_files(tmp_path_factory, files, rows_per_batch):
+    folder = tmp_path_factory.mktemp("generated")
+    for (stem, suffix), kind in files.items():
+        path = folder / (stem + suffix)
+        if path.exists() or path.name in (".", ".."):
+            continue
+        if kind == "folder":
+            path.mkdir()
+        elif kind == "link":
+            path.symlink_to(folder / "nowhere")
+        elif kind in ("words", "empty"):
+            path.write_bytes(b"words" if kind == "words" else b"")
+        else:
+            photo(
+                folder / "new.jpg",
+                lat=None if kind == "no gps" else (52.0, 30.0, 0.0),
+                lat_ref="S" if kind == "south" else "N",
+            )
+            whole = (folder / "new.jpg").read_bytes()
+            (folder / "new.jpg").unlink()
+            path.write_bytes(whole[:80] if kind == "cut" else whole)
+    expected = sorted(path.name for path in folder.iterdir() if not path.name.startswith(".") and not path.is_dir())
+    found = collect(read_metadata(folder, "folder", source="photo_folder", rows_per_batch=rows_per_batch))
+    assert sorted([*found.accepted["photo_id"], *found.rejected["raw"]]) == expected
+    assert sorted([*found.accepted["row_number"], *found.rejected["row_number"]]) == list(range(1, len(expected) + 1))
+    assert set(found.rejected["reason"]) <= {*ROW_REASONS, *IMAGE_REASONS}

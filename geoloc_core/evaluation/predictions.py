@@ -154,8 +154,13 @@ def bootstrap_units(predictions: pd.DataFrame) -> np.ndarray:
 
 
 def write_predictions(path: str | os.PathLike[str], predictions: pd.DataFrame) -> None:
-    """Keep a predictions frame as Parquet, atomically; equal frames are equal bytes."""
-    table = pa.Table.from_pandas(predictions[list(COLUMNS)], schema=SCHEMA, preserve_index=False)
+    """Hold a predictions frame against its contract and keep it as Parquet, atomically; equal frames are equal bytes."""
+    # pandera takes half a second to import: it is needed to write, not to read or to score.
+    from geoloc_core.evaluation.schemas import Predictions
+    from geoloc_core.photos.schemas import validate
+
+    checked = validate(Predictions, predictions, os.fspath(path))
+    table = pa.Table.from_pandas(checked, schema=SCHEMA, preserve_index=False)
     with replacing_path(path) as temporary:
         pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
 

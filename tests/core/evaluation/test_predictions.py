@@ -8,11 +8,14 @@ from geoloc_core.errors import InputError
 from geoloc_core.evaluation.predictions import (
     COLUMNS,
     NEVER,
+    SCHEMA,
     bootstrap_units,
     predictions_frame,
     read_predictions,
     write_predictions,
 )
+from geoloc_core.evaluation.schemas import Predictions
+from geoloc_core.photos.schemas import column_names
 
 PHOTOS = pd.DataFrame(
     {
@@ -120,3 +123,36 @@ def test_another_parquet_file_is_refused(tmp_path):
     PHOTOS.to_parquet(tmp_path / "photos.parquet")
     with pytest.raises(InputError, match="not a predictions file"):
         read_predictions(tmp_path / "photos.parquet")
+
+
+def test_the_contract_has_the_columns_of_the_file():
+    assert column_names(Predictions) == SCHEMA.names == list(COLUMNS)
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [
+        ("probability", 1.5, "probability"),
+        ("distance_km", np.nan, "exactly when its status is 'ok'"),
+        ("distance_km", 20_016.0, "distance_km"),
+        ("status", "undecodable", "exactly when its status is 'ok'"),
+        ("predicted_country_id", "JPN", "begin with the answer"),
+        ("country_id", "", "has no rank"),
+        ("rank", 0, "rank"),
+        ("brier", 2.5, "brier"),
+    ],
+)
+def test_a_frame_that_breaks_its_contract_is_not_written(tmp_path, column, value, words):
+    broken = frame()
+    broken.loc[0, column] = value
+    with pytest.raises(InputError, match=words):
+        write_predictions(tmp_path / "one.parquet", broken)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_random_frames_keep_their_contract(tmp_path, random_predictions):
+    made = random_predictions(n=300)
+    write_predictions(tmp_path / "one.parquet", made)
+    back = read_predictions(tmp_path / "one.parquet")
+    assert back["status"].tolist() == made["status"].tolist()
+    pd.testing.assert_frame_equal(back.drop(columns="topk_probabilities"), made.drop(columns="topk_probabilities"))

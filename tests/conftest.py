@@ -51,7 +51,9 @@ def make_project() -> ProjectMaker:
 @pytest.fixture
 def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
     """A Dagster instance of its own, on disk like a real one."""
-    with dg.instance_for_test(temp_dir=str(tmp_path / "dagster")) as made:
+    folder = tmp_path / "dagster"
+    folder.mkdir()
+    with dg.instance_for_test(temp_dir=str(folder)) as made:
         yield made
 
 

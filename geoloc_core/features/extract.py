@@ -30,10 +30,10 @@ NOT_FINITE = "vector_not_finite"
 
 @dataclass(frozen=True)
 class ImageItem:
-    """A photo to embed."""
+    """A photo to embed: where its file lies, or the file's bytes."""
 
     photo_id: str
-    path: Path
+    path: Path | bytes
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,10 @@ BY_LEVEL = {"country": ANCHORS, "subdivision": ANCHORS}
 
 def head(level: str, classes: list[str], parents: list[str], logits: list[float]) -> Head:
     """A linear head whose logits do not depend on its input."""
-    state = {"bodies.0.weight": torch.zeros(len(classes), 2), "bodies.0.bias": torch.tensor(logits, dtype=torch.float32)}
+    state = {
+        "bodies.0.weight": torch.zeros(len(classes), 2),
+        "bodies.0.bias": torch.tensor(logits, dtype=torch.float32),
+    }
     return Head(HeadSpec("linear"), (2,), state, level, classes, parents, np.ones(len(classes), dtype=np.int64))
 
 

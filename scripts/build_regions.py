@@ -20,7 +20,6 @@ The same input gives the same bytes.
 from __future__ import annotations
 
 import argparse
-import re
 import unicodedata
 from pathlib import Path
 
@@ -31,6 +30,7 @@ import shapely
 
 from geoloc_core.errors import InputError
 from geoloc_core.geography.boundaries import EMBEDDED_FILE, make_boundary_set, write_boundaries
+from geoloc_core.geography.codes import ISO_3166_2, NATURAL_EARTH_TO_USER_ASSIGNED, natural_earth_country_id
 
 UNITS, UNITS_LAYER = "naturalearth_10m_v4.1_admin1_world.gpkg", "states_provinces"
 CROSSWALK = "admin1_iso3166_2_crosswalk.csv"
@@ -42,26 +42,6 @@ EAST = round(179.9 / GRID) * GRID
 SOUTH = -round(89.9 / GRID) * GRID
 CUT_TOLERANCE = 5e-4  # the cut wavers by this many degrees
 
-# Natural Earth's own stopgaps look like AI-X06~ or AI-X00.
-ISO_3166_2 = re.compile(r"[A-Z]{2}-(?!X[0-9])[A-Z0-9]{1,3}")
-
-# Natural Earth's private alpha-3 codes: ISO's where ISO has one; else a user-assigned code (ISO 3166-1 leaves XAA to
-# XZZ and XA to XZ to users; XK and XKX for Kosovo are in wide use, XNC, XSP and XCL follow GADM).
-ISO_A3 = {"ALD": "ALA", "PSX": "PSE", "SAH": "ESH", "SDS": "SSD"}
-USER_ASSIGNED = {
-    "KOS": ("XKX", "XK"),
-    "ATC": ("XAC", "XC"),  # Ashmore and Cartier Islands
-    "CLP": ("XCL", "XL"),  # Clipperton
-    "CYN": ("XNC", "XN"),  # Northern Cyprus
-    "ESB": ("XDH", "XD"),  # Dhekelia
-    "WSB": ("XAK", "XA"),  # Akrotiri
-    "IOA": ("XIO", "XO"),  # Christmas Island and Cocos Islands, one unit here though ISO has two
-    "KAB": ("XBK", "XB"),  # Baikonur
-    "KAS": ("XSG", "XG"),  # Siachen Glacier
-    "PGA": ("XSP", "XP"),  # Spratly Islands
-    "SOL": ("XSL", "XS"),  # Somaliland
-    "USG": ("XGM", "XM"),  # Guantanamo Bay
-}
 ISO_A2 = {"NZL": "NZ"}  # its units carry NZ and TK
 # Names as people write them, where Natural Earth's ADMIN is a form of address.
 NAMES = {
@@ -108,7 +88,7 @@ def main() -> None:
 
     countries = gpd.GeoDataFrame(
         {
-            "region_id": [country_id(code) for code in country_shapes.index],
+            "region_id": [natural_earth_country_id(code) for code in country_shapes.index],
             "name": [NAMES.get(code, national.at[code, "ADMIN"]) for code in country_shapes.index],
             "iso_a2": units.groupby("adm0_a3")["iso_a2"].first().reindex(country_shapes.index).to_numpy(object),
             "continent": [CONTINENTS.get(code, national.at[code, "CONTINENT"]) for code in country_shapes.index],
@@ -119,7 +99,7 @@ def main() -> None:
     subdivisions = gpd.GeoDataFrame(
         {
             "region_id": units["region_id"],
-            "parent_id": units["adm0_a3"].map(country_id),
+            "parent_id": units["adm0_a3"].map(natural_earth_country_id),
             "name": units["name"],
         },
         geometry=unit_shapes,
@@ -143,7 +123,9 @@ def read_units(folder: Path) -> gpd.GeoDataFrame:
     text = ["adm0_a3", "iso_a2", "name", "gn_name", "woe_name", "fips", "admin"]
     units[text] = units[text].fillna("")
     units["iso_a2"] = [
-        USER_ASSIGNED[country][1] if country in USER_ASSIGNED else ISO_A2.get(country, code)
+        NATURAL_EARTH_TO_USER_ASSIGNED[country][1]
+        if country in NATURAL_EARTH_TO_USER_ASSIGNED
+        else ISO_A2.get(country, code)
         for country, code in zip(units["adm0_a3"], units["iso_a2"], strict=True)
     ]
     named = units["name"].where(units["name"] != "", units["gn_name"]).where(lambda s: s != "", units["woe_name"])
@@ -173,11 +155,6 @@ def read_names(folder: Path) -> dict[tuple[str, str], str]:
                 if row.get(column) and ISO_3166_2.fullmatch(row["iso_3166_2"]):
                     found.setdefault((row["adm0_a3"], plain(row[column])), set()).add(row["iso_3166_2"])
     return {key: next(iter(codes)) for key, codes in found.items() if len(codes) == 1}
-
-
-def country_id(adm0_a3: str) -> str:
-    """The region_id of a Natural Earth country code."""
-    return USER_ASSIGNED[adm0_a3][0] if adm0_a3 in USER_ASSIGNED else ISO_A3.get(adm0_a3, adm0_a3)
 
 
 def plain(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import io
@@ -19,6 +20,7 @@ import shapely
 
 from geoloc_core import storage
 from geoloc_core.errors import InputError
+from geoloc_core.geography.repair import Repair
 
 EMBEDDED_FILE = Path(__file__).parent / "data" / "regions.parquet"
 COUNTRY_COLUMNS = ("region_id", "name", "iso_a2", "continent", "geometry")
@@ -43,7 +45,8 @@ class BoundarySet:
     """Polygons of two levels, each frame sorted by `region_id`: the row's position is the *region index*.
 
     `countries` has the columns COUNTRY_COLUMNS, `subdivisions` SUBDIVISION_COLUMNS (it may be empty: a set of countries
-    alone); both in EPSG:4326. `identity` is the SHA-256 of the content. Treat the frames as read-only: they are shared.
+    alone); both in EPSG:4326. `identity` is the SHA-256 of the content. `repairs` says what was changed in the polygons on
+    the way from their source. Treat the frames as read-only: they are shared.
     """
 
     name: str
@@ -51,6 +54,7 @@ class BoundarySet:
     identity: str
     countries: gpd.GeoDataFrame
     subdivisions: gpd.GeoDataFrame
+    repairs: tuple[Repair, ...] = ()
 
     def parent_indices(self) -> np.ndarray:
         """For each sub-division (n,), the index of its country, int32."""
@@ -59,9 +63,13 @@ class BoundarySet:
 
 
 def make_boundary_set(
-    name: str, attribution: str, countries: gpd.GeoDataFrame, subdivisions: gpd.GeoDataFrame
+    name: str,
+    attribution: str,
+    countries: gpd.GeoDataFrame,
+    subdivisions: gpd.GeoDataFrame,
+    repairs: tuple[Repair, ...] = (),
 ) -> BoundarySet:
-    """A `BoundarySet` of two frames, checked: ids unique, every parent there, EPSG:4326, polygons only, valid."""
+    """A `BoundarySet` of two frames, checked: ids unique, parents there, EPSG:4326, valid polygons on the globe."""
     ready = []
     for level, frame, columns in (
         ("country", countries, COUNTRY_COLUMNS),
@@ -85,12 +93,36 @@ def make_boundary_set(
         raise InputError(
             f"boundary set {name!r}: no country has the id {sorted(orphans)[0]!r}, a subdivision's parent."
         )
-    return BoundarySet(name, attribution, _content_identity(*ready), *ready)
+    return BoundarySet(name, attribution, _content_identity(*ready), ready[0], ready[1], repairs)
 
 
 def load_boundaries(source: str | os.PathLike[str] = "embedded") -> BoundarySet:
-    """The boundary set named by `source`: "embedded", or the path of a file that `write_boundaries` wrote."""
-    return _load_embedded() if os.fspath(source) == "embedded" else read_boundaries(source)
+    """The boundary set named by `source`.
+
+    "embedded"; the path of a file that `write_boundaries` wrote; or the path of a YAML file that describes another set
+    (`geoloc_core.geography.boundary_spec`), which is then imported.
+    """
+    source = os.fspath(source)
+    if source == "embedded":
+        return _load_embedded()
+    if source.endswith((".yaml", ".yml")):
+        from geoloc_core.geography.boundary_import import import_boundaries
+        from geoloc_core.geography.boundary_spec import read_boundary_spec
+
+        return import_boundaries(read_boundary_spec(source))
+    return read_boundaries(source)
+
+
+def source_files(source: str | os.PathLike[str]) -> list[Path]:
+    """The files whose bytes determine what `load_boundaries(source)` gives."""
+    source = os.fspath(source)
+    if source == "embedded":
+        return [EMBEDDED_FILE]
+    if source.endswith((".yaml", ".yml")):
+        from geoloc_core.geography.boundary_spec import read_boundary_spec
+
+        return [Path(source), *read_boundary_spec(source).files()]
+    return [Path(source)]
 
 
 @functools.lru_cache(maxsize=1)
@@ -126,6 +158,8 @@ def write_boundaries(
     geo.pop("creator", None)
     metadata = {"geo": json.dumps(geo, sort_keys=True), "geoloc:name": boundaries.name}
     metadata |= {"geoloc:attribution": boundaries.attribution}
+    if boundaries.repairs:
+        metadata["geoloc:repairs"] = json.dumps([dataclasses.astuple(repair) for repair in boundaries.repairs])
     metadata |= {f"geoloc:{key}": value for key, value in (notes or {}).items()}
     fields = [table.schema.field(column).with_metadata({"description": COLUMN_DOCS[column]}) for column in columns]
     table = pa.Table.from_arrays([table.column(c) for c in columns], schema=pa.schema(fields, metadata=metadata))
@@ -151,6 +185,7 @@ def read_boundaries(path: str | os.PathLike[str]) -> BoundarySet:
         metadata.get(b"geoloc:attribution", b"").decode(),
         frame[frame["level"] == "country"],
         frame[frame["level"] == "subdivision"],
+        tuple(Repair(*repair) for repair in json.loads(metadata.get(b"geoloc:repairs", b"[]"))),
     )
 
 
@@ -166,6 +201,10 @@ def _check_level(name: str, level: str, frame: gpd.GeoDataFrame) -> None:
         raise InputError(
             f"boundary set {name!r}: the {level} {frame['region_id'].iloc[int(np.argmax(wrong))]!r} "
             "is not a valid polygon or multipolygon; repair it first."
+        )
+    if len(frame) and (np.abs(shapely.total_bounds(geometries)) > [180, 90, 180, 90]).any():
+        raise InputError(
+            f"boundary set {name!r}: the {level} level leaves the globe; cut it at the antimeridian first."
         )
 
 

@@ -10,6 +10,8 @@ import shapely
 
 from geoloc_core.errors import InputError
 from geoloc_core.geography.boundaries import BoundarySet, make_boundary_set
+from geoloc_core.geography.boundary_import import import_boundaries
+from geoloc_core.geography.boundary_spec import BoundarySpec
 from geoloc_core.geography.locate import RegionLocator
 
 CITIES = [  # latitude, longitude, country, sub-division
@@ -184,30 +186,22 @@ def test_embedded_agrees_with_shapely_on_random_points(embedded: BoundarySet, lo
     assert np.where(inside, found.subdivision_index, -1).tolist() == lowest.tolist()
 
 
+@pytest.fixture(scope="module")
+def later_map(shared_data: Path) -> BoundarySet:
+    path = shared_data / "boundaries" / "ne_10m_admin_0_countries.gpkg"
+    return import_boundaries(BoundarySpec("later", "natural_earth", countries=str(path)))
+
+
 @pytest.mark.parametrize("file", ["im2gps_places365.csv", "yfcc26k_half_places365.csv"])
 def test_country_agrees_with_a_later_map(
-    embedded: BoundarySet, locator: RegionLocator, shared_data: Path, file: str
+    embedded: BoundarySet, locator: RegionLocator, later_map: BoundarySet, shared_data: Path, file: str
 ) -> None:
     photos = pd.read_csv(shared_data / "benchmarks" / file)
-    later = gpd.read_file(shared_data / "boundaries" / "ne_10m_admin_0_countries.gpkg").to_crs(4326)
-    code = later["ADM0_A3"].replace(
-        {"KOS": "XKX", "ALD": "ALA", "PSX": "PSE", "SAH": "ESH", "SDS": "SSD", "CYN": "XNC", "SOL": "XSL", "KAS": "XSG"}
-    )
-    later = make_boundary_set(
-        "later",
-        "",
-        gpd.GeoDataFrame(
-            {"region_id": code, "name": later["NAME"], "iso_a2": "", "continent": ""},
-            geometry=shapely.make_valid(later.geometry.values),
-            crs=4326,
-        ),
-        gpd.GeoDataFrame({"region_id": [], "parent_id": [], "name": []}, geometry=[], crs=4326),
-    )
     ours, theirs = (
         np.append(boundaries.countries["region_id"].to_numpy(object), "")[
             RegionLocator(boundaries).locate(photos["LON"], photos["LAT"]).country_index
         ]
-        for boundaries in (embedded, later)
+        for boundaries in (embedded, later_map)
     )
     assert (ours == theirs).mean() >= 0.995
     quality = pd.Series(locator.locate(photos["LON"], photos["LAT"]).quality).value_counts()

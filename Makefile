@@ -40,5 +40,9 @@ demo: $(STAMP)
 ui: $(STAMP)
 	$(BIN)/geoloc ui
 
+# Speed and scale, side by side with peers in one run: a table on the screen, the same figures in .bench/NAME.json.
+bench-%: $(STAMP)
+	$(BIN)/python benchmarks/$*.py $(FILE)
+
 clean:
 	rm -rf .venv .uv .geoloc .bench

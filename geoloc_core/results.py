@@ -2,32 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
+from geoloc_core.answering import anchor_points
 from geoloc_core.evaluation.baselines import (
     CLASS_PRIOR,
     CONSTANT_POINT,
+    PERFECT,
+    RANDOM_PHOTO,
     class_prior_predictions,
     constant_point_predictions,
+    perfect_predictions,
+    random_photo_predictions,
 )
-from geoloc_core.evaluation.evaluate import VALIDATION, Evaluation, evaluate
+from geoloc_core.evaluation.details import (
+    certainty_section,
+    comparison_section,
+    confusion_section,
+    distance_section,
+    fairness_section,
+    mistakes_section,
+)
+from geoloc_core.evaluation.evaluate import VALIDATION, Evaluation, evaluate_set
 from geoloc_core.evaluation.maps import country_map, country_value_map, coverage_map, error_map
 from geoloc_core.evaluation.metrics import scores_by
-from geoloc_core.evaluation.page import Picture
+from geoloc_core.evaluation.page import Picture, Section
 from geoloc_core.evaluation.predictions import read_predictions
+from geoloc_core.evaluation.published import thesis_rows
 from geoloc_core.evaluation.report import results_report
 from geoloc_core.evaluation.tables import table1, table2, table3, to_csv, to_json, to_markdown
 from geoloc_core.experiments import continents, read_anchors
+from geoloc_core.features.backbones import backbone
 from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
 from geoloc_core.layout import Layout
-from geoloc_core.photos.rows import read_rows
+from geoloc_core.photos.images import ImageLimits
+from geoloc_core.photos.rows import image_root, read_rows
 from geoloc_core.photos.warehouse import Warehouse
 from geoloc_core.profile import Profile
-from geoloc_core.storage import read_json, write_bytes, write_text
+from geoloc_core.storage import write_bytes, write_text
+
+
+@dataclass(frozen=True)
+class SetOfPhotos:
+    """Predictions over the same photos, by name."""
+
+    experiments: dict[str, pd.DataFrame]
+    baselines: dict[str, pd.DataFrame]
+    ceilings: dict[str, pd.DataFrame]
 
 
 @dataclass(frozen=True)
@@ -44,7 +68,15 @@ def write_results(profile: Profile, layout: Layout, warehouse: Warehouse) -> Wri
     boundaries = read_boundaries(layout.regions)
     training = warehouse.read_table("training_photos")
     distribution = read_rows(layout.home / "class_distribution" / "class_distribution.parquet")
-    evaluations = gather_evaluations(profile, layout, training, warehouse, boundaries)
+    gathered = gather_predictions(profile, layout, training, warehouse, boundaries)
+    evaluations = [
+        row
+        for called, photos in gathered.items()
+        for row in [
+            *evaluate_set(called, photos.experiments, photos.baselines, photos.ceilings),
+            *thesis_figures(profile, called),
+        ]
+    ]
     on_validation = [item for item in evaluations if item.photos == VALIDATION]
     on_benchmarks = [item for item in evaluations if item.photos != VALIDATION]
     tables = {
@@ -59,7 +91,8 @@ def write_results(profile: Profile, layout: Layout, warehouse: Warehouse) -> Wri
         for suffix, text in (("md", markdown[name]), ("csv", to_csv(table)), ("json", to_json(table))):
             files.append(folder / f"{name}.{suffix}")
             write_text(files[-1], text)
-    pictures = _maps(profile, layout, training, boundaries, best_experiment(on_validation))
+    best = best_experiment(on_validation)
+    pictures = _maps(profile, training, boundaries, gathered, best)
     for name, picture in pictures.items():
         files.append(folder / f"{name}.png")
         write_bytes(files[-1], picture.content)
@@ -77,6 +110,7 @@ def write_results(profile: Profile, layout: Layout, warehouse: Warehouse) -> Wri
         distribution=distribution,
         evaluations=evaluations,
         pictures=list(pictures.values()),
+        sections=_details(profile, layout, training, boundaries, gathered, best),
         facts=facts,
         title=f"geoloc: results of the profile {profile.name}",
     )
@@ -91,47 +125,54 @@ TITLES = {
 }
 
 
-def gather_evaluations(
+def gather_predictions(
     profile: Profile, layout: Layout, training: pd.DataFrame, warehouse: Warehouse, boundaries: BoundarySet
-) -> list[Evaluation]:
-    """The evaluations of all experiments on all sets of photos, and of the class prior and the best constant point."""
+) -> dict[str, SetOfPhotos]:
+    """For the validation photos and each benchmark: who answered what, the baselines and the ceiling among them."""
     keys = profile.experiment_keys()
-    found = [_read(layout.validation_report(key)) for key in keys]
-    anchors = read_anchors(layout)["country"]
-    centroids = anchors[anchors["kind"] == "centroid"]
-    names = continents(boundaries)
+    anchors = read_anchors(layout)
+    own = {level: one_point(anchors[level], profile.anchor) for level in anchors}
     validation = training[training["split"] == "validation"].reset_index(drop=True)
-    found += _honest_rows(training, validation, centroids, names, VALIDATION, layout.validation_report(keys[0]))
+    sets = {VALIDATION: (validation, {key: layout.validation_report(key) for key in keys})}
     labeled = warehouse.read_table("labeled_photos", {"shard": list(profile.benchmark_names())})
     for benchmark in profile.benchmark_names():
-        found += [_read(layout.benchmark_report(key, benchmark)) for key in keys]
         photos = labeled[labeled["shard"] == benchmark].reset_index(drop=True)
-        folder = layout.benchmark_report(keys[0], benchmark)
-        found += _honest_rows(training, photos, centroids, names, benchmark, folder)
-    return found
+        sets[benchmark] = (photos, {key: layout.benchmark_report(key, benchmark) for key in keys})
+    names = continents(boundaries)
+    gathered = {}
+    for called, (photos, folders) in sets.items():
+        answers = {key: read_predictions(folder / "predictions.parquet") for key, folder in folders.items()}
+        # A photo without a picture is missing for those as well that do not look.
+        status = answers[keys[0]].set_index("photo_id")["status"].reindex(photos["photo_id"]).tolist()
+        gathered[called] = SetOfPhotos(
+            answers,
+            {
+                CLASS_PRIOR: class_prior_predictions(training, photos, own["country"], continents=names, status=status),
+                CONSTANT_POINT: constant_point_predictions(training, photos, continents=names, status=status),
+                RANDOM_PHOTO: random_photo_predictions(training, photos, continents=names, status=status),
+            },
+            {
+                f"{PERFECT}, {level}": perfect_predictions(
+                    photos, own[level], continents=names, level=level, status=status
+                )
+                for level in own
+            },
+        )
+    return gathered
 
 
-def _read(folder: Path) -> Evaluation:
-    return Evaluation.from_json(read_json(folder / "evaluation.json"))
+def one_point(anchors: pd.DataFrame, kind: str) -> pd.DataFrame:
+    """region_id, latitude and longitude: the point that each region answers with."""
+    ids = sorted(anchors["region_id"].unique())
+    points = anchor_points(anchors, ids, kind)
+    return pd.DataFrame({"region_id": ids, "latitude": points[:, 0], "longitude": points[:, 1]})
 
 
-def _honest_rows(
-    training: pd.DataFrame,
-    photos: pd.DataFrame,
-    centroids: pd.DataFrame,
-    names: Mapping[str, str],
-    called: str,
-    folder: Path,
-) -> list[Evaluation]:
-    """What can be scored without looking, over the same photos; one without a picture is missing for them as well."""
-    asked = read_predictions(folder / "predictions.parquet").set_index("photo_id")["status"]
-    status = asked.reindex(photos["photo_id"]).tolist()
-    prior = class_prior_predictions(training, photos, centroids, continents=names, status=status)
-    point = constant_point_predictions(training, photos, continents=names, status=status)
-    return [
-        evaluate(CLASS_PRIOR, prior, photos=called, kind="baseline"),
-        evaluate(CONSTANT_POINT, point, photos=called, kind="baseline"),
-    ]
+def thesis_figures(profile: Profile, called: str) -> list[Evaluation]:
+    """The thesis's own rows, where dataset and weights are the thesis's; elsewhere none."""
+    features = {name: [backbone(each) for each in names] for name, names in profile.features.items()}
+    datasets = [dataset.name for dataset in profile.training] + (["sample"] if profile.drawn else [])
+    return thesis_rows(called, datasets, features)
 
 
 def best_experiment(evaluations: list[Evaluation]) -> str:
@@ -142,36 +183,64 @@ def best_experiment(evaluations: list[Evaluation]) -> str:
 
 
 def _maps(
-    profile: Profile, layout: Layout, training: pd.DataFrame, boundaries: BoundarySet, best: str
+    profile: Profile, training: pd.DataFrame, boundaries: BoundarySet, gathered: dict[str, SetOfPhotos], best: str
 ) -> dict[str, Picture]:
+    latitude, longitude = training["latitude"].to_numpy(), training["longitude"].to_numpy()
+    of_country = training[training["country_id"] == profile.map_country]
     pictures = {
         "map_coverage": Picture(
             "Where the photos were taken that heads learn from and are validated on.",
-            coverage_map(
-                training["latitude"].to_numpy(), training["longitude"].to_numpy(), boundaries, "Training photos"
-            ),
+            coverage_map(latitude, longitude, boundaries, "Training photos"),
             "World map of the density of training photos",
         ),
         f"map_{profile.map_country}": Picture(
             f"{profile.map_country}, its sub-divisions and their centroids, and the photos taken there.",
-            country_map(
-                boundaries, profile.map_country, photos=training[training["country_id"] == profile.map_country]
-            ),
+            country_map(boundaries, profile.map_country, photos=of_country),
             f"Map of {profile.map_country} with sub-divisions",
         ),
     }
-    validation = read_predictions(layout.validation_report(best) / "predictions.parquet")
-    recall = scores_by(validation, "country_id").set_index("country_id")["accuracy"]
+    recall = scores_by(gathered[VALIDATION].experiments[best], "country_id").set_index("country_id")["accuracy"]
     pictures["map_recall"] = Picture(
         f"Share of the validation photos of each country that `{best}` puts there.",
         country_value_map(recall, boundaries, f"Recall by country, {best}", "per cent"),
         "World map of recall by country",
     )
     for benchmark in profile.benchmark_names():
-        predictions = read_predictions(layout.benchmark_report(best, benchmark) / "predictions.parquet")
         pictures[f"map_errors_{benchmark}"] = Picture(
             f"Errors of `{best}` on {benchmark}: a line leads from where a photo was taken to where it was put.",
-            error_map(predictions, boundaries, f"{benchmark}, {best}"),
+            error_map(gathered[benchmark].experiments[best], boundaries, f"{benchmark}, {best}"),
             f"World map of the errors on {benchmark}",
         )
     return pictures
+
+
+def _details(
+    profile: Profile,
+    layout: Layout,
+    training: pd.DataFrame,
+    boundaries: BoundarySet,
+    gathered: dict[str, SetOfPhotos],
+    best: str,
+) -> list[Section]:
+    """What stands behind the tables."""
+    validation = gathered[VALIDATION]
+    curves = {
+        called: {best: photos.experiments[best], **photos.baselines}
+        for called, photos in gathered.items()
+        if called != VALIDATION
+    }
+    sections = [
+        comparison_section({**validation.experiments, CLASS_PRIOR: validation.baselines[CLASS_PRIOR]}),
+        certainty_section(best, validation.experiments),
+        fairness_section(best, validation.experiments[best], training, boundaries),
+        confusion_section(best, validation.experiments[best], boundaries),
+    ]
+    if curves:
+        sections.append(distance_section(curves))
+        shown = profile.benchmark_names()[0]
+        manifest = read_rows(layout.images(shown))
+        root = image_root(profile, shown, layout)
+        photos = {name: root / path for name, path in zip(manifest["photo_id"], manifest["image_path"], strict=True)}
+        limits = ImageLimits(max_bytes=profile.images.max_bytes, max_pixels=profile.images.max_pixels)
+        sections.append(mistakes_section(best, shown, gathered[shown].experiments[best], boundaries, photos, limits))
+    return sections

@@ -228,10 +228,14 @@ class Lineage:
         yield Target("regions")
         for benchmark in self.profile.benchmark_names():
             yield Target("labeled_photos", benchmark)
+            yield Target("images", benchmark)
+        for level in REGION_LEVELS:
+            yield Target("region_anchors", level)
         for asset in ("validation_report", "benchmark_report"):
             for partition in self.partitions(asset):
                 yield Target(asset, partition)
-        shown = [self.profile.name, self.profile.notice, self.profile.map_country, *self.profile.experiment_keys()]
+        profile = self.profile
+        shown = [profile.name, profile.notice, profile.map_country, profile.anchor, *profile.experiment_keys()]
         yield Outside("profile: name and notice", lambda: value_sha256(shown))
 
     def _champion(self, _: str) -> Iterator[Input]:

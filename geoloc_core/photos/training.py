@@ -23,6 +23,7 @@ def collect_training(profile: Profile, layout: Layout, warehouse: Warehouse) -> 
         key=profile.split.key,
         validation_share=profile.split.validation_share,
         max_phash_distance=profile.split.max_phash_distance,
+        min_support=profile.split.min_support,
     )
 
 

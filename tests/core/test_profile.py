@@ -88,3 +88,15 @@ def test_what_does_not_fit_is_named(changes: dict[str, Any], words: str) -> None
 def test_an_experiment_that_is_not_there_lists_those_that_are() -> None:
     with pytest.raises(ProfileError, match=r"has no experiment 'z'; it has a\.linear\.country\.thesis, b\.mlp"):
         parsed().experiment("z")
+
+
+def test_the_profile_of_the_thesis_names_its_data_its_weights_and_its_six_experiments(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for name in ("GEOLOC_MP16", "GEOLOC_IM2GPS", "GEOLOC_CHECKPOINTS"):
+        monkeypatch.setenv(name, "/data")
+    profile = load_profile(PROFILES / "thesis.yaml")
+    assert profile.backbones() == ("clip-l-14", "vit-l-16-in21k", "seg-vit")
+    assert len(profile.training_shards()) == 48
+    assert profile.benchmark_names() == ("im2gps", "im2gps3k")
+    assert sum(experiment.recipe == "thesis" for experiment in profile.experiments) == 6

@@ -167,9 +167,10 @@ def subdivision_ids(units: gpd.GeoDataFrame, codes: pd.Series, names: dict[tuple
     """An id for each unit, unique.
 
     An ISO 3166-2 code is taken where it has ISO's shape and the country's own prefix, and exactly one unit claims it.
-    Claims come from the crosswalk; where it is silent, or names one code for several units, from the name. A unit that
-    is left gets `AA-0BC`: the country's alpha-2, a zero, and two characters of its name of which the first is a letter
-    (ISO itself uses no such code). They depend on the names alone, not on the order of the rows.
+    A unit claims the code that a later map has under its name, else that of the crosswalk; of several claimants one
+    that claims by name is preferred. A unit that is left gets `AA-0BC`: the country's alpha-2, a zero, and two
+    characters of its name of which the first is a letter (ISO itself uses no such code). Codes depend on what the units
+    are called, not on the order of the rows.
     """
     prefix = units["iso_a2"].to_numpy(object)
     fits = codes.str.fullmatch(ISO_3166_2) & (codes.str[:2] == prefix)
@@ -179,12 +180,10 @@ def subdivision_ids(units: gpd.GeoDataFrame, codes: pd.Series, names: dict[tuple
         dtype=object,
     )
     named = np.where(pd.Series(named).str[:2].to_numpy(object) == prefix, named, "")
-    claims = pd.Series(claim).groupby(claim).size()
-    shared = np.array([code != "" and claims[code] > 1 for code in claim])
-    confirmed = (named != "") & ((claim == "") | (shared & (named == claim)))
-    result = np.where(confirmed, named, np.where(shared, "", claim)).astype(object)
-    counts = pd.Series(result).map(pd.Series(result).value_counts()).to_numpy()
-    result[(counts > 1) & (result != "")] = ""
+    claim = pd.Series(np.where(named != "", named, claim))
+    claims, named_claims = claim.map(claim.value_counts()), claim.map(claim[named != ""].value_counts()).fillna(0)
+    sure = (claims == 1) | ((named_claims == 1) & (named != ""))
+    result = claim.where(sure, "").to_numpy(object)
 
     taken = set(result) - {""}
     middle = shapely.get_coordinates(shapely.point_on_surface(units.geometry.values)).round(1)

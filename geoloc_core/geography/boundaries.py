@@ -121,7 +121,7 @@ def source_files(source: str | os.PathLike[str]) -> list[Path]:
     if source.endswith((".yaml", ".yml")):
         from geoloc_core.geography.boundary_spec import read_boundary_spec
 
-        return [Path(source), *read_boundary_spec(source).files()]
+        return [Path(source), *(read_boundary_spec(source).files() or [EMBEDDED_FILE])]
     return [Path(source)]
 
 

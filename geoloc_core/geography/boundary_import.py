@@ -30,10 +30,14 @@ def import_boundaries(spec: BoundarySpec) -> BoundarySet:
     its own extent, so that every place of the set has both levels; a set given as countries alone has one level.
     """
     report: list[Repair] = []
-    nations = _nations(spec, report) if spec.countries else None
-    units = _units(spec, nations, report) if spec.subdivisions else None
+    if spec.layout == "embedded":
+        nations, units = _embedded_rows()
+        attribution = load_boundaries().attribution
+    else:
+        nations = _nations(spec, report) if spec.countries else None
+        units = _units(spec, nations, report) if spec.subdivisions else None
+        attribution = ATTRIBUTIONS[spec.layout]
     _check_assign(spec, units, nations, report)
-    attribution = spec.attribution or ATTRIBUTIONS[spec.layout]
     if units is not None:
         units = _assigned_units(units, spec.assign)
         named = _first_text(units["name"], units["region_id"])
@@ -48,7 +52,15 @@ def import_boundaries(spec: BoundarySpec) -> BoundarySet:
         no_rows = pd.DataFrame(columns=["region_id", "parent_id", "name"], dtype=object)
         subdivisions = gpd.GeoDataFrame(no_rows, geometry=[], crs="EPSG:4326")
         countries = _finished(_assigned_nations(nations, spec.assign))
-    return make_boundary_set(spec.name, attribution, countries, subdivisions, tuple(report))
+    return make_boundary_set(spec.name, spec.attribution or attribution, countries, subdivisions, tuple(report))
+
+
+def _embedded_rows() -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
+    embedded = load_boundaries()
+    nations = embedded.countries.rename(columns={"region_id": "country_id", "name": "country_name"})
+    names = nations.set_index("country_id")["country_name"]
+    units = embedded.subdivisions.rename(columns={"parent_id": "country_id"})
+    return nations, units.assign(country_name=units["country_id"].map(names))
 
 
 def _nations(spec: BoundarySpec, report: list[Repair]) -> gpd.GeoDataFrame:

@@ -20,19 +20,19 @@ import yaml
 
 from geoloc_core.errors import InputError, ProfileError
 
-LAYOUTS = ("gadm", "geoboundaries", "natural_earth", "columns")
+LAYOUTS = ("gadm", "geoboundaries", "natural_earth", "columns", "embedded")
 COLUMN_ROLES = ("country_id", "country_name", "iso_a2", "continent", "subdivision_id", "subdivision_name")
 
 
 @dataclass(frozen=True)
 class BoundarySpec:
-    """Polygons of a published layout, or of any layout with a mapping of columns.
+    """Polygons of a published layout, or of any layout with a mapping of columns; or the embedded ones, reassigned.
 
     `subdivisions` and `countries` are files that geopandas reads (GeoPackage, Shapefile, GeoJSON, TopoJSON, GeoParquet,
-    zipped or not); one of them may be "". A layer need be named only where its file has several and their names do not
-    tell. `columns` (layout "columns" only) maps roles of COLUMN_ROLES to columns of the file. `assign` moves regions to
-    another country before anything else is made of them: region_id of a country or of a sub-division -> country's
-    region_id; it is how a view of the world other than the file's is taken.
+    zipped or not); one of them may be "", both for "embedded". A layer need be named only where its file has several and
+    their names do not tell. `columns` (layout "columns" only) maps roles of COLUMN_ROLES to columns of the file.
+    `assign` moves regions to another country before anything else is made of them: region_id of a country or of a
+    sub-division -> country's region_id; it is how a view of the world other than the file's is taken.
     """
 
     name: str
@@ -49,8 +49,11 @@ class BoundarySpec:
         """Refuse what cannot be meant."""
         if self.layout not in LAYOUTS:
             raise ProfileError(f"boundaries {self.name!r}: layout {self.layout!r} is none of {', '.join(LAYOUTS)}.")
-        if not self.subdivisions and not self.countries:
-            raise ProfileError(f"boundaries {self.name!r}: name a file under `subdivisions`, `countries` or both.")
+        if bool(self.subdivisions or self.countries) == (self.layout == "embedded"):
+            raise ProfileError(
+                f"boundaries {self.name!r}: name a file under `subdivisions`, `countries` or both; layout 'embedded' "
+                "takes none."
+            )
         if (self.layout == "columns") != bool(self.columns):
             raise ProfileError(f"boundaries {self.name!r}: `columns` goes with layout 'columns', and with no other.")
         strange = sorted(set(self.columns) - set(COLUMN_ROLES))

@@ -207,6 +207,19 @@ def test_another_view_of_the_world(tmp_path: Path, whole: bool) -> None:
     assert ids(import_boundaries(countries))[0] == ["AAA"]
 
 
+def test_another_view_of_the_embedded_regions(embedded: BoundarySet, tmp_path: Path) -> None:
+    path = tmp_path / "view.yaml"
+    path.write_text(yaml.safe_dump({"name": "view", "layout": "embedded", "assign": {"XNC": "CYP", "RU-0CR": "UKR"}}))
+    made = load_boundaries(path)
+    assert source_files(path)[1].name == "regions.parquet"
+    assert (len(made.countries), len(made.subdivisions)) == (248, 4556)
+    assert made.attribution == embedded.attribution
+    assert made.identity != embedded.identity
+    found = RegionLocator(made).locate([33.36, 34.1, 4.9], [35.19, 45.0, 52.37])
+    assert made.countries["region_id"][found.country_index].tolist() == ["CYP", "UKR", "NLD"]
+    assert made.countries.set_index("region_id").at["CYP", "name"] == "Cyprus"
+
+
 def test_a_yaml_file_beside_the_polygons(tmp_path: Path) -> None:
     columns_file(tmp_path)
     spec = {"name": "mine", "layout": "columns", "subdivisions": "mine.gpkg", "columns": MAPPING}

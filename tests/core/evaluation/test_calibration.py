@@ -64,6 +64,7 @@ def test_the_same_figures_as_from_the_whole_posterior():
 
 def test_a_model_that_is_too_sure_is_found_out():
     honest, boastful = calibration(simulated()), calibration(simulated(sharpen=3.0))
+    assert len(honest.table) == 15
     assert honest.ece < 0.03 < boastful.ece
     assert boastful.confidence > boastful.accuracy + 0.1
     assert boastful.brier > honest.brier

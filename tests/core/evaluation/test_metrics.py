@@ -131,6 +131,13 @@ def test_subdivisions_are_scored_where_they_are_predicted():
     assert score(made)["subdivision_accuracy"] == pytest.approx(100 * 2 / 6)
 
 
+def test_no_answer_scores_nothing():
+    scores = score(by_hand().assign(status="undecodable"))
+    assert (scores["geoscore"], scores["accuracy"], scores["within_2500"]) == (0.0, 0.0, 0.0)
+    assert scores["mean_km"] == pytest.approx(20015.0868, abs=1e-3)
+    assert math.isnan(scores["mean_km_answered"])
+
+
 def test_nothing_to_score_is_an_error():
     with pytest.raises(InputError, match="no prediction"):
         score(by_hand().iloc[:0])

@@ -19,7 +19,7 @@ from geoloc_core.errors import InputError
 from geoloc_core.evaluation.mass import Mass, mass_at_anchors
 from geoloc_core.evaluation.metrics import geoscore
 from geoloc_core.geography.distance import EARTH_RADIUS_KM
-from geoloc_core.geography.sphere import unit_vectors
+from geoloc_core.geography.sphere import latitude_longitude, unit_vectors
 
 RULES = ("anchor", "expected_distance", "expected_geoscore")
 ROWS_AT_ONCE = 1_024
@@ -175,15 +175,15 @@ def _move(
 
 def _ring(centre: np.ndarray, radius_km: float) -> np.ndarray:
     """(24, 2) points on circles of a half of and of the whole `radius_km` around `centre` (degrees)."""
-    latitude, longitude = np.radians(centre)
-    bearing = np.tile(np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS), 2)
-    arc = np.repeat(np.array([0.5, 1.0]) * radius_km / EARTH_RADIUS_KM, DIRECTIONS)
-    # The direct problem on a sphere: where one arrives from a point along a bearing.
-    sine = np.sin(latitude) * np.cos(arc) + np.cos(latitude) * np.sin(arc) * np.cos(bearing)
-    end = np.arcsin(np.clip(sine, -1.0, 1.0))
-    turn = np.arctan2(np.sin(bearing) * np.sin(arc) * np.cos(latitude), np.cos(arc) - np.sin(latitude) * np.sin(end))
-    east = (np.degrees(longitude + turn) + 180.0) % 360.0 - 180.0
-    return np.column_stack([np.degrees(end), east])
+    up = unit_vectors(centre[:1], centre[1:])[0]
+    # Any direction that is not `up` itself spans the tangent plane; the axis farthest from it does so best.
+    east = np.cross(np.eye(3)[int(np.argmin(np.abs(up)))], up)
+    east /= np.linalg.norm(east)
+    north = np.cross(up, east)
+    bearing = np.tile(np.arange(DIRECTIONS) * (2 * np.pi / DIRECTIONS), 2)[:, None]
+    arc = np.repeat(np.array([0.5, 1.0]) * radius_km / EARTH_RADIUS_KM, DIRECTIONS)[:, None]
+    around = np.cos(arc) * up + np.sin(arc) * (np.cos(bearing) * north + np.sin(bearing) * east)
+    return np.column_stack(latitude_longitude(around))
 
 
 def _candidates(anchors: np.ndarray, mass: Mass) -> np.ndarray:

@@ -23,9 +23,7 @@ ROWS_PER_BATCH = 100_000
 RAW_TEXT_LIMIT = 4_000  # characters of a rejected row that are kept: enough to see what it was
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".mpo"})
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".mov", ".avi", ".mkv", ".webm", ".3gp", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".mts"}
-)
+VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".3gp", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".mts")
 
 _NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
 
@@ -80,9 +78,9 @@ class SeenIds:
 
     def add(self, ids: pd.Series) -> None:
         """Remember ids. Runs of like size are merged, so that there are never more than log2(n) of them."""
-        run = np.unique(self._hash(ids))
+        run = np.sort(self._hash(ids))
         while run.size and self._runs and self._runs[-1].size <= run.size:
-            run = np.union1d(self._runs.pop(), run)
+            run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
         if run.size:
             self._runs.append(run)
 
@@ -196,7 +194,7 @@ def is_safe_path(path: str) -> bool:
 
 def is_video(path: str) -> bool:
     """Whether a file name is a video's."""
-    return PurePosixPath(path).suffix.lower() in VIDEO_SUFFIXES
+    return path.lower().endswith(VIDEO_SUFFIXES)
 
 
 def collect(batches: Iterable[SourceBatch]) -> SourceBatch:

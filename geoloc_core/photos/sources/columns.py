@@ -133,14 +133,14 @@ def _read_csv(path: Path, dataset: str, mapping: ColumnMapping, rows_per_batch: 
         raise InputError(f"{path} is a text file: map its latitude and longitude, not a geometry")
     ours = mapping.named()
 
-    def take(row: Mapping[str, str], row_number: int) -> Fields:
-        values = {name: row[theirs].strip() for name, theirs in ours.items()}
-        values.setdefault("photo_id", str(row_number))
-        image = values.get("image_path", "")
-        return Fields(**values, reason="not_a_photo" if is_video(image) else "")
+    def take(values: Sequence[str], row_number: int) -> Fields:
+        row = {name: value.strip() for name, value in zip(ours, values, strict=True)}
+        row.setdefault("photo_id", str(row_number))
+        return Fields(**row, reason="not_a_photo" if is_video(row.get("image_path", "")) else "")
 
-    wanted = tuple(dict.fromkeys(ours.values()))
-    yield from read_csv(path, dataset, wanted, (), take, rows_per_batch, _delimiter_of(path), multiline=True)
+    yield from read_csv(
+        path, dataset, tuple(ours.values()), (), take, rows_per_batch, _delimiter_of(path), multiline=True
+    )
 
 
 def _read_parquet(path: Path, dataset: str, mapping: ColumnMapping, rows_per_batch: int) -> Iterator[SourceBatch]:

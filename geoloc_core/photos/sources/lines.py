@@ -12,12 +12,11 @@ import csv
 import gzip
 import zlib
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import BinaryIO, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -32,8 +31,7 @@ SWAPPED_SHARE, SWAPPED_ROWS = 0.05, 5
 _BOM = b"\xef\xbb\xbf"
 
 
-@dataclass(frozen=True)
-class Line:
+class Line(NamedTuple):
     """One line without its line feed; `reason` is "" or why its text is not usable."""
 
     number: int  # from 1
@@ -100,9 +98,11 @@ def _as_line(number: int, content: bytes, too_long: bool) -> Line:
     return Line(number, text, "undecodable_text" if "\x00" in text else "")
 
 
-@dataclass(frozen=True)
-class Fields:
-    """What a source takes from one line: text for `CANDIDATE_COLUMNS`, or the reason why it takes nothing."""
+class Fields(NamedTuple):
+    """What a source takes from one line, as text, or the reason why it takes nothing.
+
+    The order is that of `CANDIDATE_COLUMNS`, without the row's number before and its raw text behind.
+    """
 
     photo_id: str = ""
     author_id: str = ""
@@ -140,19 +140,7 @@ def sort_lines(
     for line in lines:
         row_number = line.number - header_lines
         fields = Fields(reason=line.reason) if line.reason else parse(line.text, row_number)
-        waiting.append(
-            (
-                row_number,
-                fields.photo_id,
-                fields.author_id,
-                fields.latitude,
-                fields.longitude,
-                fields.image_path,
-                fields.image_url,
-                fields.reason,
-                line.text,
-            )
-        )
+        waiting.append((row_number, *fields, line.text))
         if len(waiting) >= rows_per_batch:
             yield flush()
     if waiting:
@@ -164,16 +152,16 @@ def read_csv(
     dataset: str,
     required: Sequence[str],
     optional: Sequence[str],
-    take: Callable[[Mapping[str, str], int], Fields],
+    take: Callable[[Sequence[str], int], Fields],
     rows_per_batch: int,
     delimiter: str = ",",
     multiline: bool = False,
 ) -> Iterator[SourceBatch]:
     """Batches of a file with a header line.
 
-    `take` gets the wanted columns of one row, "" for an absent optional one, and the row's number. With `multiline` a
-    quoted field may hold line feeds. Raises `InputError` where a required column is missing, or where latitude and
-    longitude are evidently exchanged.
+    `take` gets the values of one row in the columns `required` and then `optional`, "" for one that is absent, and the
+    row's number. With `multiline` a quoted field may hold line feeds. Raises `InputError` where a required column is
+    missing, or where latitude and longitude are evidently exchanged.
     """
     lines = read_lines(path)
     header = next(lines, None)
@@ -182,14 +170,15 @@ def read_csv(
     missing = [name for name in required if name not in names]
     if missing:
         raise InputError(f"{path} has no column {', '.join(missing)} in its first line")
-    at = {name: names.index(name) for name in (*required, *optional) if name in names}
-    absent = dict.fromkeys((name for name in optional if name not in at), "")
+    # An absent column is found behind the last field, where `parse` puts an empty one.
+    at = [names.index(name) if name in names else len(names) for name in (*required, *optional)]
 
     def parse(text: str, row_number: int) -> Fields:
         row = split_csv(text, delimiter)
         if len(row) != len(names):
             return Fields(reason="truncated_line" if len(row) < len(names) else "extra_fields")
-        return take({name: row[position] for name, position in at.items()} | absent, row_number)
+        row.append("")
+        return take([row[position] for position in at], row_number)
 
     rows = join_quoted(lines) if multiline else lines
     yield from sort_lines(rows, 1, parse, Sieve(dataset), rows_per_batch, partial(refuse_swapped, str(path)))

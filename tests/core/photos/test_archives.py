@@ -182,7 +182,7 @@ member = st.tuples(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(files=st.lists(member, max_size=12), rows_per_batch=st.integers(1, 8))
 def test_accepted_and_rejected_are_all_rows(tmp_path_factory, files, rows_per_batch):
     path = tar(tmp_path_factory.getbasetemp() / "generated.tar", files)

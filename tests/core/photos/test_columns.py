@@ -200,7 +200,7 @@ def test_accepted_and_rejected_are_all_rows_of_a_parquet(tmp_path_factory, rows,
 cell = st.one_of(st.sampled_from(["1.5", "-20", "91", "", "0", "x", "NA"]), st.text("ab \n,\"'é", max_size=6))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(rows=st.lists(st.lists(cell, min_size=4, max_size=4), max_size=15), rows_per_batch=st.integers(1, 20))
 def test_accepted_and_rejected_are_all_rows_of_a_quoted_csv(tmp_path_factory, rows, rows_per_batch):
     path = tmp_path_factory.getbasetemp() / "generated_quoted.csv"
@@ -217,7 +217,7 @@ def test_accepted_and_rejected_are_all_rows_of_a_quoted_csv(tmp_path_factory, ro
     assert found.accepted["author_id"].tolist() == kept["user"].str.strip().tolist()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(body=st.lists(st.binary(max_size=30), max_size=20).map(b"\n".join))
 def test_any_bytes_give_consecutive_rows(tmp_path_factory, body):
     path = tmp_path_factory.getbasetemp() / "generated_bytes.csv"

@@ -119,7 +119,7 @@ damage = st.one_of(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(lines=st.lists(damage, max_size=25), rows_per_batch=st.integers(1, 30))
 def test_accepted_and_rejected_are_all_rows(tmp_path_factory, lines, rows_per_batch):
     good = [line(str(1000 + n)) for n in range(26)]  # of the 50 lines that are looked at: enough to be recognised

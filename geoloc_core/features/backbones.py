@@ -10,10 +10,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from geoloc_core.errors import ProfileError
+from geoloc_core.features.published_backbones import PUBLISHED_BACKBONES
 from geoloc_core.features.sample_backbones import SAMPLE_BACKBONES
 from geoloc_core.features.specification import BackboneSpec as BackboneSpec
 
-BACKBONES: Mapping[str, BackboneSpec] = MappingProxyType({spec.name: spec for spec in SAMPLE_BACKBONES})
+BACKBONES: Mapping[str, BackboneSpec] = MappingProxyType(
+    {spec.name: spec for spec in (*PUBLISHED_BACKBONES, *SAMPLE_BACKBONES)}
+)
 
 
 def backbone(name: str) -> BackboneSpec:

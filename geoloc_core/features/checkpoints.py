@@ -13,13 +13,22 @@ import shutil
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.storage import file_sha256, read_json, value_sha256, write_json
 
+if TYPE_CHECKING:
+    import torch
+
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
+PICKLED_NAMES = ("pytorch_model.bin", "open_clip_pytorch_model.bin")
+"""What repositories without safetensors call their weights."""
+
+HRNET_MODEL_ID = "hrnetv2-c1"
+HRNET_FILES = ("encoder_epoch_30.pth", "decoder_epoch_30.pth")
+"""MIT CSAIL's names for the two halves of its scene parsing network."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +130,16 @@ def weights_file(path: Path) -> Path:
     return candidates[0]
 
 
+def load_pickled_weights(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a .pth file. Nothing in it is executed: pickles of anything but tensors are refused."""
+    import torch
+
+    state = torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
+    if not isinstance(state, dict):
+        raise ValueError(f"{file.name} holds no state of a model")
+    return state
+
+
 def _place(spec: BackboneSpec, folder: Path) -> Path:
     if spec.weights_kind == "path":
         return Path(spec.weights_target).expanduser()
@@ -131,6 +150,8 @@ def wanted_files(spec: BackboneSpec) -> tuple[str, ...]:
     """The files that a checkpoint folder of this specification has, as its library names them."""
     if spec.library == "open_clip":
         return ("open_clip_config.json", "open_clip_model.safetensors")
+    if spec.model_id == HRNET_MODEL_ID:
+        return HRNET_FILES
     return ("config.json", "model.safetensors", "preprocessor_config.json")
 
 
@@ -158,6 +179,9 @@ def _how_to_get(spec: BackboneSpec, path: Path, missing: list[str]) -> str:
             f"{lacks}; on a machine with network run `hf download {spec.weights_target}{revision} "
             f"{' '.join(wanted_files(spec))} --local-dir {path}` and bring that folder here"
         )
+    if spec.weights_kind == "site":
+        addresses = ", ".join(f"{spec.weights_target}/{name}" for name in wanted_files(spec))
+        return f"{lacks}; download {addresses} into that folder"
     if spec.weights_kind == "path":
         return f"{lacks}; put the files there or point the backbone's weights (path:...) to where they are"
     return f"{lacks}; delete that folder and it is made again from its seed"
@@ -169,12 +193,11 @@ def _fetch(spec: BackboneSpec, folder: Path) -> None:
 
     target = folder / spec.name
     try:
-        snapshot_download(
-            spec.weights_target,
-            revision=spec.revision or None,
-            allow_patterns=list(wanted_files(spec)),
-            local_dir=target,
-        )
+        for names in (wanted_files(spec), PICKLED_NAMES):
+            if _missing(spec, folder):
+                snapshot_download(
+                    spec.weights_target, revision=spec.revision or None, allow_patterns=list(names), local_dir=target
+                )
     except Exception as error:  # the hub raises a dozen kinds; the mend is the same for all
         missing = _missing(spec, folder) or list(wanted_files(spec))
         raise CheckpointError(
@@ -239,7 +262,11 @@ def _verify(spec: BackboneSpec, folder: Path, path: Path) -> None:
 
 def _weights_sha256(spec: BackboneSpec, folder: Path) -> str:
     """One hash for all weights that a specification needs, its embedder's with them."""
-    hashes = [file_sha256(weights_file(locate_checkpoint(spec, folder)))]
+    path = locate_checkpoint(spec, folder)
+    if spec.model_id == HRNET_MODEL_ID:
+        hashes = [file_sha256(path / name) for name in wanted_files(spec)]
+    else:
+        hashes = [file_sha256(weights_file(path))]
     if spec.embedder is not None:
         hashes.append(_weights_sha256(spec.embedder, folder))
     return hashes[0] if len(hashes) == 1 else value_sha256(hashes)

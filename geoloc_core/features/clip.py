@@ -144,6 +144,7 @@ def _check_preprocessing(model: Any, spec: BackboneSpec, path: Path) -> None:
     sides = (size, size) if isinstance(size, int) else tuple(size)
     pairs = {
         "input_size": (sides, (spec.input_size, spec.input_size)),
+        "resize_size": (sides[0], spec.resized_side),
         "mean": (tuple(said["mean"]), spec.mean),
         "std": (tuple(said["std"]), spec.std),
         "interpolation": (said["interpolation"], spec.interpolation),

@@ -51,7 +51,14 @@ class Encoder(ABC):
         side = self.spec.input_size
         if batch.ndim != 4 or tuple(batch.shape[1:]) != (3, side, side):
             raise ValueError(f"{self.spec.name} takes batches (B, 3, {side}, {side}), not {tuple(batch.shape)}")
-        return self.forward(batch.to(self.device)).to(torch.float32)
+        batch = batch.to(self.device)
+        with self.precision():
+            return self.forward(batch).to(torch.float32)
+
+    def precision(self) -> torch.autocast:
+        """The context in which the network computes: autocast to bfloat16 where the specification asks for it."""
+        reduced = self.spec.dtype == "bfloat16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced)
 
     @abstractmethod
     def forward(self, batch: torch.Tensor) -> torch.Tensor:

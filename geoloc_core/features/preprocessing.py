@@ -20,7 +20,7 @@ _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resamplin
 
 def resized_size(width: int, height: int, spec: BackboneSpec) -> tuple[int, int]:
     """(width, height) after `spec.resize`. The long side is truncated, as torchvision and transformers do."""
-    side = spec.input_size
+    side = spec.resized_side
     if spec.resize == "squash":
         return side, side
     if width <= height:

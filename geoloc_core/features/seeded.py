@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from geoloc_core.features.checkpoints import HRNET_FILES, HRNET_MODEL_ID
 from geoloc_core.features.preprocessing import normalize
 
 if TYPE_CHECKING:
@@ -25,7 +26,9 @@ def write_seeded_checkpoint(spec: BackboneSpec, folder: Path) -> None:
     folder.mkdir(parents=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(int(spec.weights_target))
-        if spec.library == "open_clip":
+        if spec.model_id == HRNET_MODEL_ID:
+            _write_hrnet(spec, folder)
+        elif spec.library == "open_clip":
             _write_open_clip(spec, folder)
         else:
             _write_transformers(spec, folder)
@@ -40,7 +43,9 @@ def _write_transformers(spec: BackboneSpec, folder: Path) -> None:
     config = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
     processor_class: Any
     if spec.library == "segmentation":
-        model = transformers.AutoModelForSemanticSegmentation.from_config(config)
+        universal = config.model_type in ("mask2former", "maskformer")
+        auto = transformers.AutoModelForUniversalSegmentation if universal else None
+        model = (auto or transformers.AutoModelForSemanticSegmentation).from_config(config)
         processor_class = transformers.SegformerImageProcessor
     else:
         model = transformers.AutoModel.from_config(config)
@@ -87,7 +92,7 @@ def processor_settings(spec: BackboneSpec) -> dict[str, Any]:
     """The arguments of a transformers image processor that does what the specification says."""
     from PIL import Image
 
-    side = spec.input_size
+    side, crop = spec.resized_side, spec.input_size
     resample = Image.Resampling.BICUBIC if spec.interpolation == "bicubic" else Image.Resampling.BILINEAR
     settings: dict[str, Any] = {
         "size": {"height": side, "width": side} if spec.resize == "squash" else {"shortest_edge": side},
@@ -99,8 +104,27 @@ def processor_settings(spec: BackboneSpec) -> dict[str, Any]:
         "do_normalize": True,
     }
     if spec.crop != "none":
-        settings |= {"do_center_crop": True, "crop_size": {"height": side, "width": side}}
+        settings |= {"do_center_crop": True, "crop_size": {"height": crop, "width": crop}}
     return settings
+
+
+def _write_hrnet(spec: BackboneSpec, folder: Path) -> None:
+    """In MIT CSAIL's layout: two pickled states, with what its batch normalisation keeps for training."""
+    from geoloc_core.features.hrnet import HighResolutionSegmenter
+
+    model = HighResolutionSegmenter(spec.n_classes, spec.architecture)
+    redraw(model, spec.initial_std)
+    settle_batch_norms(model, model, spec)
+    for file, part in zip(HRNET_FILES, (model.encoder, model.decoder), strict=True):
+        state = dict(part.state_dict())
+        for name in list(state):
+            if name.endswith("running_mean"):
+                stem = name.removesuffix("running_mean")
+                state[f"{stem}_tmp_running_mean"] = state[name].clone()
+                state[f"{stem}_tmp_running_var"] = state[f"{stem}running_var"].clone()
+                state[f"{stem}_running_iter"] = torch.ones(1)
+                del state[f"{stem}num_batches_tracked"]
+        torch.save(state, folder / file)
 
 
 def _write_open_clip(spec: BackboneSpec, folder: Path) -> None:
@@ -108,7 +132,8 @@ def _write_open_clip(spec: BackboneSpec, folder: Path) -> None:
     from safetensors.torch import save_file
 
     config: dict[str, Any] = json.loads(json.dumps(dict(spec.architecture)))
-    model = open_clip.CLIP(**config) if "custom_text" not in config else open_clip.CustomTextCLIP(**config)
+    arguments = {key: value for key, value in config.items() if key != "custom_text"}
+    model = (open_clip.CustomTextCLIP if config.get("custom_text") else open_clip.CLIP)(**arguments)
     redraw(model, spec.initial_std)
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors", metadata={"format": "pt"})

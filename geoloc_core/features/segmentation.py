@@ -8,6 +8,7 @@ pooling "class_area" the vector is the share of the picture that each class cove
 from __future__ import annotations
 
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,12 +16,18 @@ from torch.nn.functional import interpolate
 
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features import preprocessing
+from geoloc_core.features.checkpoints import HRNET_FILES, HRNET_MODEL_ID, load_pickled_weights
 from geoloc_core.features.encoder import Encoder
+from geoloc_core.features.hrnet import HighResolutionSegmenter, load_published
 from geoloc_core.features.palette import palette
-from geoloc_core.features.transformers_loading import check_processor, load_pretrained
+from geoloc_core.features.transformers_loading import check_processor, first_line, load_config, load_pretrained
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
+
+
+SCORES_AT_ONCE = 64 * 1024 * 1024
+"""How many class scores at full size are held at once (256 MB of float32)."""
 
 
 class SegmentationEncoder(Encoder):
@@ -33,18 +40,21 @@ class SegmentationEncoder(Encoder):
                 f"backbone {spec.name!r}: pooling class_area needs no embedder, and every other pooling needs one"
             )
         self.embedder = embedder
-        self.network = _load_network(spec, path).to(device)
+        self.network = load_network(spec, path).to(device)
         self.colours = torch.from_numpy(palette(spec.n_classes)).to(device)
 
     def class_map(self, batch: torch.Tensor) -> torch.Tensor:
         """float32 (B, 3, S, S) -> class of each pixel, int64 (B, S, S)."""
-        scores = self.network(pixel_values=batch).logits  # (B, K, S/4, S/4)
+        with self.precision():
+            scores = class_scores(self.network, batch)  # (B, K, h, w), mostly h = w = S/4
         if scores.shape[1] != self.spec.n_classes:
             raise CheckpointError(
                 f"backbone {self.spec.name!r}: the network tells {scores.shape[1]} classes apart and the specification "
                 f"says {self.spec.n_classes}; correct n_classes"
             )
-        return interpolate(scores, size=batch.shape[-2:], mode="bilinear", align_corners=False).argmax(dim=1)
+        # Scores at full size are 150 planes of floats for each picture, so only a few pictures at a time.
+        at_once = max(1, SCORES_AT_ONCE // (scores.shape[1] * batch.shape[-1] * batch.shape[-2]))
+        return torch.cat([_best_class(some, batch.shape[-2:]) for some in scores.float().split(at_once)])
 
     def coloured(self, classes: torch.Tensor) -> torch.Tensor:
         """Class map (B, S, S) -> picture, uint8 (B, 3, S, S)."""
@@ -56,7 +66,13 @@ class SegmentationEncoder(Encoder):
         if self.embedder is None:
             return class_areas(classes, self.spec.n_classes)
         pictures = preprocessing.resize_batch(self.coloured(classes), self.embedder.spec)
-        return self.embedder.forward(self.embedder.normalize(pictures))
+        normalized = self.embedder.normalize(pictures)
+        with self.embedder.precision():
+            return self.embedder.forward(normalized)
+
+
+def _best_class(scores: torch.Tensor, size: torch.Size) -> torch.Tensor:
+    return interpolate(scores, size=size, mode="bilinear", align_corners=False).argmax(dim=1)
 
 
 def class_areas(classes: torch.Tensor, n_classes: int) -> torch.Tensor:
@@ -67,9 +83,42 @@ def class_areas(classes: torch.Tensor, n_classes: int) -> torch.Tensor:
     return counts.view(batch, n_classes).to(torch.float32) / classes[0].numel()
 
 
-def _load_network(spec: BackboneSpec, path: Path) -> torch.nn.Module:
+def class_scores(network: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
+    """Scores of each class on the network's own grid, float32 (B, K, h, w)."""
+    if isinstance(network, HighResolutionSegmenter):
+        return network(batch)
+    output = network(pixel_values=batch)
+    if hasattr(output, "logits"):
+        return output.logits
+    # Mask2Former gives masks, each with a class: a class's score is the sum over masks (Cheng et al. 2022, section 3.1),
+    # on the fixed grid that its library's processor uses.
+    masks = interpolate(output.masks_queries_logits, size=(384, 384), mode="bilinear", align_corners=False).sigmoid()
+    classes = output.class_queries_logits.softmax(dim=-1)[..., :-1]
+    return torch.einsum("bqc,bqhw->bchw", classes, masks)
+
+
+def load_network(spec: BackboneSpec, path: Path) -> torch.nn.Module:
+    """The segmentation network of a specification, in evaluation mode."""
+    if spec.model_id == HRNET_MODEL_ID:
+        return _load_hrnet(spec, path)
     import transformers
 
     if path.is_dir():
         check_processor(path, spec)
+    kind = load_config(path, spec).model_type
+    if kind in ("mask2former", "maskformer"):
+        return load_pretrained(transformers.AutoModelForUniversalSegmentation, path, spec)
     return load_pretrained(transformers.AutoModelForSemanticSegmentation, path, spec)
+
+
+def _load_hrnet(spec: BackboneSpec, path: Path) -> torch.nn.Module:
+    model = HighResolutionSegmenter(spec.n_classes, spec.architecture)
+    try:
+        states = [load_pickled_weights(path / name) for name in HRNET_FILES]
+        load_published(model, *states)
+    except (OSError, ValueError, RuntimeError, UnpicklingError) as error:
+        raise CheckpointError(
+            f"the checkpoint of backbone {spec.name!r} in {path} is not HRNetV2 with a C1 head: "
+            f"{first_line(error)}; restore it from its source"
+        ) from error
+    return model.eval().requires_grad_(False)

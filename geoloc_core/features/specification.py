@@ -40,14 +40,16 @@ class BackboneSpec:
     library: whose classes run it: "transformers", "open_clip", or "segmentation" (a network, then `embedder`).
     model_id: the hub id of a transformers model, the architecture name of an open_clip model ("ViT-L-14-quickgelu"),
         or the segmentation network ("hrnetv2-c1", or the hub id of a transformers segmentation model).
-    weights: "hub:<id>", "path:<directory or file>", or "seeded:<n>" (random weights for `architecture`, from seed n).
+    weights: "hub:<id>"; "path:<directory or file>"; "site:<address>" (files that a person downloads from there); or
+        "seeded:<n>" (random weights for `architecture`, from seed n).
     revision: the hub revision (branch, tag or commit); "" for what is not on a hub.
     layer: "last_hidden_state", "image_embeds" (after the projection), "pooled" (before it), "class_map" (segmentation).
     pooling: "cls" (first token), "mean" (of all tokens), "projected" (the library's own pooling and projection),
         "trunk" (the library's own pooling, before the projection), "class_area" (share of the image per class).
     dimension: length D of the vector.
     input_size: side, in pixels, of the square that the network sees.
-    resize: "shortest" (short side to `input_size`, ratio kept) or "squash" (both sides to `input_size`).
+    resize: "shortest" (short side to `resize_size`, ratio kept) or "squash" (both sides to it).
+    resize_size: what the picture is resized to before cropping; 0 means `input_size` (DINOv2: 256, then a crop of 224).
     crop: "none", or the central square: the libraries place an odd margin differently, so the rule is named:
         "center_floor" (transformers) or "center_round" (torchvision, hence open_clip: halves to the even number).
     interpolation: "bilinear" or "bicubic", as Pillow does them (with antialiasing).
@@ -76,6 +78,7 @@ class BackboneSpec:
     interpolation: str
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
+    resize_size: int = 0
     revision: str = ""
     dtype: str = "float32"
     decode: str = "exact"
@@ -95,7 +98,11 @@ class BackboneSpec:
         _known("interpolation", self.interpolation, INTERPOLATIONS, self.name)
         _known("dtype", self.dtype, DTYPES, self.name)
         _known("decode", self.decode, DECODES, self.name)
-        _known("kind of weights", self.weights_kind, ("hub", "path", "seeded"), self.name)
+        _known("kind of weights", self.weights_kind, ("hub", "path", "site", "seeded"), self.name)
+        if self.resize_size and not self.input_size <= self.resize_size:
+            raise ProfileError(f"backbone {self.name!r}: resize_size {self.resize_size} is less than input_size")
+        if self.resize_size > self.input_size and self.crop == "none":
+            raise ProfileError(f"backbone {self.name!r} resizes to more than input_size; set crop")
         if self.resize == "shortest" and self.crop == "none":
             raise ProfileError(
                 f"backbone {self.name!r} resizes the short side and crops nothing, so its images would differ in "
@@ -105,8 +112,13 @@ class BackboneSpec:
             raise ProfileError(f"backbone {self.name!r}: n_classes goes with library: segmentation, and only with it")
 
     @property
+    def resized_side(self) -> int:
+        """The side that the picture is resized to before any crop."""
+        return self.resize_size or self.input_size
+
+    @property
     def weights_kind(self) -> str:
-        """How `weights` is to be understood: "hub", "path" or "seeded"."""
+        """How `weights` is to be understood: "hub", "path", "site" or "seeded"."""
         return self.weights.partition(":")[0]
 
     @property

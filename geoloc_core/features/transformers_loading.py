@@ -38,12 +38,13 @@ def load_pretrained(model_class: Any, path: Path, spec: BackboneSpec, **argument
                 trust_remote_code=False,
                 dtype=torch.float32,
                 output_loading_info=True,
+                ignore_mismatched_sizes=True,  # reported, and refused below with the names
                 **arguments,
             )
     except Exception as error:  # the library raises many kinds for one cause: these files are not that model
         raise CheckpointError(
             f"the checkpoint of backbone {spec.name!r} in {path} cannot be loaded as {model_class.__name__}: "
-            f"{_first_line(error)}; restore it from its source"
+            f"{first_line(error)}; restore it from its source"
         ) from error
     missing = sorted(report["missing_keys"])
     misshapen = sorted(str(entry[0]) if isinstance(entry, tuple) else str(entry) for entry in report["mismatched_keys"])
@@ -69,7 +70,7 @@ def check_processor(path: Path, spec: BackboneSpec) -> None:
         "image_mean": list(spec.mean),
         "image_std": list(spec.std),
         "resample": 3 if spec.interpolation == "bicubic" else 2,
-        "size": _sides(spec.input_size, spec.resize),
+        "size": _sides(spec.resized_side, spec.resize),
     }
     if spec.crop != "none":
         expected["crop_size"] = _sides(spec.input_size, "squash")
@@ -77,6 +78,8 @@ def check_processor(path: Path, spec: BackboneSpec) -> None:
         found = said.get(key)
         if key in ("size", "crop_size") and isinstance(found, int):
             found = _sides(found, "shortest" if key == "size" and spec.resize == "shortest" else "squash")
+        if spec.library == "segmentation" and key == "size" and "shortest_edge" in (found or {}):
+            continue  # the network takes any shape, and the specification decides for the square
         if key in ("size", "crop_size") and isinstance(found, dict):
             found = {name: number for name, number in found.items() if number is not None}
         if found is not None and found != value:
@@ -86,9 +89,23 @@ def check_processor(path: Path, spec: BackboneSpec) -> None:
             )
 
 
+def load_config(path: Path, spec: BackboneSpec) -> Any:
+    """The configuration of a transformers checkpoint; it says which architecture the weights are for."""
+    import transformers
+
+    try:
+        return transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise CheckpointError(
+            f"the checkpoint of backbone {spec.name!r} in {path} has no config.json that transformers understands; "
+            "restore it from its source"
+        ) from error
+
+
 def _sides(side: int, resize: str) -> dict[str, int]:
     return {"shortest_edge": side} if resize == "shortest" else {"height": side, "width": side}
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of an error's message, or its kind where it has none."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

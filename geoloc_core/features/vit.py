@@ -9,7 +9,7 @@ import torch
 
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features.encoder import Encoder
-from geoloc_core.features.transformers_loading import check_processor, load_pretrained
+from geoloc_core.features.transformers_loading import check_processor, load_config, load_pretrained
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
@@ -24,20 +24,26 @@ class TransformersEncoder(Encoder):
 
         if path.is_dir():
             check_processor(path, spec)
-        if spec.layer == "last_hidden_state" and spec.pooling in ("cls", "mean"):
-            config = _config(path, spec)
+        config = load_config(path, spec)
+        wanted = (spec.layer, spec.pooling)
+        extra: dict[str, Any] = {}
+        if config.model_type == "clip":
+            # A whole CLIP keeps the width of its projection beside the image tower's settings, not always among them.
+            extra = {"config": config.vision_config}
+            config.vision_config.projection_dim = config.projection_dim
+        if wanted in (("last_hidden_state", "cls"), ("last_hidden_state", "mean")) and config.model_type != "clip":
             # ViT's pooler is a tanh layer on top of the last hidden state, which nothing here reads.
             extra = {"add_pooling_layer": False} if config.model_type == "vit" else {}
-            model_class = transformers.CLIPVisionModel if config.model_type == "clip" else transformers.AutoModel
-            self.model = load_pretrained(model_class, path, spec, **extra)
-        elif spec.layer == "image_embeds" and spec.pooling == "projected":
-            self.model = load_pretrained(transformers.CLIPVisionModelWithProjection, path, spec)
-        elif spec.layer == "pooled" and spec.pooling == "trunk":
-            self.model = load_pretrained(transformers.CLIPVisionModel, path, spec)
+            self.model = load_pretrained(transformers.AutoModel, path, spec, **extra)
+        elif wanted == ("image_embeds", "projected") and config.model_type == "clip":
+            self.model = load_pretrained(transformers.CLIPVisionModelWithProjection, path, spec, **extra)
+        elif config.model_type == "clip" and spec.pooling in ("trunk", "cls", "mean"):
+            self.model = load_pretrained(transformers.CLIPVisionModel, path, spec, **extra)
         else:
             raise CheckpointError(
-                f"backbone {spec.name!r}: transformers models offer last_hidden_state with cls or mean, image_embeds "
-                f"with projected, and pooled with trunk, not {spec.layer} with {spec.pooling}"
+                f"backbone {spec.name!r}: a {config.model_type} model of transformers offers last_hidden_state with "
+                f"cls or mean, and, if it is a CLIP, image_embeds with projected and pooled with trunk; not {spec.layer} "
+                f"with {spec.pooling}"
             )
         self.model.to(device)
 
@@ -50,15 +56,3 @@ class TransformersEncoder(Encoder):
             return output.pooler_output
         tokens = output.last_hidden_state  # (B, T, D)
         return tokens[:, 0] if self.spec.pooling == "cls" else tokens.mean(dim=1)
-
-
-def _config(path: Path, spec: BackboneSpec) -> Any:
-    import transformers
-
-    try:
-        return transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"the checkpoint of backbone {spec.name!r} in {path} has no config.json that transformers understands; "
-            "restore it from its source"
-        ) from error

@@ -1,0 +1,71 @@
+"""HRNetV2 with the C1 head, as MIT CSAIL published it for scene parsing (ADE20K, 150 classes).
+
+Sources: architecture, Sun et al. (2019), High-resolution representations for labeling pixels and regions (arXiv
+1904.04514); weights and layout, MIT CSAIL's semantic-segmentation-pytorch, model "ade20k-hrnetv2-c1". The encoder is
+timm's HRNet without its classification head, whose parameters bear the published names. It differs in one place: timm
+enlarges coarse branches by repetition where CSAIL interpolates, so that is set right here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import interpolate
+
+TRAINING_ONLY = ("_tmp_running_mean", "_tmp_running_var", "_running_iter", "num_batches_tracked")
+"""Ends of names that CSAIL's synchronised batch normalisation keeps for training; inference does not use them."""
+
+
+class HighResolutionSegmenter(nn.Module):
+    """Encoder and decoder; `architecture` is a configuration of timm's HRNet, empty for W48."""
+
+    def __init__(self, n_classes: int, architecture: Mapping[str, Any]) -> None:
+        super().__init__()
+        from timm.models.hrnet import HighResolutionNet, cfg_cls
+
+        config = dict(architecture) or dict(cfg_cls["hrnet_w48"])
+        self.encoder = HighResolutionNet(config, head="none")
+        for module in self.encoder.modules():
+            if isinstance(module, nn.Upsample):
+                module.mode = "bilinear"
+                module.align_corners = False
+        channels = sum(config["stage4"]["num_channels"])
+        self.decoder = C1Head(channels, n_classes)
+
+    def forward(self, pictures: torch.Tensor) -> torch.Tensor:
+        """float32 (B, 3, H, W), sides multiples of 32 -> class scores (B, K, H/4, W/4)."""
+        branches = self.encoder.forward_features(pictures)
+        finest = branches[0]
+        size = finest.shape[-2:]
+        coarser = [interpolate(branch, size=size, mode="bilinear", align_corners=False) for branch in branches[1:]]
+        return self.decoder(torch.cat([finest, *coarser], dim=1))
+
+
+class C1Head(nn.Module):
+    """One 3x3 convolution to a quarter of the channels, then one score per class."""
+
+    def __init__(self, channels: int, n_classes: int) -> None:
+        super().__init__()
+        narrow = channels // 4
+        self.cbr = nn.Sequential(
+            nn.Conv2d(channels, narrow, kernel_size=3, padding=1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()
+        )
+        self.conv_last = nn.Conv2d(narrow, n_classes, kernel_size=1)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(B, C, h, w) -> (B, K, h, w)."""
+        return self.conv_last(self.cbr(features))
+
+
+def load_published(model: HighResolutionSegmenter, encoder: Mapping[str, Any], decoder: Mapping[str, Any]) -> None:
+    """Fill `model` from published encoder and decoder states. Raises ValueError naming what is missing or too much."""
+    for part, state in ((model.encoder, encoder), (model.decoder, decoder)):
+        wanted = {name for name in part.state_dict() if not name.endswith(TRAINING_ONLY)}
+        kept = {name: value for name, value in state.items() if not name.endswith(TRAINING_ONLY)}
+        if wanted != set(kept):
+            missing, extra = sorted(wanted - set(kept)), sorted(set(kept) - wanted)
+            raise ValueError(f"{len(missing)} weights are missing {missing[:2]}, {len(extra)} are unknown {extra[:2]}")
+        part.load_state_dict(kept, strict=False)

@@ -1,0 +1,61 @@
+"""The published backbones against the libraries' own tables, and what is said when their weights are not there."""
+
+from pathlib import Path
+
+import open_clip
+import pytest
+
+from geoloc_core.errors import CheckpointError
+from geoloc_core.features.backbones import BACKBONES
+from geoloc_core.features.checkpoints import locate_checkpoint, wanted_files
+from geoloc_core.features.clip import check_pretrained_tag
+from geoloc_core.features.published_backbones import PUBLISHED_BACKBONES
+
+OPEN_CLIP = [spec for spec in PUBLISHED_BACKBONES if spec.library == "open_clip"]
+
+
+@pytest.mark.parametrize("spec", OPEN_CLIP, ids=lambda spec: spec.name)
+def test_open_clip_s_tables_say_the_same(spec):
+    check_pretrained_tag(spec)
+    config = open_clip.get_model_config(spec.model_id)
+    tag = open_clip.get_pretrained_cfg(spec.model_id, spec.pretrained)
+    assert spec.weights_target == tag["hf_hub"].rstrip("/")
+    assert spec.input_size == config["vision_cfg"]["image_size"]
+    width = config["embed_dim"] if spec.pooling == "projected" else config["vision_cfg"]["width"]
+    assert spec.dimension == width
+    assert spec.crop == ("center_round" if spec.resize == "shortest" else "none")
+
+
+def test_dimensions_and_inputs_are_those_published():
+    published = {spec.name: (spec.dimension, spec.input_size, spec.resized_side) for spec in PUBLISHED_BACKBONES}
+    expected = {
+        "vit-l-16-in21k": (1024, 224, 224),
+        "vit-b-16-in21k": (768, 224, 224),
+        "clip-b-32": (512, 224, 224),
+        "clip-b-16": (512, 224, 224),
+        "clip-l-14": (768, 224, 224),
+        "clip-l-14-trunk": (1024, 224, 224),
+        "clip-l-14-336": (768, 336, 336),
+        "streetclip": (768, 336, 336),
+        "dinov2-l-14-reg": (1024, 224, 256),
+        "siglip2-so400m-16-384": (1152, 384, 384),
+        "seg-vit": (1024, 512, 512),
+        "seg-hist": (150, 512, 512),
+    }
+    assert {name: published[name] for name in expected} == expected
+
+
+def test_every_published_backbone_names_its_source():
+    assert all(spec.source for spec in PUBLISHED_BACKBONES)
+    assert {spec.name for spec in PUBLISHED_BACKBONES} <= set(BACKBONES)
+    assert len({spec.fingerprint() for spec in BACKBONES.values()}) == len(BACKBONES)
+
+
+@pytest.mark.parametrize("spec", PUBLISHED_BACKBONES, ids=lambda spec: spec.name)
+def test_missing_weights_are_named_with_where_to_get_them(spec, tmp_path: Path):
+    with pytest.raises(CheckpointError) as raised:
+        locate_checkpoint(spec, tmp_path)
+    message = str(raised.value)
+    assert all(name in message for name in wanted_files(spec))
+    assert spec.weights_target in message
+    assert str(tmp_path / spec.name) in message

@@ -1,0 +1,190 @@
+"""Every family on real photos of every shape: tensors and vectors as the libraries' own processors and models make them.
+
+The models are small and random, the preprocessing is the published one, and a published checkpoint takes the same way.
+"""
+
+import io
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pytest
+import torch
+import transformers
+from PIL import Image
+
+from geoloc_core.features import palette
+from geoloc_core.features.encoder import Encoder, load_encoder
+from geoloc_core.features.segmentation import class_areas
+from geoloc_core.features.specification import BackboneSpec
+from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image
+from tests.core.features import families
+from tests.core.features.conftest import cosine
+
+pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
+
+
+@pytest.fixture(scope="module")
+def photos(shared_data: Path) -> list[Image.Image]:
+    """Some thirty real photos, the most unusual shapes among them, and re-encodings of one of them."""
+    opened = []
+    for path in sorted((shared_data / "photos").rglob("*")):
+        if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
+            try:
+                opened.append(load_image(path, ImageLimits()))
+            except RefusedImage:
+                continue
+    assert len(opened) > 100
+    ratios = np.array([image.width / image.height for image in opened])
+    extreme = np.argsort(np.abs(np.log(ratios)))[-8:].tolist()
+    chosen = sorted({*extreme, *range(0, len(opened), 8)})
+    return [opened[index] for index in chosen] + reencoded(opened[1])
+
+
+def reencoded(image: Image.Image) -> list[Image.Image]:
+    """One photo as grey, CMYK, palette, 16-bit, with alpha, rotated by EXIF, as a panorama, and tiny."""
+    alpha = image.copy()
+    alpha.putalpha(Image.linear_gradient("L").resize(image.size))
+    deep = Image.fromarray(np.asarray(image.convert("L")).astype(np.uint16) * 257)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    panorama = image.crop((0, 0, image.width, image.height // 9))
+    made: list[tuple[Image.Image, str, dict]] = [
+        (image.convert("L"), "JPEG", {}),
+        (image.convert("CMYK"), "JPEG", {}),
+        (image.convert("P"), "PNG", {}),
+        (deep, "PNG", {}),
+        (alpha, "PNG", {}),
+        (image, "JPEG", {"exif": exif}),
+        (panorama, "WEBP", {}),
+        (image.resize((11, 6)), "PNG", {}),
+    ]
+    pictures = []
+    for picture, form, settings in made:
+        file = io.BytesIO()
+        picture.save(file, form, **settings)
+        pictures.append(load_image(file.getvalue(), ImageLimits()))
+    assert pictures[5].size == (image.height, image.width)
+    return pictures
+
+
+def ours(encoder: Encoder, images: list[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
+    pixels = torch.stack([encoder.preprocess(image) for image in images])
+    return pixels, torch.cat([encoder.encode(some) for some in pixels.split(16)])
+
+
+def processed(folder: Path, images: list[Image.Image], backend: str = "pil") -> torch.Tensor:
+    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend=backend)
+    return torch.cat([processor(images=[image], return_tensors="pt")["pixel_values"] for image in images])
+
+
+def open_clip_call(folder: Path, images: list[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+    pixels = torch.stack([transform(image) for image in images])
+    return pixels, model.eval().encode_image(pixels)
+
+
+def hidden_state_call(folder: Path, images: list[Image.Image], pooling: str) -> tuple[torch.Tensor, torch.Tensor]:
+    pixels = processed(folder, images)
+    tokens = transformers.AutoModel.from_pretrained(folder).eval()(pixel_values=pixels).last_hidden_state
+    return pixels, tokens[:, 0] if pooling == "cls" else tokens.mean(dim=1)
+
+
+def clip_call(folder: Path, images: list[Image.Image], pooling: str) -> tuple[torch.Tensor, torch.Tensor]:
+    pixels = processed(folder, images)
+    model = transformers.CLIPModel.from_pretrained(folder).eval()
+    trunk = model.vision_model(pixel_values=pixels).pooler_output
+    return pixels, trunk if pooling == "trunk" else model.visual_projection(trunk)
+
+
+CALLS: dict[str, tuple[BackboneSpec, Callable[[Path, list[Image.Image]], tuple[torch.Tensor, torch.Tensor]]]] = {
+    "vit, cls": (families.VIT, partial(hidden_state_call, pooling="cls")),
+    "vit, mean": (families.VIT.changed(pooling="mean"), partial(hidden_state_call, pooling="mean")),
+    "dinov2, cls": (families.DINOV2, partial(hidden_state_call, pooling="cls")),
+    "open_clip": (families.OPEN_CLIP, open_clip_call),
+    "siglip": (families.SIGLIP, open_clip_call),
+    "streetclip": (families.STREETCLIP, partial(clip_call, pooling="projected")),
+    "streetclip, trunk": (
+        families.STREETCLIP.changed(layer="pooled", pooling="trunk", dimension=64),
+        partial(clip_call, pooling="trunk"),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@torch.inference_mode()
+def test_vectors_are_those_of_the_library(name: str, photos: list[Image.Image], checkpoints: Path):
+    spec, call = CALLS[name]
+    encoder = load_encoder(spec, checkpoints)
+    theirs, expected = call(checkpoints / spec.name, photos)
+    pixels, vectors = ours(encoder, photos)
+    torch.testing.assert_close(pixels, theirs, rtol=0, atol=2e-6)
+    assert cosine(vectors, expected) >= 0.99999
+    # The vectors differ from photo to photo, so that a cosine near one says something.
+    assert cosine(vectors[:-1], vectors[1:]) < 0.999
+
+
+@pytest.mark.parametrize("spec", [families.VIT, families.STREETCLIP, families.DINOV2], ids=lambda spec: spec.name)
+@torch.inference_mode()
+def test_the_library_s_other_processor_rounds_differently_by_a_level_or_two(
+    spec: BackboneSpec, photos: list[Image.Image], checkpoints: Path
+):
+    """transformers has two processors, Pillow's and torchvision's; ours is the first, which the models were made with."""
+    levels = 2 if spec.interpolation == "bicubic" else 1
+    encoder = load_encoder(spec, checkpoints)
+    theirs = processed(checkpoints / spec.name, photos, backend="torchvision")
+    pixels, vectors = ours(encoder, photos)
+    assert float((pixels - theirs).abs().max()) <= 1.01 * levels / 255 / min(spec.std)
+    assert cosine(vectors, torch.cat([encoder.encode(some) for some in theirs.split(16)])) >= 0.99999
+
+
+@torch.inference_mode()
+def transformers_map(spec: BackboneSpec, folder: Path, images: list[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
+    """The library's processor, model and post-processing: (pixels, class of each pixel at the network's input size)."""
+    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
+    auto = (
+        transformers.AutoModelForUniversalSegmentation
+        if spec is families.MASK2FORMER_HIST
+        else transformers.AutoModelForSemanticSegmentation
+    )
+    model = auto.from_pretrained(folder).eval()
+    if spec is families.MASK2FORMER_HIST:
+        post = transformers.Mask2FormerImageProcessor().post_process_semantic_segmentation
+    else:
+        post = processor.post_process_semantic_segmentation
+    pixels = processor(images=images, return_tensors="pt")["pixel_values"]
+    maps = []
+    for some in pixels.split(8):
+        maps += post(model(pixel_values=some), target_sizes=[(spec.input_size, spec.input_size)] * len(some))
+    return pixels, torch.stack(maps)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [families.SEGFORMER_VIT, families.UPERNET_HIST, families.MASK2FORMER_HIST],
+    ids=lambda spec: spec.name,
+)
+@torch.inference_mode()
+def test_segmentation_is_that_of_the_library(spec: BackboneSpec, photos: list[Image.Image], checkpoints: Path):
+    encoder = load_encoder(spec, checkpoints)
+    photos = photos[:: 7 if spec is families.MASK2FORMER_HIST else 3]
+    theirs, maps = transformers_map(spec, checkpoints / spec.name, photos)
+    if spec.embedder is None:
+        expected = class_areas(maps, 150)
+    else:
+        coloured = [Image.fromarray(palette.ADE20K_PALETTE[classes.numpy()]) for classes in maps]
+        _, expected = hidden_state_call(checkpoints / spec.embedder.name, coloured, spec.embedder.pooling)
+    pixels, vectors = ours(encoder, photos)
+    torch.testing.assert_close(pixels, theirs, rtol=0, atol=2e-6)
+    assert cosine(vectors, expected) >= 0.99999
+    assert len(maps.unique()) >= 3
+
+
+def test_bfloat16_stays_near_float32(photos: list[Image.Image], checkpoints: Path):
+    """A random small network is no measure of a trained large one; this holds the mechanism, the bench measures."""
+    for spec in (families.VIT, families.OPEN_CLIP):
+        _, exact = ours(load_encoder(spec, checkpoints), photos)
+        _, reduced = ours(load_encoder(spec.changed(dtype="bfloat16"), checkpoints), photos)
+        assert 0.999 <= cosine(exact, reduced) < 0.9999999

@@ -16,6 +16,7 @@ from geoloc_core.evaluation.report import folder_report
 from geoloc_core.evaluation.tables import table3, to_csv, to_markdown
 from geoloc_core.experiments import OK, continents
 from geoloc_core.geography.boundaries import load_boundaries
+from geoloc_core.geography.locate import RegionLocator
 from geoloc_core.photos.labels import label_photos
 from geoloc_core.photos.rows import tally, write_rows
 from geoloc_core.photos.sources.registry import read_metadata
@@ -46,7 +47,7 @@ def evaluate_folder(predictor: Predictor, folder: Path, profile: Profile, out: P
         predictions = pd.DataFrame(columns=["photo_id"])
         table = "No photo of this folder has a place to be judged by.\n"
     else:
-        labeled = label_photos(photos, "folder", boundaries, profile.near_cap_km)
+        labeled = label_photos(photos, "folder", RegionLocator(boundaries, near_cap_km=profile.near_cap_km))
         predictions = _predictions(predictor, photos, labeled, folder, continents(boundaries))
         broken = predictions["status"] != OK
         names = photos.loc[broken.to_numpy(), "image_path"].to_numpy()

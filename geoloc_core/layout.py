@@ -41,6 +41,11 @@ class Layout:
         return self.home / "regions.parquet"
 
     @property
+    def cache(self) -> Path:
+        """What only saves time and can be deleted: indexes of boundary sets."""
+        return self.home / "cache"
+
+    @property
     def results(self) -> Path:
         """Tables, maps and the HTML report."""
         return self.home / "results"

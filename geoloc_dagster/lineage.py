@@ -252,8 +252,12 @@ class Lineage:
 
 
 def boundary_version(source: str) -> str:
-    """Content of a boundary set: the bytes of its file."""
-    return path_version(EMBEDDED_BOUNDARIES if source == "embedded" else Path(source))
+    """Content of a boundary set: the bytes of the files that it is read from."""
+    if source == "embedded":
+        return path_version(EMBEDDED_BOUNDARIES)
+    from geoloc_core.geography.boundaries import source_files
+
+    return value_sha256([path_version(path) for path in source_files(source)])
 
 
 def recipe_version(experiment: Experiment) -> str:

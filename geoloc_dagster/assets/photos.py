@@ -137,15 +137,14 @@ def images(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
     "(with the distance), or `none`.",
 )
 def labeled_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    from geoloc_core.geography.boundaries import read_boundaries
-    from geoloc_core.photos.labels import label_photos
+    from geoloc_core.photos.labels import label_photos, locator_of
     from geoloc_core.photos.rows import frame_version, read_rows
     from geoloc_core.photos.schemas import LabeledPhotos
 
     work = project.begin(context)
     layout, shard = work.project.layout, context.partition_key
-    boundaries = read_boundaries(layout.regions)
-    labeled = label_photos(read_rows(layout.raw_photos(shard)), shard, boundaries, work.project.profile.near_cap_km)
+    locator = locator_of(layout.regions, work.project.profile.near_cap_km, layout.cache)
+    labeled = label_photos(read_rows(layout.raw_photos(shard)), shard, locator)
     work.project.warehouse().replace_shard("labeled_photos", shard, labeled)
     qualities = labeled["label_quality"].value_counts().to_dict()
     return work.finish(

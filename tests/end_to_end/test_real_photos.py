@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from geoloc_core.geography.boundaries import load_boundaries
+from geoloc_core.geography.locate import RegionLocator
 from geoloc_core.photos.labels import label_photos
 from geoloc_core.photos.sources.registry import read_metadata
 from geoloc_dagster.cli import main
@@ -26,7 +27,7 @@ def test_every_im2gps_photo_ends_as_a_country_a_nearest_country_or_a_reason(shar
     accepted = pd.concat([batch.accepted for batch in batches], ignore_index=True)
     rejected = sum(len(batch.rejected) for batch in batches)
     assert len(accepted) + rejected == 237
-    labeled = label_photos(accepted, "im2gps", load_boundaries("embedded"), 25.0)
+    labeled = label_photos(accepted, "im2gps", RegionLocator(load_boundaries("embedded"), near_cap_km=25.0))
     quality = labeled["label_quality"].value_counts()
     assert quality.sum() == len(accepted)
     assert set(quality.index) <= {"inside", "near", "none"}

@@ -20,7 +20,7 @@ from geoloc_core.evaluation.predictions import bootstrap_units
 
 RESAMPLES = 1_000
 CONFIDENCE = 0.95
-NUMBERS_AT_ONCE = 20_000_000
+NUMBERS_AT_ONCE = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def bootstrap(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int =
     for weights in author_weights(n_authors, resamples, seed, max(n_authors, len(frame))):  # (b, A)
         means = (weights @ sums) / (weights @ photos_of)[:, None]
         macro = _macro(weights, asked, right)
-        median = _weighted_median(distance[by_distance], weights[:, author[by_distance]])
+        median = _weighted_median(distance[by_distance], author[by_distance], weights)
         parts.append(np.column_stack([means, macro, median]))
     values = pd.DataFrame(np.vstack(parts), columns=columns)
     whole = np.ones((1, n_authors))
@@ -160,11 +160,14 @@ def _macro(weights: np.ndarray, asked: scipy.sparse.csr_array, right: scipy.spar
     return np.divide(recall.sum(axis=1), n_countries, out=np.full(len(weights), np.nan), where=n_countries > 0)
 
 
-def _weighted_median(values: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(b,) median of `values` (n,), sorted, each taken as many times as its weight in (b, n) says."""
-    below = np.cumsum(weights, axis=1)
-    total = below[:, -1:]
-    # With N copies in all, the median is the mean of the copies number floor((N + 1) / 2) and ceil((N + 1) / 2).
-    lower = np.argmax(below >= np.floor((total + 1) / 2), axis=1)
-    upper = np.argmax(below >= np.ceil((total + 1) / 2), axis=1)
-    return (values[lower] + values[upper]) / 2.0
+def _weighted_median(values: np.ndarray, author: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """(b,) median of `values` (n,), sorted, each taken as often as its author (n,) is drawn in `weights` (b, A)."""
+    # Whole numbers of 32 bits halve the traffic, which is all that this costs.
+    below = np.cumsum(weights.astype(np.int32)[:, author], axis=1, dtype=np.int32)
+    medians = np.empty(len(below))
+    for row, counts in enumerate(below):
+        total = int(counts[-1])
+        # With N copies in all, the median is the mean of the copies number floor((N + 1) / 2) and ceil((N + 1) / 2).
+        middle = np.searchsorted(counts, [(total + 1) // 2, (total + 2) // 2], side="left")
+        medians[row] = values[middle].mean()
+    return medians

@@ -10,10 +10,14 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from geoloc_core import __version__
 from geoloc_core.errors import GeolocError, InputError
 from geoloc_dagster.project import Project, open_project
+
+if TYPE_CHECKING:
+    from geoloc_dagster.refresh import Outcome
 
 FAILED, WRONG = 1, 2
 
@@ -140,7 +144,12 @@ def refresh_and_tell(project: Project) -> int:
     )
     for target, message in outcome.failed.items():
         print(f"geoloc: {target} failed: {message}", file=sys.stderr)
-    return 0 if outcome.well else FAILED
+    return _status(outcome)
+
+
+def _status(outcome: "Outcome") -> int:
+    """2 where everything that failed is for the user to mend, 1 where something is a fault of ours."""
+    return 0 if outcome.well else FAILED if outcome.faults else WRONG
 
 
 def _run(options: argparse.Namespace) -> int:
@@ -153,7 +162,7 @@ def _run(options: argparse.Namespace) -> int:
     for target, message in outcome.failed.items():
         print(f"geoloc: {target} failed: {message}", file=sys.stderr)
     print(f"{len(outcome.made)} made, {len(outcome.failed)} failed.")
-    return 0 if outcome.well else FAILED
+    return _status(outcome)
 
 
 def _predict(options: argparse.Namespace) -> int:

@@ -31,13 +31,17 @@ Listener = Callable[[str, Target, str], None]
 
 @dataclass
 class Outcome:
-    """What a refresh did: targets made, registered anew, removed, failed (with the reason) and not tried (blocked)."""
+    """What a refresh did: targets made, registered anew, removed, failed (with the reason) and not tried (blocked).
+
+    `faults` are those of the failed whose cause is not one that a user can mend.
+    """
 
     made: list[Target] = field(default_factory=list)
     registered: list[Target] = field(default_factory=list)
     removed: list[Target] = field(default_factory=list)
     failed: dict[Target, str] = field(default_factory=dict)
     blocked: list[Target] = field(default_factory=list)
+    faults: list[Target] = field(default_factory=list)
 
     @property
     def well(self) -> bool:
@@ -172,6 +176,8 @@ def _make(
         # Dagster ends the run well when somebody stops the process; going on to the next target is not what they meant.
         raise KeyboardInterrupt
     outcome.failed[step.target] = message
+    if kind not in _kinds(GeolocError):
+        outcome.faults.append(step.target)
     listener("failed", step.target, message)
 
 
@@ -193,8 +199,16 @@ def failure(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
             while error is not None and error.cause is not None:
                 error = error.cause
             if error is not None:
-                return str(error.cls_name), " ".join(error.message.split())
+                kind = str(error.cls_name)
+                # Dagster puts "module.Class: " before what the error says.
+                message = " ".join(error.message.split())
+                return kind, message.split(f"{kind}: ", 1)[-1]
     return "", "the run failed without an error; look at it in the Dagster UI"
+
+
+def _kinds(base: type[Exception]) -> set[str]:
+    """Names of an error class and of all that descend from it."""
+    return {base.__name__}.union(*(_kinds(kind) for kind in base.__subclasses__()))
 
 
 def _register(instance: dg.DagsterInstance, receipt: Receipt) -> None:

@@ -61,7 +61,9 @@ def test_a_raised_code_version_remakes_that_asset_and_stops_where_bytes_are_equa
 ) -> None:
     monkeypatch.setitem(lineage_module.CODE_VERSIONS, "class_weights", "next")
     plan = project_plan(copy, own_instance)
-    assert {step.target for step in plan.steps} == {Target("class_weights", level) for level in ("country", "subdivision")}
+    assert {step.target for step in plan.steps} == {
+        Target("class_weights", level) for level in ("country", "subdivision")
+    }
     assert str(plan.steps[0].reasons[0]) == "code version: 1 -> next"
     assert names(list(plan.following)) == {"heads", "validation_report", "benchmark_report", "results", "champion"}
     assert names(refresh(copy, own_instance, defs).made) == {"class_weights"}
@@ -124,7 +126,9 @@ def test_a_failure_is_told_and_stops_only_what_is_downstream(
     broken = changed(copy, benchmarks=[benchmark])
     outcome = refresh(broken, own_instance, defs)
     assert list(outcome.failed) == [Target("deliveries", "mine")]
+    assert outcome.failed[Target("deliveries", "mine")].startswith("the metadata of 'mine', ")
     assert "absent.csv, is not there; mend `metadata`" in outcome.failed[Target("deliveries", "mine")]
+    assert outcome.faults == []
     assert Target("labeled_photos", "mine") in outcome.blocked
     assert not outcome.well
     run = own_instance.get_runs(limit=1)[0]

@@ -39,6 +39,7 @@ T = TypeVar("T")
 
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CHUNK = 64 * 1024
+PLACEHOLDER_COPIES = 5
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,20 @@ def explain_missing(manifest: pd.DataFrame, fetched: pd.DataFrame) -> pd.DataFra
     ids = told.loc[missing, "photo_id"]
     told.loc[missing, "status"] = why["status"].reindex(ids).to_numpy()
     told.loc[missing, "detail"] = why["detail"].reindex(ids).to_numpy()
+    return told
+
+
+def mark_placeholders(manifest: pd.DataFrame, copies: int = PLACEHOLDER_COPIES) -> pd.DataFrame:
+    """`ImageManifest` in which a picture whose very bytes `copies` photos or more share is status `placeholder`.
+
+    A host that answers for a removed photo with a stand-in, without a redirect that tells, is found out in this way:
+    no picture is the photo of several places.
+    """
+    ok = manifest["status"] == "ok"
+    shared = ok & (manifest["sha256"].where(ok).map(manifest.loc[ok, "sha256"].value_counts()) >= copies)
+    told = manifest.copy()
+    told.loc[shared, ["status", "detail", "phash"]] = ["placeholder", "the same bytes stand for several photos", ""]
+    told.loc[shared, ["width", "height"]] = 0
     return told
 
 

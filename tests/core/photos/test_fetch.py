@@ -21,10 +21,11 @@ from yarl import URL
 
 from geoloc_core.photos.fetch.addresses import AddressRules, BadUrlError, BlockedAddressError, is_public
 from geoloc_core.photos.fetch.answers import backoff_s, is_placeholder, judge_status, parse_retry_after
-from geoloc_core.photos.fetch.download import FetchPolicy, explain_missing, fetch_images
+from geoloc_core.photos.fetch.download import FetchPolicy, explain_missing, fetch_images, mark_placeholders
 from geoloc_core.photos.fetch.ledger import Entry, Ledger
 from geoloc_core.photos.images import ImageLimits, build_manifest
 from geoloc_core.photos.reasons import IMAGE_REASONS
+from geoloc_core.photos.schemas import ImageManifest, validate
 
 LIMIT = 300_000
 NOISE = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
@@ -335,6 +336,18 @@ def test_the_manifest_says_why_a_picture_is_missing(server, tmp_path):
     assert manifest["status"].tolist() == ["ok", "not_found", "unsafe_path"]
     assert manifest["detail"][1] == "HTTP 404"
     assert manifest["sha256"][0] == hashlib.sha256(PICTURE).hexdigest()
+
+
+def test_one_picture_for_many_photos_is_a_placeholder(tmp_path):
+    for n in range(7):
+        content = PICTURE if n < 5 else jpeg() + bytes([n])
+        (tmp_path / f"{n}.jpg").write_bytes(content)
+    rows = pd.DataFrame({"photo_id": [str(n) for n in range(8)], "image_path": [f"{n}.jpg" for n in range(8)]})
+    manifest = build_manifest(rows, tmp_path)
+    marked = mark_placeholders(manifest)
+    assert marked["status"].tolist() == ["placeholder"] * 5 + ["ok", "ok", "missing_file"]
+    validate(ImageManifest, marked, "marked")
+    assert mark_placeholders(manifest, copies=6)["status"].tolist() == manifest["status"].tolist()
 
 
 def test_it_works_inside_a_running_loop(server, tmp_path):

@@ -46,6 +46,11 @@ class Layout:
         return self.home / "cache"
 
     @property
+    def data_docs(self) -> Path:
+        """Great Expectations' pages, one site for each shard."""
+        return self.home / "data_docs"
+
+    @property
     def results(self) -> Path:
         """Tables, maps and the HTML report."""
         return self.home / "results"

@@ -3,7 +3,7 @@
 import dagster as dg
 
 from geoloc_dagster.assets import evaluation, features, geography, learning, photos
-from geoloc_dagster.checks import current
+from geoloc_dagster.checks import current, expectations
 from geoloc_dagster.checks import evaluation as evaluation_checks
 from geoloc_dagster.checks import features as features_checks
 from geoloc_dagster.checks import learning as learning_checks
@@ -15,7 +15,7 @@ defs = dg.Definitions(
     assets=dg.load_assets_from_modules([geography, photos, features, learning, evaluation]),
     asset_checks=[
         check
-        for room in (photos_checks, features_checks, learning_checks, evaluation_checks, current)
+        for room in (photos_checks, expectations, features_checks, learning_checks, evaluation_checks, current)
         for check in room.CHECKS
     ],
     resources={"project": ProjectResource()},

@@ -34,8 +34,9 @@ EXACT_COLOURS = 12
 # A world map of 1,200 pixels shows 0.3 degree in a pixel: finer shore lines cost time and show nothing.
 WORLD_TOLERANCE_DEGREES = 0.15
 SEA, LAND, BORDER, INK = "#eef3f7", "#d9d5cb", "#ffffff", "#1c2833"
-_last_rings: dict[str, tuple[list[np.ndarray], list[str]]] = {}
 TRUTH, ANSWER, NO_DATA = "#1a7f5a", "#c0392b", "#c9cdd2"
+# Projected shore lines by the identity of their boundary set; see `_world_rings`.
+_last_rings: dict[str, tuple[list[np.ndarray], list[str]]] = {}
 
 
 def coverage_map(latitude: np.ndarray, longitude: np.ndarray, boundaries: BoundarySet, title: str) -> bytes:

@@ -9,7 +9,6 @@ import shapely
 from geoloc_core.errors import InputError
 from geoloc_core.geography.anchors import (
     ANCHOR_KINDS,
-    GEOSCORE_SCALE_KM,
     photo_anchors,
     polygon_centroids,
     region_anchors,
@@ -77,8 +76,8 @@ def test_maximisers_beat_a_fine_grid(place: tuple[float, float], spread: float) 
 
     assert (reached("within200") <= 200).sum() >= (distances <= 200).sum(axis=1).max()
     assert (reached("within750") <= 750).sum() >= (distances <= 750).sum(axis=1).max()
-    best_score = np.exp(-distances / GEOSCORE_SCALE_KM).mean(axis=1).max()
-    assert np.exp(-reached("geoscore") / GEOSCORE_SCALE_KM).mean() >= best_score - 1e-4
+    best_score = np.exp(-distances / 1492.7).mean(axis=1).max()
+    assert np.exp(-reached("geoscore") / 1492.7).mean() >= best_score - 1e-4
 
 
 def test_equal_counts_are_decided_by_the_score() -> None:
@@ -94,6 +93,15 @@ def test_counts_weigh() -> None:
     for kind in ("medoid", "geoscore", "within200", "within750"):
         assert haversine_km(*found[kind], 40.0, 0.0) < 2
     assert 200 < haversine_km(*found["mean"], 40.0, 0.0) < 400
+
+
+@pytest.mark.parametrize(("at_a", "longitude"), [(1262, 0.0), (1250, 3000.0)])
+def test_the_scale_of_the_score_is_the_published_one(at_a: int, longitude: float) -> None:
+    # Towns at 0, 3000 and 4000 km along the equator. The first scores better than the second where its photos are more
+    # than the second's 1000 and exp(-1000 / 1492.7) = 0.5118 of the third's 500, that is more than 1255.9.
+    degrees = np.repeat([0.0, 3000.0, 4000.0], [at_a, 1000, 500]) / 111.1949
+    found = anchors(np.zeros(len(degrees)), degrees)
+    assert found["geoscore"] == pytest.approx((0.0, longitude / 111.1949), abs=0.02)
 
 
 def test_antipodal_photos_still_have_an_answer() -> None:

@@ -173,6 +173,12 @@ def test_the_cap_is_obeyed() -> None:
     ]
 
 
+def test_the_cap_is_25_km_unless_said_otherwise() -> None:
+    degrees = np.array([24.95, 25.05]) / 111.1949  # along the equator
+    found = RegionLocator(squares(AAA=(0, -1, 1, 1))).locate(1 + degrees, [0.0, 0.0])
+    assert found.quality.tolist() == ["near", "none"]
+
+
 def test_embedded_agrees_with_shapely_on_random_points(embedded: BoundarySet, locator: RegionLocator) -> None:
     rng = np.random.default_rng(3)
     vectors = rng.normal(size=(3000, 3))

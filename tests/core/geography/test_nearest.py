@@ -79,6 +79,16 @@ def test_many_borders_at_one_place() -> None:
     assert distance[0] == pytest.approx(haversine_km(-0.05, 0, 0, 0))
 
 
+def test_the_nearest_border_need_not_have_the_nearest_vertex() -> None:
+    # 56 m above the middle of an edge of 990 m, whose ends are 500 m away; another region's tip is 400 m above.
+    below = shapely.box(0, -0.5, 0.0089, 0)
+    above = shapely.Polygon([(0.00445, 0.0041), (0.3, 0.5), (-0.3, 0.5)])
+    for shapes, expected in ((np.array([below, above], object), 0), (np.array([above, below], object), 1)):
+        index, distance = NearestRegion(shapes, 25.0).find(np.array([0.0005]), np.array([0.00445]))
+        assert index[0] == expected
+        assert distance[0] == pytest.approx(0.0556, abs=1e-4)
+
+
 def test_outer_edges_leave_out_what_neighbours_share() -> None:
     start, _end, region = outer_edges(np.array([shapely.box(0, 0, 1, 1), shapely.box(1, 0, 2, 1)], object))
     assert len(start) == 6

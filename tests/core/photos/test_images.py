@@ -212,3 +212,14 @@ def test_real_edge_cases(shared_data):
     decodes = (labels["kind"] == "no_gps").to_numpy()
     assert ((manifest["status"] == "ok").to_numpy() == decodes).all()
     assert set(manifest["status"]) <= {"ok", *IMAGE_REASONS}
+
+
+def test_a_jpeg_can_be_decoded_at_a_smaller_size_that_is_still_large_enough() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (1600, 1200), (200, 30, 60)).save(file, "JPEG", quality=95)
+    assert load_image(file.getvalue()).size == (1600, 1200)
+    assert load_image(file.getvalue(), smallest_side=300).size == (400, 300)
+    assert load_image(file.getvalue(), smallest_side=301).size == (800, 600)
+    assert load_image(file.getvalue(), smallest_side=2000).size == (1600, 1200)
+    with pytest.raises(RefusedImage, match="more than the limit"):
+        load_image(file.getvalue(), ImageLimits(max_pixels=1_000_000), smallest_side=300)

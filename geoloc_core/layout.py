@@ -65,6 +65,21 @@ class Layout:
         """Held by the one refresh that is at work."""
         return self.home / "refresh.lock"
 
+    @property
+    def landing(self) -> Path:
+        """Metadata files laid here become deliveries."""
+        return self.home / "landing"
+
+    @property
+    def landed(self) -> Path:
+        """The ledger of what was found in the landing folder."""
+        return self.home / "landed.json"
+
+    @property
+    def failures(self) -> Path:
+        """One line for each run that failed."""
+        return self.home / "failures.log"
+
     def delivery(self, shard: str) -> Path:
         """Folder of a delivery that is made here (the sample)."""
         return self.home / "deliveries" / shard

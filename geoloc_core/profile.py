@@ -21,6 +21,8 @@ from geoloc_core.errors import ProfileError
 LEVELS = ("country", "subdivision", "hierarchical")
 # The levels of the boundary set itself; a hierarchical head uses the classes of "subdivision".
 REGION_LEVELS = ("country", "subdivision")
+# When heads are trained again: as soon as what they are made from differs, or when somebody (or drift) asks for it.
+RETRAINING = ("always", "asked")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,19 @@ class Dataset:
             return (self.name,)
         width = max(2, len(str(self.shards - 1)))
         return tuple(f"{self.name}-{number:0{width}d}" for number in range(self.shards))
+
+
+@dataclass(frozen=True)
+class Landing:
+    """How a metadata file laid in the landing folder becomes a dataset to learn from.
+
+    `images` is the folder that its pictures are found in; empty for the landing folder itself. `source` is the layout,
+    told from the content where it says auto. A file of more rows becomes several shards.
+    """
+
+    images: str = ""
+    source: str = "auto"
+    rows_per_shard: int = 100_000
 
 
 @dataclass(frozen=True)
@@ -102,6 +117,8 @@ class Profile:
     drawn: Drawn | None = None
     training: tuple[Dataset, ...] = ()
     benchmarks: tuple[Dataset, ...] = ()
+    landing: Landing = Landing()
+    retraining: str = "always"
     split: Split = Split()
     images: ImageBounds = ImageBounds()
     anchor: str = "centroid"
@@ -182,7 +199,7 @@ def parse_profile(value: Mapping[str, Any], where: str = "profile") -> Profile:
         )
     value["features"] = {str(name): _names(list_, f"{where}: features.{name}") for name, list_ in features.items()}
     value["experiments"] = _experiments(value.pop("experiments", None), where)
-    for key, kind in (("drawn", Drawn), ("split", Split), ("images", ImageBounds)):
+    for key, kind in (("drawn", Drawn), ("landing", Landing), ("split", Split), ("images", ImageBounds)):
         if value.get(key) is not None:
             value[key] = _build(kind, value[key], f"{where}: {key}")
     for key in ("training", "benchmarks"):
@@ -191,11 +208,11 @@ def parse_profile(value: Mapping[str, Any], where: str = "profile") -> Profile:
             raise ProfileError(f"{where}: {key} must be a list of datasets, each with name, metadata and images")
         value[key] = tuple(_build(Dataset, entry, f"{where}: {key}") for entry in entries)
     profile = _build(Profile, value, where)
-    _check(profile, where)
+    check_profile(profile, where)
     return profile
 
 
-def _check(profile: Profile, where: str) -> None:
+def check_profile(profile: Profile, where: str) -> None:
     """What the types cannot say."""
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", profile.name):
         raise ProfileError(f"{where}: name {profile.name!r} may hold letters, digits, '-', '_' and '.' only")
@@ -218,6 +235,10 @@ def _check(profile: Profile, where: str) -> None:
             raise ProfileError(f"{where}: the name {name!r} may hold letters, digits, '-', '_', '+' and '@' only")
     if len(set(profile.experiment_keys())) < len(profile.experiments):
         raise ProfileError(f"{where}: the same experiment is listed twice")
+    if profile.retraining not in RETRAINING:
+        raise ProfileError(f"{where}: retraining {profile.retraining!r} must be one of {_listed(RETRAINING)}")
+    if profile.landing.rows_per_shard < 1:
+        raise ProfileError(f"{where}: landing.rows_per_shard must be at least 1")
     if not 0.0 < profile.split.validation_share < 1.0:
         raise ProfileError(
             f"{where}: split.validation_share must lie between 0 and 1, not {profile.split.validation_share}"

@@ -118,6 +118,12 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _refresh(options: argparse.Namespace) -> int:
+    from geoloc_dagster.automation.landing import take_in
+
+    project = _project(options)
+    intake = take_in(project.profile, project.layout)
+    if intake.sentence:
+        print(f"Landing folder: {intake.sentence}", file=sys.stderr)
     return refresh_and_tell(_project(options))
 
 

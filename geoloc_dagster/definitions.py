@@ -3,6 +3,9 @@
 import dagster as dg
 
 from geoloc_dagster.assets import evaluation, features, geography, learning, photos
+from geoloc_dagster.automation.jobs import tidy
+from geoloc_dagster.automation.schedules import SCHEDULES
+from geoloc_dagster.automation.sensors import SENSORS
 from geoloc_dagster.checks import current, expectations
 from geoloc_dagster.checks import evaluation as evaluation_checks
 from geoloc_dagster.checks import features as features_checks
@@ -18,6 +21,9 @@ defs = dg.Definitions(
         for room in (photos_checks, expectations, features_checks, learning_checks, evaluation_checks, current)
         for check in room.CHECKS
     ],
+    jobs=[tidy],
+    sensors=SENSORS,
+    schedules=SCHEDULES,
     resources={"project": ProjectResource()},
     executor=executor(),
 )

@@ -16,6 +16,7 @@ from geoloc_dagster.lineage import ASSETS, CODE_VERSIONS, Input, Lineage, Outsid
 from geoloc_dagster.receipts import Receipt, all_receipts
 
 MISSING = "not made yet"
+REFUSED = "refused by its check"
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,10 @@ class State:
         if receipt is None:
             return (Reason(MISSING),)
         found = []
-        damage = receipt.damage(self.layout.home) or self._lost_rows(receipt)
+        damage = self.damage(target)
         if damage:
             found.append(Reason(damage))
-        found += [Reason(f"refused by its check {name}: {wrong}") for name, wrong in receipt.refused.items()]
+        found += [Reason(f"{REFUSED} {name}: {wrong}") for name, wrong in receipt.refused.items()]
         code = CODE_VERSIONS[target.asset]
         if receipt.code_version != code:
             found.append(Reason("code version", receipt.code_version, code))
@@ -114,6 +115,11 @@ class State:
             if before != after:
                 found.append(Reason(name, before, after))
         return tuple(found)
+
+    def damage(self, target: Target) -> str:
+        """What is wrong with the files or the rows of a target that has a receipt; an empty text where nothing is."""
+        receipt = self.receipts[target]
+        return receipt.damage(self.layout.home) or self._lost_rows(receipt)
 
     def _lost_rows(self, receipt: Receipt) -> str:
         if not receipt.rows:
@@ -146,14 +152,17 @@ class State:
 
 
 def make_plan(
-    lineage: Lineage, registered: Mapping[Target, str] | None = None, only: Iterable[str] | None = None
+    lineage: Lineage,
+    registered: Mapping[Target, str] | None = None,
+    only: Iterable[str] | None = None,
+    state: State | None = None,
 ) -> Plan:
     """Compare every target with its receipt.
 
     `registered` gives the data version that the Dagster instance last saw of each target; leave it out to plan without an
-    instance. `only` limits the plan to some assets.
+    instance. `only` limits the plan to some assets. `state` is read anew where it is not given.
     """
-    state = State(lineage)
+    state = state or State(lineage)
     wanted = set(only) if only is not None else set(ASSETS)
     steps: list[Step] = []
     following: list[Target] = []

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoloc_core.errors import ProfileError
 from geoloc_core.layout import Layout
-from geoloc_core.profile import Profile, load_profile
+from geoloc_core.profile import Profile, check_profile, load_profile
+from geoloc_dagster.automation.landing import read_ledger
 
 if TYPE_CHECKING:
     from geoloc_core.photos.warehouse import Warehouse
@@ -60,13 +61,28 @@ def default_home(profile: Profile) -> Path:
 def open_project(profile: str | None = None, home: str | os.PathLike[str] | None = None) -> Project:
     """The project that the arguments, the environment (GEOLOC_PROFILE, GEOLOC_HOME) or the defaults name."""
     path = find_profile(profile or os.environ.get("GEOLOC_PROFILE") or DEFAULT_PROFILE).resolve()
-    return _opened(
-        path, str(home or os.environ.get("GEOLOC_HOME") or ""), path.stat().st_mtime_ns if path.is_file() else 0
-    )
+    loaded = _loaded(path, _modified_ns(path))
+    given = home or os.environ.get("GEOLOC_HOME")
+    layout = Layout(Path(given).resolve() if given else default_home(loaded))
+    if layout.landed.is_file():
+        loaded = _with_landed(path, _modified_ns(path), layout.landed, _modified_ns(layout.landed))
+    return Project(loaded, path, layout)
+
+
+def _modified_ns(path: Path) -> int:
+    """When a file was last written, so that an edited one is a new one to a process that lives long (the code server)."""
+    return path.stat().st_mtime_ns if path.is_file() else 0
 
 
 @functools.lru_cache(maxsize=8)
-def _opened(path: Path, home: str, modified_ns: int) -> Project:
-    # `modified_ns` makes an edited profile a new one for a process that lives long (the code server).
-    loaded = load_profile(path)
-    return Project(loaded, path, Layout(Path(home).resolve() if home else default_home(loaded)))
+def _loaded(path: Path, modified_ns: int) -> Profile:
+    return load_profile(path)
+
+
+@functools.lru_cache(maxsize=8)
+def _with_landed(path: Path, modified_ns: int, landed: Path, landed_ns: int) -> Profile:
+    """The profile, and what came by the landing folder besides."""
+    profile = _loaded(path, modified_ns)
+    extended = replace(profile, training=profile.training + read_ledger(Layout(landed.parent)).datasets())
+    check_profile(extended, landed.name)
+    return extended

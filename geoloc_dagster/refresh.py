@@ -117,6 +117,15 @@ def refresh_lock(layout: Layout) -> Iterator[None]:
         yield
 
 
+def is_refreshing(layout: Layout) -> bool:
+    """Whether a refresh is at work on this data folder."""
+    try:
+        with refresh_lock(layout):
+            return False
+    except GeolocError:
+        return True
+
+
 def refresh(
     project: Project,
     instance: dg.DagsterInstance,
@@ -129,7 +138,7 @@ def refresh(
         lineage = Lineage(project)
         state = State(lineage)
         outcome = Outcome()
-        _remove_orphans(lineage, state, instance, outcome, listener)
+        remove_orphans(lineage, state, outcome, listener)
         registered = registered_versions(instance)
         jobs = Jobs(definitions)
         for target in lineage.targets():
@@ -142,7 +151,7 @@ def refresh(
                 _make(project, jobs, instance, Step(target, reasons), outcome, listener)
                 state.learn(target, read_receipt(project.layout, target))
             elif registered.get(target) != state.receipts[target].data_version:
-                _register(instance, state.receipts[target])
+                register(instance, state.receipts[target])
                 outcome.registered.append(target)
                 listener("registered", target, "")
         report_current(instance, lineage, make_plan(lineage))
@@ -211,7 +220,7 @@ def _kinds(base: type[Exception]) -> set[str]:
     return {base.__name__}.union(*(_kinds(kind) for kind in base.__subclasses__()))
 
 
-def _register(instance: dg.DagsterInstance, receipt: Receipt) -> None:
+def register(instance: dg.DagsterInstance, receipt: Receipt) -> None:
     """Tell an instance of an artifact that lies there from before: nothing is made again."""
     instance.report_runless_asset_event(
         dg.AssetMaterialization(
@@ -228,10 +237,8 @@ def _register(instance: dg.DagsterInstance, receipt: Receipt) -> None:
     )
 
 
-def _remove_orphans(
-    lineage: Lineage, state: State, instance: dg.DagsterInstance, outcome: Outcome, listener: Listener
-) -> None:
-    """What the profile no longer names leaves the data folder, the warehouse and, by its key, the instance."""
+def remove_orphans(lineage: Lineage, state: State, outcome: Outcome, listener: Listener) -> None:
+    """What the profile no longer names leaves the data folder and the warehouse."""
     layout = lineage.project.layout
     wanted = set(lineage.targets())
     for target in sorted(target for target in state.receipts if target not in wanted):

@@ -111,8 +111,9 @@ def report_current(instance: dg.DagsterInstance, lineage: Lineage, plan: Plan) -
         key = keys[standing.asset]
         record, materialization = last.get(key), made.get(key.asset_key)
         evaluation = record.evaluation if record else None
+        # A run that was stopped leaves a record of an answer that was planned and never given.
         same = (
-            evaluation is not None
+            isinstance(evaluation, dg.AssetCheckEvaluation)
             and evaluation.passed == standing.current
             and evaluation.metadata == standing.metadata()
         )

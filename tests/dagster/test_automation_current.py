@@ -1,32 +1,13 @@
 """The check `current`: the graph tells which partitions are out of date, and why."""
 
-import shutil
-from collections.abc import Iterator
-from pathlib import Path
-
 import dagster as dg
-import pytest
 
 from geoloc_dagster.checks.current import CURRENT, report_current, standings
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.lineage import ASSETS, Lineage
 from geoloc_dagster.plan import make_plan
-from geoloc_dagster.project import Project, open_project
-from geoloc_dagster.refresh import open_instance, refresh, run_config
-
-
-@pytest.fixture
-def copy(made_project: Project, tmp_path: Path) -> Project:
-    """The refreshed TINY in a folder of its own, history included."""
-    folder = tmp_path / "copy"
-    shutil.copytree(made_project.layout.home.parent, folder)
-    return open_project(str(folder / "tiny.yaml"), folder / "home")
-
-
-@pytest.fixture
-def own_instance(copy: Project) -> Iterator[dg.DagsterInstance]:
-    with open_instance(copy.layout) as opened:
-        yield opened
+from geoloc_dagster.project import Project
+from geoloc_dagster.refresh import refresh, run_config
 
 
 def last_answers(instance: dg.DagsterInstance) -> dict[str, dg.AssetCheckEvaluation]:

@@ -1,42 +1,20 @@
 """Only what changed: real runs against a real instance."""
 
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
 import pytest
-import yaml
 
 from geoloc_core.errors import GeolocError
 from geoloc_dagster import lineage as lineage_module
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.lineage import Target
-from geoloc_dagster.project import Project, open_project
+from geoloc_dagster.project import Project
 from geoloc_dagster.refresh import open_instance, project_plan, refresh, refresh_lock
 
-
-@pytest.fixture
-def copy(made_project: Project, tmp_path: Path) -> Project:
-    """The refreshed TINY in a folder of its own, history included."""
-    folder = tmp_path / "copy"
-    shutil.copytree(made_project.layout.home.parent, folder)
-    return open_project(str(folder / "tiny.yaml"), folder / "home")
-
-
-@pytest.fixture
-def own_instance(copy: Project) -> Iterator[dg.DagsterInstance]:
-    with open_instance(copy.layout) as opened:
-        yield opened
-
-
-def changed(project: Project, **changes: object) -> Project:
-    """The same project after somebody edited its profile."""
-    values = yaml.safe_load(project.profile_path.read_text())
-    # A new name, as the loader remembers a file by its time of change, which may be too coarse for a test.
-    edited = project.profile_path.with_name("edited.yaml")
-    edited.write_text(yaml.safe_dump({**values, **changes}))
-    return open_project(str(edited), project.layout.home)
+Edit = Callable[..., Project]
 
 
 def names(targets: list[Target]) -> set[str]:
@@ -97,10 +75,10 @@ def test_a_fresh_instance_learns_of_what_lies_there_without_making_it_again(copy
 
 
 def test_a_removed_shard_leaves_the_warehouse_and_what_was_made_with_it_follows(
-    copy: Project, own_instance: dg.DagsterInstance
+    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
 ) -> None:
     drawn = {"seed": 11, "shards": 2, "photos_per_shard": 40, "benchmarks": {"bench-a": 24}}
-    fewer = changed(copy, drawn=drawn)
+    fewer = edit(copy, drawn=drawn)
     outcome = refresh(fewer, own_instance, defs)
     assert outcome.well, outcome.failed
     assert Target("labeled_photos", "sample-02") in outcome.removed
@@ -111,19 +89,19 @@ def test_a_removed_shard_leaves_the_warehouse_and_what_was_made_with_it_follows(
 
 
 def test_another_recipe_is_another_experiment_and_embeds_nothing(
-    copy: Project, own_instance: dg.DagsterInstance
+    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
 ) -> None:
-    other = changed(copy, experiments=["clip.linear.country.default", "clip+vit.linear.hierarchical.default"])
+    other = edit(copy, experiments=["clip.linear.country.default", "clip+vit.linear.hierarchical.default"])
     outcome = refresh(other, own_instance, defs)
     assert names(outcome.made) == {"heads", "validation_report", "benchmark_report", "results", "champion"}
     assert [t.partition for t in outcome.made if t.asset == "heads"] == ["clip.linear.country.default"]
 
 
 def test_a_failure_is_told_and_stops_only_what_is_downstream(
-    copy: Project, own_instance: dg.DagsterInstance, tmp_path: Path
+    copy: Project, own_instance: dg.DagsterInstance, edit: Edit, tmp_path: Path
 ) -> None:
     benchmark = {"name": "mine", "metadata": str(tmp_path / "absent.csv"), "images": str(tmp_path)}
-    broken = changed(copy, benchmarks=[benchmark])
+    broken = edit(copy, benchmarks=[benchmark])
     outcome = refresh(broken, own_instance, defs)
     assert list(outcome.failed) == [Target("deliveries", "mine")]
     assert outcome.failed[Target("deliveries", "mine")].startswith("the metadata of 'mine', ")

@@ -1,0 +1,69 @@
+"""A failed run as one line that a person can act on."""
+
+from __future__ import annotations
+
+import datetime
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import dagster as dg
+
+from geoloc_core import errors
+from geoloc_core.errors import GeolocError
+from geoloc_dagster.automation.requests import TARGET_TAG
+
+# Errors whose sentence says what to mend; all others are faults of the program or the machine.
+MENDABLE = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, GeolocError)}
+
+
+@dataclass(frozen=True)
+class Failure:
+    """What failed, how, and what a person does about it."""
+
+    target: str
+    run_id: str
+    kind: str
+    message: str
+
+    @property
+    def advice(self) -> str:
+        """The mend."""
+        asset, _, partition = self.target.removesuffix("]").partition("[")
+        again = f"geoloc run {asset}" + (f" --partition '{partition}'" if partition else "")
+        if self.kind in MENDABLE:
+            return (
+                f"mend what the sentence names; then it is tried again when an input changes, or at once by `{again}`"
+            )
+        if not self.kind:
+            return f"the process was stopped or lost its machine: `geoloc refresh` goes on from there, or `{again}`"
+        return f"a fault of the program or the machine: the traceback is in run {self.run_id}; try again by `{again}`"
+
+    def line(self, at: datetime.datetime) -> str:
+        """One line for the log."""
+        what = f"{self.kind}: {self.message}" if self.kind else self.message
+        return f"{at:%Y-%m-%dT%H:%M:%SZ} FAILED {self.target} (run {self.run_id[:8]}): {what} | {self.advice}"
+
+
+def describe(run: dg.DagsterRun, failure_message: str, step_failures: Sequence[dg.DagsterEvent]) -> Failure:
+    """The failure of a run, down to the error that began it."""
+    kind, message = "", " ".join(failure_message.split())
+    for event in step_failures:
+        error = getattr(event.event_specific_data, "error", None)
+        while error is not None and error.cause is not None:
+            error = error.cause
+        if error is not None:
+            kind = error.cls_name or "Exception"
+            # "package.module.Kind: sentence", as tracebacks write it.
+            message = re.sub(rf"^(\w+\.)*{re.escape(kind)}: ", "", " ".join(error.message.split()))
+            break
+    return Failure(target_of(run), run.run_id, kind, message)
+
+
+def target_of(run: dg.DagsterRun) -> str:
+    """The target that a run was about, as `asset[partition]`."""
+    if TARGET_TAG in run.tags:
+        return run.tags[TARGET_TAG]
+    assets = ", ".join(sorted(key.to_user_string() for key in run.asset_selection or ())) or run.job_name
+    partition = run.tags.get("dagster/partition", "")
+    return f"{assets}[{partition}]" if partition else assets

@@ -1,0 +1,146 @@
+"""From the plan to run requests: which targets can be made now, and when one is tried again.
+
+Rules that were paid for elsewhere: conditions that wait for an *event* lose it when the run fails, and conditions that
+look for *failure* start hundreds of thousands of runs. So a request is made from the state of things alone, and its run
+key is a hash of that state: one state is tried once. What changes the state, and so is a new try: another input, another
+code version, another receipt, a later materialization.
+"""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import dagster as dg
+
+from geoloc_core.storage import value_sha256
+from geoloc_dagster.lineage import CODE_VERSIONS, Lineage, Target
+from geoloc_dagster.plan import REFUSED, Plan, State, Step
+from geoloc_dagster.project import Project
+
+# Runs of one target from the very same inputs and code within a day. A run that ends well and leaves its target out of
+# date (its data folder is not ours, a file is deleted again and again) would otherwise be started for ever.
+MOST_ATTEMPTS = 5
+ATTEMPT_TAG = "geoloc/attempt"
+REASON_TAG = "geoloc/reason"
+TARGET_TAG = "geoloc/target"
+LONGEST_REASON = 500
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Run requests, and the targets that are out of date and held back, each with the reason."""
+
+    requests: list[dg.RunRequest] = field(default_factory=list)
+    held: dict[Target, str] = field(default_factory=dict)
+    waiting: int = 0
+
+    @property
+    def sentence(self) -> str:
+        """What a person reads where nothing was asked for."""
+        told = [f"{target}: {why}" for target, why in self.held.items()]
+        if self.waiting:
+            told.append(f"{self.waiting} wait for what they are made from")
+        return "; ".join(told) or "nothing is out of date"
+
+
+def ready_steps(lineage: Lineage, plan: Plan, assets: Collection[str]) -> list[Step]:
+    """The steps of these assets whose inputs are all settled: neither out of date nor able to become so."""
+    unsettled = {step.target for step in plan.steps} | set(plan.following)
+    return [
+        step
+        for step in plan.steps
+        if step.target.asset in assets and not any(item in unsettled for item in lineage.inputs(step.target))
+    ]
+
+
+def ask(
+    state: State,
+    instance: dg.DagsterInstance,
+    plan: Plan,
+    assets: Collection[str],
+    checks: Iterable[dg.AssetCheckKey] = (),
+    because: str = "",
+) -> Asked:
+    """Requests for the targets of `assets` that are out of date and can be made now.
+
+    `checks` are the checks of content that each run asks as well. `because` goes before the reasons of the plan.
+    """
+    lineage = state.lineage
+    by_asset: dict[str, list[dg.AssetCheckKey]] = {}
+    for key in checks:
+        by_asset.setdefault(key.asset_key.path[-1], []).append(key)
+    ready = ready_steps(lineage, plan, assets)
+    asked = Asked(waiting=sum(step.target.asset in assets for step in plan.steps) - len(ready))
+    made = _last_materializations(instance, {step.target.asset for step in ready})
+    for step in ready:
+        target = step.target
+        if all(reason.what.startswith(REFUSED) for reason in step.reasons):
+            # The same inputs and the same code give the same content: only something new, or a person, tries again.
+            asked.held[target] = str(step.reasons[0])
+            continue
+        wanted = wanted_state(state, target)
+        attempt = value_sha256([str(target), wanted])
+        if _recent_runs(instance, attempt) >= MOST_ATTEMPTS:
+            asked.held[target] = (
+                f"made {MOST_ATTEMPTS} times within a day from the same inputs and still out of date ({step.reasons[0]}); "
+                "look whether the runs write to this data folder"
+            )
+            continue
+        why = "; ".join(filter(None, [because, *map(str, step.reasons[:5])]))[:LONGEST_REASON]
+        asked.requests.append(
+            dg.RunRequest(
+                run_key=run_key(state, target, attempt, made.get(target, 0)),
+                asset_selection=[dg.AssetKey(target.asset)],
+                asset_check_keys=by_asset.get(target.asset, []),
+                partition_key=target.partition or None,
+                run_config=chosen_project(lineage.project),
+                tags={REASON_TAG: why, TARGET_TAG: str(target), ATTEMPT_TAG: attempt},
+            )
+        )
+    return asked
+
+
+def wanted_state(state: State, target: Target) -> dict[str, Any]:
+    """What the target would be made from now."""
+    inputs = {str(item): state.version(item) for item in state.lineage.inputs(target)}
+    return {"code": CODE_VERSIONS[target.asset], "inputs": inputs}
+
+
+def run_key(state: State, target: Target, attempt: str, last_materialization: int) -> str:
+    """Names one state of one target: the state wanted, and the state that is there.
+
+    The receipt's run and the last materialization tell content A from the same content A after B was made between
+    (A -> B -> A is done again), and a receipt that was lost from one that never was.
+    """
+    receipt = state.receipts.get(target)
+    there = [receipt.run_id, receipt.data_version, state.damage(target)] if receipt else []
+    return f"{target}:{value_sha256([attempt, there, last_materialization])[:16]}"
+
+
+def chosen_project(project: Project) -> dict[str, Any]:
+    """Run config that says in the run itself which project it works on."""
+    return {
+        "resources": {"project": {"config": {"profile": str(project.profile_path), "home": str(project.layout.home)}}}
+    }
+
+
+def _last_materializations(instance: dg.DagsterInstance, assets: Iterable[str]) -> Mapping[Target, int]:
+    """The event log's number of the last materialization of every target of these assets."""
+    storage, found = instance.event_log_storage, {}
+    for asset in assets:
+        key = dg.AssetKey(asset)
+        by_partition = storage.get_latest_storage_id_by_partition(key, dg.DagsterEventType.ASSET_MATERIALIZATION)
+        found.update({Target(asset, partition): number for partition, number in by_partition.items()})
+        if not by_partition:
+            event = instance.get_latest_materialization_event(key)
+            records = instance.get_asset_records([key]) if event else []
+            found.update({Target(asset): record.asset_entry.last_materialization_storage_id or 0 for record in records})
+    return found
+
+
+def _recent_runs(instance: dg.DagsterInstance, attempt: str) -> int:
+    day_ago = datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=1)
+    return instance.get_runs_count(dg.RunsFilter(tags={ATTEMPT_TAG: attempt}, created_after=day_ago))

@@ -1,0 +1,188 @@
+"""The landing folder: complete files become shards, the same content once, nothing half-written."""
+
+import os
+import time
+from pathlib import Path
+
+import dagster as dg
+import pandas as pd
+import pytest
+
+from geoloc_core.errors import GeolocError, InputError
+from geoloc_dagster.automation.landing import SETTLED_AFTER_S, count_rows, read_ledger, take_in
+from geoloc_dagster.automation.sensors import deliveries
+from geoloc_dagster.definitions import defs
+from geoloc_dagster.lineage import Target
+from geoloc_dagster.project import Project, open_project
+from geoloc_dagster.refresh import project_plan, refresh
+from geoloc_dagster.resources import ProjectResource
+
+LATER = SETTLED_AFTER_S + 5
+
+
+def lay(project: Project, name: str, rows: int = 3, first: int = 0) -> Path:
+    """A metadata file in MP-16's layout."""
+    lines = ["IMG_ID,AUTHOR,LAT,LON"] + [
+        f"aa/bb/{i}.jpg,author{i % 5},{40 + i % 10}.5,5.25" for i in range(first, first + rows)
+    ]
+    project.layout.landing.mkdir(parents=True, exist_ok=True)
+    file = project.layout.landing / name
+    file.write_text("\n".join(lines) + "\n")
+    return file
+
+
+def look(project: Project, after: float = LATER) -> dict[str, str]:
+    """One look at the landing folder, some time after now; what it says of each file."""
+    intake = take_in(project.profile, project.layout, now=time.time() + after)
+    return {**intake.taken_in, **intake.waiting, **intake.refused}
+
+
+@pytest.fixture
+def bare(tmp_path: Path, make_project) -> Project:
+    """A project in which nothing was made."""
+    return make_project(tmp_path)
+
+
+def again(project: Project) -> Project:
+    return open_project(str(project.profile_path), project.layout.home)
+
+
+def test_a_file_that_was_just_changed_is_given_time(bare: Project) -> None:
+    lay(bare, "new.csv")
+    assert look(bare, after=0) == {"new.csv": "new.csv was changed a moment ago and is given time to be complete"}
+    assert again(bare).profile.training_shards() == ("sample-00", "sample-01", "sample-02")
+    assert look(bare) == {"new.csv": "new.csv was taken in: 1 shard of new"}
+    assert again(bare).profile.training_shards() == ("sample-00", "sample-01", "sample-02", "new")
+
+
+def test_an_old_time_of_writing_does_not_make_a_file_complete(bare: Project) -> None:
+    """`cp -p` and rsync set the time of writing back to the source's while they are barely done."""
+    file = lay(bare, "new.csv")
+    os.utime(file, (0, 0))
+    assert "is given time" in look(bare, after=0)["new.csv"]
+
+
+def test_unfinished_and_hidden_names_are_no_deliveries(bare: Project) -> None:
+    for name in ("a.csv.part", ".b.csv", "c.csv.tmp"):
+        lay(bare, name)
+    (bare.layout.landing / "images").mkdir()
+    assert look(bare) == {}
+
+
+def test_the_same_content_twice_is_one_delivery(bare: Project) -> None:
+    lay(bare, "first.csv")
+    look(bare)
+    lay(bare, "second.csv")
+    assert look(bare) == {"second.csv": "second.csv holds the same as first.csv: one delivery, first"}
+    assert look(bare) == {}
+    assert [item.dataset.name for item in read_ledger(bare.layout).deliveries] == ["first"]
+    assert len(read_ledger(bare.layout).seen) == 2
+
+
+def test_new_content_under_the_same_name_is_the_same_delivery(bare: Project) -> None:
+    lay(bare, "first.csv")
+    look(bare)
+    lay(bare, "first.csv", rows=7)
+    assert look(bare) == {"first.csv": "first.csv has new content: 1 shard of first"}
+    assert again(bare).profile.training_shards()[-1] == "first"
+
+
+def test_a_renamed_file_stays_the_delivery_that_it_was(bare: Project) -> None:
+    file = lay(bare, "first.csv")
+    look(bare)
+    file.rename(file.with_name("other.csv"))
+    assert look(bare) == {"other.csv": "first.csv is called other.csv now: first"}
+    (delivery,) = read_ledger(bare.layout).deliveries
+    assert Path(delivery.dataset.metadata).name == "other.csv"
+    assert delivery.dataset.name == "first"
+
+
+def test_a_large_file_becomes_several_shards_that_hold_every_row(tmp_path: Path, make_project) -> None:
+    project = make_project(tmp_path, landing={"rows_per_shard": 4})
+    lay(project, "many.csv", rows=13)
+    assert look(project) == {"many.csv": "many.csv was taken in: 3 shards of many"}
+    from geoloc_core.photos.rows import read_shard_rows
+
+    profile = again(project).profile
+    names = profile.training_shards()[3:]
+    assert names == ("many-00", "many-01", "many-02")
+    sizes = [len(read_shard_rows(profile, name, project.layout).accepted) for name in names]
+    assert sizes == [4, 4, 5]
+
+
+def test_what_has_no_known_layout_is_refused_until_it_changes(bare: Project) -> None:
+    bare.layout.landing.mkdir(parents=True)
+    file = bare.layout.landing / "notes.txt"
+    file.write_text("bring milk\n")
+    told = look(bare)["notes.txt"]
+    assert told.startswith("refused notes.txt: ")
+    assert look(bare)["notes.txt"] == told
+    assert again(bare).profile.training_shards() == ("sample-00", "sample-01", "sample-02")
+    (bare.layout.landing / "torn.parquet").write_bytes(b"PAR1" + b"\x00" * 40)
+    assert "torn.parquet" in look(bare)["torn.parquet"]
+    lay(bare, "notes.txt")
+    assert look(bare)["notes.txt"] == "notes.txt was taken in: 1 shard of notes"
+
+
+def test_names_that_are_taken_get_the_beginning_of_the_hash(bare: Project) -> None:
+    lay(bare, "sample.csv")
+    lay(bare, "bench-a.csv", first=50)
+    look(bare)
+    first, second = (item.dataset.name for item in read_ledger(bare.layout).deliveries)
+    assert first.startswith("bench-a-")
+    assert second.startswith("sample-")
+    assert len(first) == len("bench-a-") + 8
+    again(bare)
+
+
+def test_a_ledger_that_cannot_be_read_is_an_error_and_not_an_empty_one(bare: Project) -> None:
+    bare.layout.landed.parent.mkdir(parents=True, exist_ok=True)
+    bare.layout.landed.write_text("{")
+    with pytest.raises(InputError, match="the ledger of deliveries"):
+        again(bare)
+
+
+def test_a_profile_that_takes_a_landed_name_is_told_so(bare: Project, tmp_path: Path, make_project) -> None:
+    lay(bare, "mine.csv")
+    look(bare)
+    clash = [{"name": "mine", "metadata": "mine.csv", "images": "."}]
+    clashing = make_project(tmp_path / "other", training=clash)
+    with pytest.raises(GeolocError, match=r"landed\.json: two datasets give the shard 'mine'"):
+        open_project(str(clashing.profile_path), bare.layout.home)
+
+
+def test_rows_of_a_parquet_file_are_its_own_count(tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    pd.DataFrame({"x": range(17)}).to_parquet(file)
+    assert count_rows(file) == 17
+
+
+def test_the_sensor_takes_in_and_the_plan_asks_for_the_new_shard(
+    copy: Project, own_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From a file that was laid down to labelled rows and a head that learned from them."""
+    monkeypatch.setattr("geoloc_dagster.automation.landing.SETTLED_AFTER_S", 0.0)
+    source = copy.layout.delivery("sample-01")
+    photos = pd.read_csv(source / "metadata.csv", dtype=str, keep_default_na=False)
+    photos["IMG_ID"] = photos["IMG_ID"].str.replace(r"\.jpg$", "-again.jpg", regex=True)
+    copy.layout.landing.mkdir()
+    photos.head(10).to_csv(copy.layout.landing / "arrived.csv", index=False)
+    context = dg.build_sensor_context(
+        instance=own_instance,
+        repository_def=defs.get_repository_def(),
+        resources={"project": ProjectResource(profile=str(copy.profile_path), home=str(copy.layout.home))},
+    )
+    assert "arrived.csv was taken in: 1 shard of arrived" in (deliveries.evaluate_tick(context).skip_message or "")
+    assert "arrived" in own_instance.get_dynamic_partitions("shards")
+    assert "nothing new" in (deliveries.evaluate_tick(context).skip_message or "")
+    extended = again(copy)
+    plan = project_plan(extended, own_instance)
+    assert Target("deliveries", "arrived") in [step.target for step in plan.steps]
+    assert {"training_photos", "heads"} <= {step.target.asset for step in plan.steps} | {
+        t.asset for t in plan.following
+    }
+    outcome = refresh(extended, own_instance, defs)
+    assert outcome.well, outcome.failed
+    rows = extended.warehouse().read_table("labeled_photos", {"shard": "arrived"})
+    rejected = pd.read_parquet(extended.layout.rejected_rows("arrived"))
+    assert len(rows) + len(rejected) == 10

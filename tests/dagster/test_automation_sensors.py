@@ -1,0 +1,259 @@
+"""Each sensor and the schedule by its tick, against a real project and a real instance."""
+
+import datetime
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.sensor_definition import SensorExecutionData
+
+from geoloc_dagster import lineage as lineage_module
+from geoloc_dagster.automation import sensors
+from geoloc_dagster.automation.requests import ATTEMPT_TAG, MOST_ATTEMPTS, REASON_TAG, TARGET_TAG
+from geoloc_dagster.automation.schedules import weekly_retraining
+from geoloc_dagster.checks.current import CURRENT
+from geoloc_dagster.definitions import defs
+from geoloc_dagster.lineage import Target
+from geoloc_dagster.project import Project
+from geoloc_dagster.receipts import record_verdict
+from geoloc_dagster.refresh import project_plan, refresh_lock
+from geoloc_dagster.resources import ProjectResource
+
+Edit = Callable[..., Project]
+
+
+def resource(project: Project) -> ProjectResource:
+    return ProjectResource(profile=str(project.profile_path), home=str(project.layout.home))
+
+
+def tick(
+    sensor: dg.SensorDefinition, project: Project, instance: dg.DagsterInstance, cursor: str = ""
+) -> SensorExecutionData:
+    """What the daemon gets when it evaluates the sensor once."""
+    repository = defs.get_repository_def()
+    context = dg.build_sensor_context(
+        instance=instance, repository_def=repository, resources={"project": resource(project)}, cursor=cursor or None
+    )
+    # The daemon evaluates ticks where the instance's partitions are known.
+    with dg.partition_loading_context(dynamic_partitions_store=instance):
+        return sensor.evaluate_tick(context)
+
+
+def asked(data: SensorExecutionData) -> dict[str, str]:
+    """Target -> run key of the runs that a tick asks for."""
+    return {
+        str(Target(request.asset_selection[0].path[-1], request.partition_key or "")): request.run_key
+        for request in data.run_requests or ()
+    }
+
+
+def carry_out(data: SensorExecutionData, instance: dg.DagsterInstance, only: str = "") -> list[bool]:
+    """Run what a tick asked for as the daemon would, one after another; whether each went well."""
+    job = defs.resolve_implicit_global_asset_job_def()
+    done = []
+    for request in data.run_requests or ():
+        if only not in request.tags[TARGET_TAG]:
+            continue
+        part = job.get_subset(
+            asset_selection=set(request.asset_selection or ()),
+            asset_check_selection=set(request.asset_check_keys or ()),
+        )
+        result = part.execute_in_process(
+            run_config=request.run_config,
+            partition_key=request.partition_key,
+            instance=instance,
+            tags=dict(request.tags),
+            raise_on_error=False,
+        )
+        done.append(result.success)
+    return done
+
+
+def test_every_sensor_and_schedule_is_off_until_switched_on() -> None:
+    assert {sensor.name for sensor in defs.sensors or ()} == {
+        "deliveries", "refresh", "removals", "drift", "champion", "failures",
+    }  # fmt: skip
+    assert all(sensor.default_status == dg.DefaultSensorStatus.STOPPED for sensor in defs.sensors or ())
+    assert weekly_retraining.default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+def test_a_current_project_asks_for_nothing(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    data = tick(sensors.refresh, copy, own_instance)
+    assert data.run_requests == []
+    assert data.skip_message == "nothing is out of date"
+
+
+def test_refresh_asks_only_for_what_can_be_made_now_and_runs_until_all_is_current(
+    copy: Project, own_instance: dg.DagsterInstance
+) -> None:
+    copy.layout.receipt("images", "sample-01").unlink()
+    copy.layout.embeddings("tiny-vit", "sample-01").unlink()
+    copy.layout.embeddings("tiny-vit", "sample-02").unlink()
+    first = tick(sensors.refresh, copy, own_instance)
+    # The vectors of sample-01 wait for its pictures, which may turn out to be others.
+    assert set(asked(first)) == {"images[sample-01]", "embeddings[tiny-vit|sample-02]"}
+    request = first.run_requests[0]
+    assert {key.name for key in request.asset_check_keys} == {"contract"}
+    assert CURRENT not in {key.name for key in request.asset_check_keys}
+    assert request.tags[REASON_TAG] == "not made yet"
+    assert all(carry_out(first, own_instance))
+    second = tick(sensors.refresh, copy, own_instance)
+    assert set(asked(second)) == {"embeddings[tiny-vit|sample-01]"}
+    assert all(carry_out(second, own_instance))
+    # The same pictures came out, so the same vectors, so nothing further.
+    assert asked(tick(sensors.refresh, copy, own_instance)) == {}
+
+
+def test_a_failing_target_is_tried_once_for_each_state_of_its_inputs(
+    copy: Project, own_instance: dg.DagsterInstance, edit: Edit, tmp_path: Path
+) -> None:
+    metadata = tmp_path / "mine.csv"
+    benchmark = {"name": "mine", "metadata": str(metadata), "images": str(tmp_path)}
+    broken = edit(copy, benchmarks=[benchmark])
+    first = tick(sensors.refresh, broken, own_instance)
+    assert set(asked(first)) == {"deliveries[mine]"}
+    assert carry_out(first, own_instance) == [False]
+    again = tick(sensors.refresh, broken, own_instance)
+    # The same key: the daemon starts no second run for it.
+    assert asked(again) == asked(first)
+    metadata.write_text("IMG_ID,AUTHOR,LAT,LON\nno-such.jpg,a,52.0,5.0\n")
+    mended = tick(sensors.refresh, broken, own_instance)
+    assert asked(mended)["deliveries[mine]"] != asked(first)["deliveries[mine]"]
+    assert carry_out(mended, own_instance) == [True]
+    assert set(asked(tick(sensors.refresh, broken, own_instance))) == {"raw_photos[mine]"}
+
+
+def test_content_a_b_a_is_done_again(copy: Project, own_instance: dg.DagsterInstance, edit: Edit) -> None:
+    keys, target = [], "labeled_photos[sample-00]"
+    for cap in (20.0, 25.0, 20.0, 25.0):
+        data = tick(sensors.refresh, edit(copy, near_cap_km=cap), own_instance)
+        keys.append(asked(data).get(target))
+        assert carry_out(data, own_instance, only=target) == [True]
+    assert None not in keys
+    assert len(set(keys)) == 4
+
+
+def test_what_a_check_refused_is_not_tried_for_ever(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    record_verdict(copy.layout, Target("class_weights", "country"), "finite", "a weight is not a positive number")
+    data = tick(sensors.refresh, copy, own_instance)
+    assert asked(data) == {}
+    assert "class_weights[country]: refused by its check finite: a weight is not a positive number" in data.skip_message
+
+
+def test_a_target_that_stays_out_of_date_though_its_runs_end_well_is_held_back(
+    copy: Project, own_instance: dg.DagsterInstance
+) -> None:
+    """As when the runs write to another folder than the one that the sensor looks at."""
+    copy.layout.receipt("regions", "").unlink()
+    attempt = tick(sensors.refresh, copy, own_instance).run_requests[0].tags[ATTEMPT_TAG]
+    job = defs.resolve_implicit_global_asset_job_def()
+    for earlier in range(MOST_ATTEMPTS):
+        if earlier == MOST_ATTEMPTS - 1:
+            assert set(asked(tick(sensors.refresh, copy, own_instance))) == {"regions"}
+        own_instance.create_run_for_job(job, status=dg.DagsterRunStatus.SUCCESS, tags={ATTEMPT_TAG: attempt})
+    data = tick(sensors.refresh, copy, own_instance)
+    assert asked(data) == {}
+    assert "regions: made 5 times within a day from the same inputs and still out of date" in data.skip_message
+
+
+def test_a_lost_receipt_is_another_state_than_one_that_never_was(
+    copy: Project, own_instance: dg.DagsterInstance
+) -> None:
+    """The sensor was off, its cursor is lost, a file is gone beside an instance that remembers: nothing is forgotten."""
+    keys = set()
+    for _ in range(2):
+        copy.layout.receipt("regions", "").unlink()
+        copy.layout.regions.unlink()
+        data = tick(sensors.refresh, copy, own_instance)
+        keys.add(asked(data)["regions"])
+        carry_out(data, own_instance)
+    assert len(keys) == 2
+
+
+def test_a_tick_waits_while_a_person_refreshes(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    copy.layout.regions.unlink()
+    with refresh_lock(copy.layout):
+        data = tick(sensors.refresh, copy, own_instance)
+    assert data.run_requests == []
+    assert "`geoloc refresh` is at work" in data.skip_message
+
+
+def test_a_tick_makes_partitions_and_known_artifacts_known(copy: Project, instance: dg.DagsterInstance) -> None:
+    data = tick(sensors.refresh, copy, instance)
+    assert data.run_requests == []
+    assert set(instance.get_dynamic_partitions("shards")) == {"sample-00", "sample-01", "sample-02", "bench-a"}
+    assert not project_plan(copy, instance)
+
+
+def test_the_champion_waits_for_the_results_and_moves_by_its_own_sensor(
+    copy: Project, own_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(lineage_module.CODE_VERSIONS, "champion", "next")
+    assert asked(tick(sensors.refresh, copy, own_instance)) == {}
+    assert set(asked(tick(sensors.champion, copy, own_instance))) == {"champion"}
+    copy.layout.receipt("results", "").unlink()
+    waiting = tick(sensors.champion, copy, own_instance)
+    assert asked(waiting) == {}
+    assert waiting.skip_message == "1 wait for what they are made from"
+
+
+def test_a_shard_that_the_profile_no_longer_names_is_tidied_away(
+    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
+) -> None:
+    assert tick(sensors.removals, copy, own_instance).run_requests == []
+    drawn = {"seed": 11, "shards": 2, "photos_per_shard": 40, "benchmarks": {"bench-a": 24}}
+    fewer = edit(copy, drawn=drawn)
+    (request,) = tick(sensors.removals, fewer, own_instance).run_requests
+    done = defs.get_job_def("tidy").execute_in_process(run_config=request.run_config, instance=own_instance)
+    assert done.success
+    assert fewer.warehouse().shards("labeled_photos") == ["bench-a", "sample-00", "sample-01"]
+    assert not copy.layout.images("sample-02").exists()
+    assert tick(sensors.removals, fewer, own_instance).run_requests == []
+
+
+def test_heads_are_left_alone_where_retraining_is_asked_for(
+    copy: Project, own_instance: dg.DagsterInstance, edit: Edit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = edit(copy, retraining="asked")
+    monkeypatch.setitem(lineage_module.CODE_VERSIONS, "heads", "next")
+    assert asked(tick(sensors.refresh, patient, own_instance)) == {}
+    assert set(asked(tick(sensors.refresh, copy, own_instance))) == {
+        "heads[clip.linear.country.thesis]", "heads[clip+vit.linear.hierarchical.default]",
+    }  # fmt: skip
+    context = dg.build_schedule_context(
+        instance=own_instance,
+        repository_def=defs.get_repository_def(),
+        resources={"project": resource(patient)},
+        scheduled_execution_time=datetime.datetime(2026, 3, 2, 3, tzinfo=datetime.UTC),
+    )
+    with dg.partition_loading_context(dynamic_partitions_store=own_instance):
+        requests = weekly_retraining.evaluate_tick(context).run_requests
+    assert {request.partition_key for request in requests} == set(patient.profile.experiment_keys())
+    assert all(request.tags[REASON_TAG].startswith("weekly retraining; code version: ") for request in requests)
+
+
+def test_a_failed_run_becomes_a_line_that_a_person_can_act_on(
+    copy: Project, own_instance: dg.DagsterInstance, edit: Edit, tmp_path: Path
+) -> None:
+    benchmark = {"name": "mine", "metadata": str(tmp_path / "absent.csv"), "images": str(tmp_path)}
+    broken = edit(copy, benchmarks=[benchmark])
+    data = tick(sensors.refresh, broken, own_instance)
+    carry_out(data, own_instance)
+    run = own_instance.get_runs(limit=1)[0]
+    event = own_instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records[0]
+    failed = event.event_log_entry.dagster_event
+    assert failed is not None
+    context = dg.build_run_status_sensor_context(
+        sensor_name="failures",
+        dagster_instance=own_instance,
+        dagster_run=run,
+        dagster_event=failed,
+        resources={"project": resource(broken)},
+        repository_def=defs.get_repository_def(),
+    ).for_run_failure()
+    sensors.failures(context)
+    (line,) = broken.layout.failures.read_text().splitlines()
+    assert f"FAILED deliveries[mine] (run {run.run_id[:8]}): InputError: the metadata of 'mine', " in line
+    assert "absent.csv, is not there; mend `metadata` in the profile" in line
+    assert line.endswith("or at once by `geoloc run deliveries --partition 'mine'`")

@@ -34,11 +34,11 @@ class Encoder(ABC):
         return self.spec.dimension
 
     def pixels(self, image: Image.Image) -> torch.Tensor:
-        """RGB picture -> uint8 (3, S, S): resized and cropped, not yet normalised; a quarter of the bytes to carry."""
-        return preprocessing.to_pixels(image, self.spec)
+        """RGB picture -> uint8 (S, S, 3): resized and cropped, not yet normalised."""
+        return torch.from_numpy(preprocessing.to_pixels(image, self.spec).copy())
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 (..., 3, S, S) -> float32 (..., 3, S, S), on the tensor's own device."""
+        """uint8 (..., S, S, 3) -> float32 (..., 3, S, S), on the tensor's own device."""
         return preprocessing.normalize(pixels, self.spec)
 
     def preprocess(self, image: Image.Image) -> torch.Tensor:
@@ -94,7 +94,7 @@ def load_encoder(spec: BackboneSpec, checkpoints: Path | str, device: torch.devi
 def _try_out(encoder: Encoder, path: Path) -> None:
     """One grey image through the network: a wrong dimension is found here, not after an hour of decoding."""
     spec = encoder.spec
-    grey = torch.full((1, 3, spec.input_size, spec.input_size), 128, dtype=torch.uint8)
+    grey = torch.full((1, spec.input_size, spec.input_size, 3), 128, dtype=torch.uint8)
     vector = encoder.encode(encoder.normalize(grey))
     if tuple(vector.shape) != (1, spec.dimension):
         raise CheckpointError(

@@ -1,7 +1,8 @@
-"""From a picture to the tensor that a network expects, as the network's own library does it.
+"""From a picture to the numbers that a network expects, as the network's own library does it.
 
-Everything goes through Pillow's resampling, which the published models were trained with; the result is kept as bytes
-(uint8) until it is on the device, and normalised there.
+Everything goes through Pillow's resampling, which the published models were trained with. A picture stays bytes (uint8,
+rows of pixels of three channels, as Pillow keeps it) until it is on the device, and is normalised there: a quarter of
+the bytes to carry. Nothing here needs torch until then, so that a process which only decodes starts fast.
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 
 if TYPE_CHECKING:
+    import torch
+
     from geoloc_core.features.specification import BackboneSpec
 
 _RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
@@ -35,8 +37,8 @@ def crop_offset(margin: int, rule: str) -> int:
     return margin // 2
 
 
-def to_pixels(image: Image.Image, spec: BackboneSpec) -> torch.Tensor:
-    """Resize and crop `image` (RGB) to a uint8 tensor (3, S, S) with S = `spec.input_size`."""
+def to_pixels(image: Image.Image, spec: BackboneSpec) -> np.ndarray:
+    """Resize and crop `image` (RGB) to uint8 (S, S, 3) with S = `spec.input_size`."""
     if image.mode != "RGB":
         raise ValueError(f"preprocessing takes RGB pictures, not {image.mode}; open them with photos.images.load_image")
     width, height = resized_size(*image.size, spec)
@@ -46,27 +48,31 @@ def to_pixels(image: Image.Image, spec: BackboneSpec) -> torch.Tensor:
         left = crop_offset(width - spec.input_size, spec.crop)
         top = crop_offset(height - spec.input_size, spec.crop)
         image = image.crop((left, top, left + spec.input_size, top + spec.input_size))
-    return torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+    return np.asarray(image)
 
 
 def normalize(pixels: torch.Tensor, spec: BackboneSpec) -> torch.Tensor:
-    """uint8 (..., 3, S, S) -> float32 (..., 3, S, S): (value / 255 - mean) / std, on the tensor's own device."""
+    """uint8 (..., S, S, 3) -> float32 (..., 3, S, S): (value / 255 - mean) / std, on the tensor's own device."""
+    import torch
+
+    planes = pixels.movedim(-1, -3).to(torch.float32, memory_format=torch.contiguous_format)
     mean = torch.tensor(spec.mean, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
     std = torch.tensor(spec.std, dtype=torch.float32, device=pixels.device).view(3, 1, 1)
-    return pixels.to(torch.float32).div_(255.0).sub_(mean).div_(std)
+    return planes.div_(255.0).sub_(mean).div_(std)
 
 
 def resize_batch(pictures: torch.Tensor, spec: BackboneSpec) -> torch.Tensor:
-    """uint8 (B, 3, H, W) -> uint8 (B, 3, S, S): what `to_pixels` does, for pictures that are already on the device."""
+    """uint8 (B, H, W, 3) -> uint8 (B, S, S, 3): what `to_pixels` does, for pictures that are already on the device."""
     from torchvision.transforms.v2 import functional
 
-    height, width = pictures.shape[-2:]
+    height, width = pictures.shape[1:3]
     new_width, new_height = resized_size(width, height, spec)
+    planes = pictures.movedim(-1, 1)
     if (new_height, new_width) != (height, width):
         mode = {"bilinear": functional.InterpolationMode.BILINEAR, "bicubic": functional.InterpolationMode.BICUBIC}
-        pictures = functional.resize(pictures, [new_height, new_width], mode[spec.interpolation], antialias=True)
-    if spec.crop == "none":
-        return pictures
-    top = crop_offset(new_height - spec.input_size, spec.crop)
-    left = crop_offset(new_width - spec.input_size, spec.crop)
-    return pictures[..., top : top + spec.input_size, left : left + spec.input_size]
+        planes = functional.resize(planes, [new_height, new_width], mode[spec.interpolation], antialias=True)
+    if spec.crop != "none":
+        top = crop_offset(new_height - spec.input_size, spec.crop)
+        left = crop_offset(new_width - spec.input_size, spec.crop)
+        planes = planes[..., top : top + spec.input_size, left : left + spec.input_size]
+    return planes.movedim(1, -1)

@@ -79,7 +79,7 @@ def settle_batch_norms(
         norm.reset_running_stats()
         norm.momentum = None
     patches = torch.nn.functional.interpolate(torch.rand(pictures, 3, 6, 6), size=(spec.input_size, spec.input_size))
-    noisy = (patches + 0.05 * torch.randn_like(patches)).clamp(0, 1).mul(255).to(torch.uint8)
+    noisy = (patches + 0.05 * torch.randn_like(patches)).clamp(0, 1).mul(255).to(torch.uint8).movedim(1, -1)
     model.eval()
     for norm in norms:
         norm.train()

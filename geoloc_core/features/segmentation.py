@@ -57,8 +57,8 @@ class SegmentationEncoder(Encoder):
         return torch.cat([_best_class(some, batch.shape[-2:]) for some in scores.float().split(at_once)])
 
     def coloured(self, classes: torch.Tensor) -> torch.Tensor:
-        """Class map (B, S, S) -> picture, uint8 (B, 3, S, S)."""
-        return self.colours[classes].permute(0, 3, 1, 2)
+        """Class map (B, S, S) -> pictures, uint8 (B, S, S, 3)."""
+        return self.colours[classes]
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """float32 (B, 3, S, S) -> (B, D)."""

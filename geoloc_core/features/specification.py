@@ -20,7 +20,7 @@ RESIZES = ("shortest", "squash")
 CROPS = ("none", "center_floor", "center_round")
 INTERPOLATIONS = ("bilinear", "bicubic")
 DTYPES = ("float32", "bfloat16")
-DECODES = ("exact", "draft")
+DECODES = ("exact",)
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -55,7 +55,7 @@ class BackboneSpec:
     interpolation: "bilinear" or "bicubic", as Pillow does them (with antialiasing).
     mean, std: per channel, of values in 0..1.
     dtype: what the weights compute in; "float32", or "bfloat16".
-    decode: "exact", or "draft" (reduced-size JPEG decoding: faster, a slightly different vector).
+    decode: how a file becomes pixels: "exact", at full size. Part of the identity, for a faster way would change vectors.
     pretrained: the open_clip tag that the weights carry ("openai"), with which `model_id` and preprocessing must agree.
     architecture: for "seeded:" weights, the arguments of the library's own configuration class.
     initial_std: for "seeded:" weights, name pattern -> standard deviation of the normal distribution that the weights so

@@ -1,10 +1,13 @@
 """The engine: order kept, one decode for all, and a broken picture is a row with a reason."""
 
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from geoloc_core.features import decoding
+from geoloc_core.features.backbones import backbone
 from geoloc_core.features.encoder import Encoder
 from geoloc_core.features.extract import OK, ImageItem, embed_images
 from geoloc_core.photos import images
@@ -17,7 +20,7 @@ def items(paths: list[Path]) -> list[ImageItem]:
     return [ImageItem(path.stem, path) for path in paths]
 
 
-@pytest.mark.parametrize("batch_size", [1, 5, 12, 64])
+@pytest.mark.parametrize("batch_size", [5, 64])
 def test_each_row_is_its_own_photo_s_vector(
     batch_size: int, picture_files: list[Path], sample_encoders: dict[str, Encoder]
 ):
@@ -68,3 +71,39 @@ def test_a_broken_picture_is_a_row_with_a_reason_and_without_a_vector(
 def test_no_photos_at_all(sample_encoders: dict[str, Encoder]):
     blocks = embed_images([], sample_encoders, LIMITS)
     assert blocks["tiny-vit"].vectors.shape == (0, 192)
+
+
+def test_memory_of_decoding_is_a_few_batches_however_many_pictures(picture_files: list[Path]):
+    """Whoever consumes slowly makes the pool wait: at most four batches are decoded and not yet taken."""
+    decoded: list[int] = []
+    specs = {"tiny-vit": backbone("tiny-vit")}
+    many = [ImageItem(str(number), picture_files[number % 12]) for number in range(200)]
+    load = images.load_image
+
+    def counting(source, limits=None):
+        decoded.append(1)
+        return load(source, limits)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "load_image", counting)
+        batches = decoding.decoded_batches(many, specs, LIMITS, 5, workers=2, ahead=3)
+        first = next(batches)
+        time.sleep(0.5)
+        assert len(decoded) <= 20
+        assert first.pixels["tiny-vit"].shape == (5, 64, 64, 3)
+        assert [batch.start for batch in batches] == list(range(5, 200, 5))
+    assert len(decoded) == 200
+
+
+def test_processes_decode_what_threads_decode(picture_files: list[Path], tmp_path: Path):
+    specs = {name: backbone(name) for name in ("tiny-clip", "tiny-vit")}
+    paths = [*picture_files, tmp_path / "absent.jpg"]
+    found = []
+    for processes in (False, True):
+        batches = decoding.decoded_batches(items(paths), specs, LIMITS, 4, workers=2, processes=processes)
+        found.append([(one.start, one.reasons, {k: v.copy() for k, v in one.pixels.items()}) for one in batches])
+    for (start, reasons, pixels), (start_2, reasons_2, pixels_2) in zip(*found, strict=True):
+        assert (start, reasons) == (start_2, reasons_2)
+        for name in specs:
+            np.testing.assert_array_equal(pixels[name][: len(reasons)], pixels_2[name][: len(reasons)])
+    assert found[0][-1][1] == ["missing_file"]

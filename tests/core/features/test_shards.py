@@ -99,7 +99,7 @@ def test_shards_join_into_a_matrix_in_the_order_asked(tmp_path: Path, identity: 
 
 
 def test_shards_of_different_checkpoints_do_not_join(tmp_path: Path, identity: CheckpointIdentity, checkpoints: Path):
-    spec = backbone("tiny-clip").changed(decode="draft")
+    spec = backbone("tiny-clip").changed(dtype="bfloat16")
     write_shard(tmp_path / "a", block(3, 7), identity)
     write_shard(tmp_path / "b", block(3, 8), checkpoint_identity(spec, checkpoints))
     with pytest.raises(StaleArtifactError, match="2 checkpoints"):

@@ -22,7 +22,6 @@ OTHER = {
     "mean": (0.1, 0.2, 0.3),
     "std": (0.1, 0.2, 0.3),
     "dtype": "bfloat16",
-    "decode": "draft",
     "pretrained": "openai",
     "architecture": {"width": 3},
 }

@@ -186,7 +186,28 @@ def load_profile(path: str | os.PathLike[str]) -> Profile:
         raise ProfileError(f"profile {file} must be a mapping of keys to values; see profiles/sample.yaml")
     value = _from_environment(value, where=file.name)
     value.setdefault("name", file.stem)
-    return parse_profile(value, where=file.name)
+    return _beside(parse_profile(value, where=file.name), file.resolve().parent)
+
+
+def _beside(profile: Profile, folder: Path) -> Profile:
+    """The profile with its relative paths taken from the folder that the file lies in, whoever runs it from where."""
+
+    def absolute(path: str) -> str:
+        return path if not path or "://" in path else str(folder / path)
+
+    def placed(datasets: tuple[Dataset, ...]) -> tuple[Dataset, ...]:
+        return tuple(
+            dataclasses.replace(dataset, metadata=absolute(dataset.metadata), images=absolute(dataset.images))
+            for dataset in datasets
+        )
+
+    return dataclasses.replace(
+        profile,
+        training=placed(profile.training),
+        benchmarks=placed(profile.benchmarks),
+        checkpoints=absolute(profile.checkpoints),
+        boundaries=profile.boundaries if profile.boundaries == "embedded" else absolute(profile.boundaries),
+    )
 
 
 def parse_profile(value: Mapping[str, Any], where: str = "profile") -> Profile:

@@ -51,7 +51,9 @@ def serve(project: Project, first_port: int) -> int:
     )
     print(f"Dagster UI: http://{HOST}:{port}/assets (Ctrl-C stops it)", flush=True)
     # A child of a background job would inherit ignored signals; it is given the default ones, and ours are passed on.
-    child = subprocess.Popen(command, env=environment(project), preexec_fn=_default_signals)
+    # It runs in the data folder: beside a second dagster.yaml it would warn about that one.
+    folder = project.layout.home
+    child = subprocess.Popen(command, env=environment(project), cwd=folder, preexec_fn=_default_signals)
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda received, _frame: child.send_signal(received))
     return child.wait()

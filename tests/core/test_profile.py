@@ -56,7 +56,10 @@ def test_the_environment_is_put_in_and_missed_when_it_is_not_there(
     with pytest.raises(ProfileError, match=r"\$\{SOMEWHERE\} is asked for and the environment has no SOMEWHERE"):
         load_profile(path)
     monkeypatch.setenv("SOMEWHERE", "/data")
-    assert load_profile(path).training[0].metadata == "/data/m.csv"
+    dataset = load_profile(path).training[0]
+    assert dataset.metadata == "/data/m.csv"
+    # What is not absolute lies beside the profile, from wherever it is run.
+    assert dataset.images == str(tmp_path / "i")
 
 
 @pytest.mark.parametrize(

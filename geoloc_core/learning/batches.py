@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import warnings
 from collections.abc import Iterator, Sequence
 
@@ -12,12 +13,22 @@ from torch import Tensor
 ROWS_AT_ONCE = 4096
 
 
+ROWS_BETWEEN_RELEASES = 16_384
+"""A row read from a mapped file brings its neighbourhood of 64 kB into the process's memory: a GB for so many rows."""
+
+
 class RowReader:
-    """Reads rows of matrices that stay as they are: float16, in memory or memory-mapped, or on the GPU if they fit."""
+    """Reads rows of matrices that stay as they are: float16, in memory or memory-mapped, or on the GPU if they fit.
+
+    Of a mapped matrix only what was read lately counts as this process's memory; the rest is left to the system's cache,
+    so that a matrix larger than the memory can be trained on.
+    """
 
     def __init__(self, blocks: Sequence[np.ndarray], device: torch.device) -> None:
         self.device = device
         self.sources = [_tensor(block) for block in blocks]
+        self._mappings = [mapping for mapping in map(_mapping, blocks) if mapping is not None]
+        self._rows_since_release = 0
         if device.type == "cuda" and _fits(self.sources, device):
             self.sources = [source.to(device) for source in self.sources]
 
@@ -28,6 +39,11 @@ class RowReader:
 
     def read(self, rows: Tensor) -> list[Tensor]:
         """Rows (B,) of every block, as stored: a list of (B, D_i)."""
+        self._rows_since_release += len(rows)
+        if self._mappings and self._rows_since_release > ROWS_BETWEEN_RELEASES:
+            for mapping in self._mappings:
+                mapping.madvise(mmap.MADV_DONTNEED)
+            self._rows_since_release = 0
         return [torch.index_select(source, 0, rows.to(source.device)) for source in self.sources]
 
     def pieces(self, rows: Tensor, rows_at_once: int = ROWS_AT_ONCE) -> Iterator[tuple[Tensor, list[Tensor]]]:
@@ -72,6 +88,16 @@ def _tensor(block: np.ndarray) -> Tensor:
         # A read-only map is just what we want: rows are read from it and never written.
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(np.asarray(block))
+
+
+def _mapping(block: np.ndarray) -> mmap.mmap | None:
+    """The map of a file that `block` looks into, where it is a read-only one of a local file."""
+    base: object = block
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap) and base.mode != "r":
+            return None  # what was written to a private copy would be lost
+        base = base.base
+    return base if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") else None
 
 
 def _fits(sources: Sequence[Tensor], device: torch.device) -> bool:

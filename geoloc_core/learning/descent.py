@@ -28,7 +28,7 @@ class Descent:
         self.n_steps = 0
         self.history: list[dict[str, float]] = []
         self._loss_sum = torch.zeros((), device=task.device)
-        self._judged = [torch.zeros((), dtype=torch.float64, device=task.device) for _ in range(3)]
+        self._judged = [torch.zeros((), dtype=torch.float64, device=task.device) for _ in range(2)]
         self._best_state: dict[str, Tensor] = {}
         self._graph: GraphedStep | None = None
 
@@ -61,16 +61,14 @@ class Descent:
         with torch.no_grad():
             logits = self.module(self.task.joined(pieces))
             labels = self.labels[rows.to(self.task.device)]
-            loss, weight = self.objective.judge(logits, labels)
-            correct = (logits.argmax(dim=1) == labels).sum()
-        for total, value in zip(self._judged, (loss, weight, correct), strict=True):
-            total += value
+            self._judged[0] += self.objective.judge(logits, labels)
+            self._judged[1] += (logits.argmax(dim=1) == labels).sum()
 
     def end_epoch(self) -> None:
         """Keep the weights if the epoch is the best so far."""
         train_loss = self._loss_sum.item() / len(self.task.parts.fit)
         self._loss_sum.zero_()
-        loss, weight, correct = (total.item() for total in self._judged)
+        loss, correct = (total.item() / len(self.task.parts.stopping) for total in self._judged)
         for total in self._judged:
             total.zero_()
         check_finite(train_loss, len(self.history) + 1, self.task)
@@ -79,11 +77,11 @@ class Descent:
                 "epoch": len(self.history) + 1,
                 "learning_rate": self.pace.learning_rate(self.n_steps - 1),
                 "train_loss": train_loss,
-                "stopping_loss": loss / weight,
-                "stopping_accuracy": correct / len(self.task.parts.stopping),
+                "stopping_loss": loss,
+                "stopping_accuracy": correct,
             }
         )
-        if self.pace.end_epoch(loss / weight):
+        if self.pace.end_epoch(loss):
             self._best_state = {name: tensor.cpu().clone() for name, tensor in self.module.state_dict().items()}
 
     def result(self) -> TrainedHead:

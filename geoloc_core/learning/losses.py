@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -46,13 +45,6 @@ def average(per_photo: Tensor, weights: Tensor | None, divide_by: str) -> Tensor
         return per_photo.mean()
     total = (per_photo * weights).sum()
     return total / (weights.sum() if divide_by == "weight" else len(weights))
-
-
-def unit_vectors(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
-    """Points on the unit sphere, float32 (n, 3), of degrees (n,)."""
-    phi, lam = np.radians(np.asarray(latitude, np.float64)), np.radians(np.asarray(longitude, np.float64))
-    points = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=-1)
-    return points.astype(np.float32)
 
 
 def great_circle_km(points: Tensor, anchors: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from geoloc_core.geography.sphere import unit_vectors
 from geoloc_core.learning import losses
 from geoloc_core.learning.data import TrainingData
 from geoloc_core.learning.recipes import Recipe
@@ -46,26 +47,22 @@ class Objective:
         return self._average(per_photo, logits, labels)
 
     @torch.no_grad()
-    def judge(self, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        """The loss that decides when to stop, as a sum over these photos and the weight to divide by.
+    def judge(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss that decides when to stop, summed over these photos: plain, without weights and smoothing.
 
-        As in training, but on the plain labels, without smoothing.
+        It asks how probable the head makes the truth for photos as they come, whatever the training emphasised.
         """
-        per_photo, weights = self._with_country(losses.cross_entropy(logits, labels), logits, labels)
-        if weights is None:
-            return per_photo.sum(), torch.tensor(float(len(labels)), device=labels.device)
-        weight = weights.sum() if self.divide_by == "weight" else torch.tensor(float(len(labels)), device=labels.device)
-        return (per_photo * weights).sum(), weight
+        return self._with_country(losses.cross_entropy(logits, labels), logits, labels).sum()
 
     def _average(self, per_photo: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
-        per_photo, weights = self._with_country(per_photo, logits, labels)
-        return losses.average(per_photo, weights, self.divide_by)
+        weights = None if self.weights is None else self.weights[labels]
+        return losses.average(self._with_country(per_photo, logits, labels), weights, self.divide_by)
 
-    def _with_country(self, per_photo: Tensor, logits: Tensor, labels: Tensor) -> tuple[Tensor, Tensor | None]:
-        if self.country_of_class is not None:
-            countries = self.country_of_class[labels]
-            per_photo = per_photo + losses.country_marginal_cross_entropy(logits, self.country_of_class, countries)
-        return per_photo, None if self.weights is None else self.weights[labels]
+    def _with_country(self, per_photo: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.country_of_class is None:
+            return per_photo
+        countries = self.country_of_class[labels]
+        return per_photo + losses.country_marginal_cross_entropy(logits, self.country_of_class, countries)
 
 
 def build_objective(
@@ -98,7 +95,7 @@ def build_objective(
 def _fit_smoothing(
     data: TrainingData, mass: float, n_classes: int, fit: np.ndarray, seed: int, device: torch.device
 ) -> Smoothing:
-    photos = losses.unit_vectors(data.latitude, data.longitude)
+    photos = unit_vectors(data.latitude, data.longitude).astype(np.float32)
     labels = data.labels[fit]
     sums = np.stack([np.bincount(labels, photos[fit, axis], minlength=n_classes) for axis in range(3)], axis=1)
     length = np.linalg.norm(sums, axis=1, keepdims=True)

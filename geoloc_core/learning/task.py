@@ -19,8 +19,8 @@ from geoloc_core.learning.posterior import Head
 from geoloc_core.learning.recipes import HeadSpec, Recipe
 
 NEVER_SURE = 2.0
-MAX_CALIBRATION_PHOTOS = 50_000
-MAX_CALIBRATION_LOGITS = 50_000_000
+MAX_CALIBRATION_PHOTOS = 20_000
+MAX_CALIBRATION_LOGITS = 20_000_000
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from geoloc_core.devices import pick_device
 from geoloc_core.errors import InputError, ProfileError
@@ -139,12 +140,7 @@ def _descend(tasks: Sequence[Task], progress: bool) -> list[TrainedHead]:
     with _progress(name, max(descent.pace.total_steps for descent in descents), progress) as advance:
         while learning:
             order = parts.fit[torch.randperm(len(parts.fit), generator=shuffler)]
-            shared = not all(descent.reads_for_itself for descent in learning)
-            for rows in order.to(reader.device).split(tasks[0].recipe.batch_size):
-                pieces = reader.read(rows) if shared else []
-                for descent in learning:
-                    descent.step(rows, pieces)
-                advance(1)
+            walk(learning, reader, order, tasks[0].recipe.batch_size, advance)
             for rows, pieces in reader.pieces(parts.stopping):
                 for descent in learning:
                     descent.judge(rows, pieces)
@@ -152,6 +148,22 @@ def _descend(tasks: Sequence[Task], progress: bool) -> list[TrainedHead]:
                 descent.end_epoch()
             learning = [descent for descent in learning if not descent.finished]
     return [descent.result() for descent in descents]
+
+
+def walk(
+    descents: Sequence[Descent],
+    reader: RowReader,
+    order: Tensor,
+    batch_size: int,
+    advance: Callable[[int], object] = lambda _: None,
+) -> None:
+    """Train all of `descents` on the rows of `order`, batch by batch, reading each batch once."""
+    shared = not all(descent.reads_for_itself for descent in descents)
+    for rows in order.to(reader.device).split(batch_size):
+        pieces = reader.read(rows) if shared else []
+        for descent in descents:
+            descent.step(rows, pieces)
+        advance(1)
 
 
 def _companies(requests: Sequence[HeadRequest]) -> list[list[int]]:

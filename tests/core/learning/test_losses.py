@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from geoloc_core.geography.distance import haversine_km
+from geoloc_core.geography.sphere import unit_vectors
 from geoloc_core.learning import losses
 
 RNG = np.random.default_rng(3)
@@ -75,8 +76,8 @@ def test_distance_is_the_haversine():
     latitude, longitude = np.array([52.3676, -17.0, 90.0]), np.array([4.9041, 179.9, 0.0])
     anchors = np.array([[40.7128, -74.0060], [-17.0, -179.9], [-41.3, 174.8], [89.0, 123.0]])
     ours = losses.great_circle_km(
-        torch.from_numpy(losses.unit_vectors(latitude, longitude)),
-        torch.from_numpy(losses.unit_vectors(anchors[:, 0], anchors[:, 1])),
+        torch.from_numpy(unit_vectors(latitude, longitude)).float(),
+        torch.from_numpy(unit_vectors(anchors[:, 0], anchors[:, 1])).float(),
     )
     truth = haversine_km(latitude[:, None], longitude[:, None], anchors[None, :, 0], anchors[None, :, 1])
     np.testing.assert_allclose(ours, truth, atol=3.0)

@@ -1,28 +1,39 @@
 """Embeddings on disk: one Parquet file per shard and backbone, and many of them as one matrix.
 
 Columns: photo_id (string), vector (fixed-size list of float16; where a photo has none, its elements are null, since
-pyarrow cannot read back a fixed-size list that is null itself), status (string). The file's metadata carry the identity
-of the checkpoint, counts, and the SHA-256 of the content.
+pyarrow cannot read back a fixed-size list that is null itself), status (string), image_sha256 (string). The file's
+metadata carry the identity of the checkpoint, counts, and checksums.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.features.checkpoints import CheckpointIdentity
 from geoloc_core.features.extract import EmbeddingBlock
+from geoloc_core.features.parquet_vectors import (
+    OK,
+    ROWS_PER_GROUP,
+    ContentDigest,
+    Rows,
+    ShardWriter,
+    file_metadata,
+    vector_groups,
+)
 from geoloc_core.storage import replacing_path
 
-METADATA_KEY = b"geoloc"
+IN_MEMORY_SHARE = 0.5
+"""A matrix larger than this share of the machine's memory is kept in a file instead."""
 
 
 def write_shard(path: Path | str, block: EmbeddingBlock, identity: CheckpointIdentity) -> None:
@@ -30,39 +41,31 @@ def write_shard(path: Path | str, block: EmbeddingBlock, identity: CheckpointIde
     n, dimension = block.vectors.shape
     if dimension != identity.dimension:
         raise ValueError(f"vectors of {dimension} numbers cannot be the work of {identity.name} ({identity.dimension})")
-    ok = block.ok
-    values = pa.array(block.vectors.reshape(-1), type=pa.float16(), mask=np.repeat(~ok, dimension))
-    table = pa.table(
-        {
-            "photo_id": pa.array(block.photo_ids, type=pa.string()),
-            "vector": pa.FixedSizeListArray.from_arrays(values, dimension),
-            "status": pa.array(block.status, type=pa.string()),
-        }
-    )
-    metadata = {
-        "identity": identity.as_dict(),
-        "n": n,
-        "n_ok": int(ok.sum()),
-        "content_sha256": content_sha256(block),
-    }
-    table = table.replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True).encode("utf-8")})
-    with replacing_path(path) as temporary:
-        pq.write_table(table, temporary, compression="none", use_dictionary=["status"], write_page_checksum=True)
+    hashes = block.image_sha256 or [""] * n
+    with replacing_path(path) as temporary, ShardWriter(temporary, dimension, identity.as_dict()) as writer:
+        for start in range(0, n, ROWS_PER_GROUP):
+            some = slice(start, start + ROWS_PER_GROUP)
+            writer.write(Rows(block.photo_ids[some], block.vectors[some], block.status[some], hashes[some]))
 
 
 def read_shard(path: Path | str) -> tuple[EmbeddingBlock, dict[str, Any]]:
-    """(block, metadata) of a shard. Raises StaleArtifactError where the file is missing, damaged, or no shard."""
+    """(block, metadata) of a shard, every byte checked. Raises StaleArtifactError where it is missing or damaged."""
+    _, metadata = file_metadata(path)
     try:
         table = pq.read_table(path, page_checksum_verification=True)
     except (OSError, pa.ArrowException) as error:
         raise StaleArtifactError(f"the embeddings in {path} cannot be read; materialize them again") from error
-    metadata = _metadata(table.schema, path)
-    dimension = metadata["identity"]["dimension"]
-    status = table["status"].to_pylist()
     flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    vectors = flat.astype(np.float16, copy=False).reshape(len(status), dimension)
-    block = EmbeddingBlock(table["photo_id"].to_pylist(), vectors, status)
-    if content_sha256(block) != metadata["content_sha256"]:
+    rows = Rows(
+        table["photo_id"].to_pylist(),
+        flat.astype(np.float16, copy=False).reshape(table.num_rows, metadata["identity"]["dimension"]),
+        table["status"].to_pylist(),
+        table["image_sha256"].to_pylist(),
+    )
+    block = EmbeddingBlock(rows.photo_ids, rows.vectors, rows.status, rows.image_sha256)
+    digest = ContentDigest()
+    digest.update(rows, np.ascontiguousarray(block.vectors[block.ok]))
+    if digest.hexdigest() != metadata["content_sha256"]:
         raise StaleArtifactError(
             f"the embeddings in {path} are damaged (their checksum differs); materialize them again"
         )
@@ -70,50 +73,68 @@ def read_shard(path: Path | str) -> tuple[EmbeddingBlock, dict[str, Any]]:
 
 
 def shard_metadata(path: Path | str) -> dict[str, Any]:
-    """The metadata of a shard ("identity", "n", "n_ok", "content_sha256"), without reading its vectors."""
-    try:
-        schema = pq.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
-        raise StaleArtifactError(f"the embeddings in {path} cannot be read; materialize them again") from error
-    return _metadata(schema, path)
+    """The metadata of a shard ("identity", "n", "n_ok", "content_sha256", ...), without reading its vectors."""
+    return file_metadata(path)[1]
 
 
-def open_matrix(paths: Sequence[Path | str], photo_ids: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of `photo_ids` from all shards of one backbone.
+def open_matrix(
+    paths: Sequence[Path | str],
+    photo_ids: Sequence[str],
+    *,
+    verify: bool = True,
+    in_memory_bytes: int | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Vectors of `photo_ids` from all shards of one backbone, each copied once from the mapped file.
 
     Returns (matrix float16 (n, D), found bool (n,)), rows in the order of `photo_ids`; rows that no shard has a vector
-    for are zeros with `found` False. Raises StaleArtifactError when the shards were made by different checkpoints.
+    for are zeros with `found` False. A matrix of more than `in_memory_bytes` (half of the memory) is an array over a
+    file without a name, which the system writes out and reads back as it needs. Raises StaleArtifactError when the
+    shards were made by different checkpoints, or, with `verify`, when their bytes are not those that were written.
     """
-    versions = {shard_metadata(path)["identity"]["version"] for path in paths}
+    identities = [shard_metadata(path)["identity"] for path in paths]
+    versions = {identity["version"] for identity in identities}
     if len(versions) != 1:
         raise StaleArtifactError(
             f"{len(paths)} shards of embeddings were made by {len(versions)} checkpoints; materialize them again"
         )
-    row_of = {photo_id: row for row, photo_id in enumerate(photo_ids)}
-    matrix: np.ndarray | None = None
-    found = np.zeros(len(row_of), dtype=bool)
+    if in_memory_bytes is None:
+        in_memory_bytes = int(IN_MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
+    matrix = _zeros((len(photo_ids), identities[0]["dimension"]), in_memory_bytes)
+    found = np.zeros(len(photo_ids), dtype=bool)
+    wanted = pa.array(photo_ids, type=pa.string())
     for path in paths:
-        block, metadata = read_shard(path)
-        if matrix is None:
-            matrix = np.zeros((len(row_of), metadata["identity"]["dimension"]), np.float16)
-        rows = np.array([row_of.get(photo_id, -1) for photo_id in block.photo_ids], dtype=np.int64)
-        wanted = (rows >= 0) & block.ok
-        matrix[rows[wanted]] = block.vectors[wanted]
-        found[rows[wanted]] = True
-    assert matrix is not None
+        try:
+            columns = pq.read_table(path, columns=["photo_id", "status"], page_checksum_verification=True)
+        except (OSError, pa.ArrowException) as error:
+            raise StaleArtifactError(f"the embeddings in {path} cannot be read; materialize them again") from error
+        target = pc.fill_null(pc.index_in(columns["photo_id"], value_set=wanted), -1).to_numpy()
+        ok = pc.equal(columns["status"], OK).to_numpy()
+        for rows, vectors in vector_groups(path, ok, verify=verify):
+            into = target[rows][ok[rows]]
+            _place(vectors, into, matrix)
+            found[into[into >= 0]] = True
     return matrix, found
 
 
-def content_sha256(block: EmbeddingBlock) -> str:
-    """Hex SHA-256 of ids, status and vectors; two blocks with equal content have equal hashes."""
-    digest = hashlib.sha256()
-    digest.update(json.dumps([block.photo_ids, block.status], ensure_ascii=True, separators=(",", ":")).encode("ascii"))
-    digest.update(np.ascontiguousarray(block.vectors[block.ok]).tobytes())
-    return digest.hexdigest()
+def _zeros(shape: tuple[int, int], in_memory_bytes: int) -> np.ndarray:
+    if 2 * shape[0] * shape[1] <= in_memory_bytes:
+        return np.zeros(shape, np.float16)
+    with tempfile.TemporaryFile(prefix="geoloc-matrix-") as file:
+        return np.memmap(file, np.float16, "w+", shape=shape)
 
 
-def _metadata(schema: pa.Schema, path: Path | str) -> dict[str, Any]:
-    raw = (schema.metadata or {}).get(METADATA_KEY)
-    if raw is None:
-        raise StaleArtifactError(f"{path} is no shard of embeddings; materialize it again")
-    return json.loads(raw)
+def _place(vectors: np.ndarray, into: np.ndarray, matrix: np.ndarray) -> None:
+    """Row i of `vectors` to row `into[i]` of `matrix`; -1 goes nowhere."""
+    taken = np.flatnonzero(into >= 0)
+    if not len(taken):
+        return
+    first, last = int(into[taken[0]]), int(into[taken[-1]])
+    if last - first == len(taken) - 1 and (np.diff(into[taken]) == 1).all():
+        if len(taken) == len(into):
+            matrix[first : last + 1] = vectors
+        else:
+            np.take(vectors, taken, axis=0, out=matrix[first : last + 1], mode="clip")
+    elif len(taken) == len(into):
+        matrix[into] = vectors
+    else:
+        matrix[into[taken]] = vectors[taken]

@@ -1,5 +1,6 @@
 """Embeddings on disk: every reader sees the same, damage is noticed, and shards join into one matrix."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
@@ -110,3 +111,68 @@ def test_vectors_of_another_length_are_not_written(tmp_path: Path, identity: Che
     with pytest.raises(ValueError, match="vectors of 5 numbers"):
         write_shard(tmp_path / "a", block(3, 9, dimension=5), identity)
     assert not (tmp_path / "a").exists()
+
+
+@pytest.fixture(scope="module")
+def long_shards(tmp_path_factory: pytest.TempPathFactory, identity: CheckpointIdentity) -> tuple[list[Path], dict]:
+    """Two shards of more than one row group each, and every vector by its photo."""
+    folder = tmp_path_factory.mktemp("long")
+    paths, expected = [], {}
+    for seed, n in ((11, 20_000), (12, 9_000)):
+        broken = (0, 8191, 8192, 8999)
+        one = block(n, seed, broken=broken, dimension=16)
+        paths.append(folder / f"{seed}.parquet")
+        write_shard(paths[-1], one, replace(identity, dimension=16))
+        expected |= {one.photo_ids[row]: one.vectors[row] for row in range(n) if row not in broken}
+    return paths, expected
+
+
+@pytest.mark.parametrize("order", ["as stored", "some of them", "shuffled", "shuffled some"])
+@pytest.mark.parametrize("in_memory_bytes", [None, 0])
+def test_a_matrix_holds_each_photo_s_own_vector(order: str, in_memory_bytes: int | None, long_shards):
+    paths, expected = long_shards
+    ids = [f"{seed}-{row}" for seed, n in ((11, 20_000), (12, 9_000)) for row in range(n)]
+    rng = np.random.default_rng(0)
+    if "some" in order:
+        ids = [ids[row] for row in np.flatnonzero(rng.random(len(ids)) < 0.5)]
+    if "shuffled" in order:
+        ids = [ids[row] for row in rng.permutation(len(ids))]
+    matrix, found = open_matrix(paths, ids, in_memory_bytes=in_memory_bytes)
+    assert isinstance(matrix, np.memmap) == (in_memory_bytes == 0)
+    assert found.tolist() == [photo_id in expected for photo_id in ids]
+    right = np.stack([expected.get(photo_id, np.zeros(16, np.float16)) for photo_id in ids])
+    np.testing.assert_array_equal(matrix, right)
+
+
+def test_pyarrow_reads_what_is_mapped(long_shards):
+    """The shortcut to the raw pages and the ordinary way through pyarrow agree, row groups and nulls and all."""
+    paths, _ = long_shards
+    read, metadata = read_shard(paths[0])
+    assert len(metadata["vector_crc32"]) == 3
+    mapped, found = open_matrix(paths[:1], read.photo_ids)
+    np.testing.assert_array_equal(found, read.ok)
+    np.testing.assert_array_equal(mapped[found], read.vectors[read.ok])
+
+
+def test_a_flipped_byte_does_not_reach_a_matrix(tmp_path: Path, identity: CheckpointIdentity):
+    path = tmp_path / "a.parquet"
+    one = block(40, 13, broken=(5,))
+    write_shard(path, one, identity)
+    content = bytearray(path.read_bytes())
+    place = content.index(one.vectors[20].tobytes())
+    content[place + 7] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(StaleArtifactError, match="damaged"):
+        open_matrix([path], one.photo_ids)
+    matrix, _ = open_matrix([path], one.photo_ids, verify=False)
+    assert (matrix[20] != one.vectors[20]).sum() == 1
+
+
+def test_a_shard_without_a_single_vector(tmp_path: Path, identity: CheckpointIdentity):
+    one = block(3, 14, broken=(0, 1, 2))
+    write_shard(tmp_path / "a.parquet", one, identity)
+    assert read_shard(tmp_path / "a.parquet")[0].status == one.status
+    write_shard(tmp_path / "b.parquet", block(0, 15), identity)
+    assert read_shard(tmp_path / "b.parquet")[0].photo_ids == []
+    _, found = open_matrix([tmp_path / "a.parquet", tmp_path / "b.parquet"], one.photo_ids)
+    assert not found.any()

@@ -1,5 +1,6 @@
 """Only what changed: real runs against a real instance."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -127,3 +128,107 @@ def test_the_instance_shows_what_each_was_made_from(copy: Project, own_instance:
     assert isinstance(made_from, dict)
     assert "labeled_photos[sample-00]" in made_from
     assert made.metadata["dagster/row_count"].value == made.metadata["train"].value + made.metadata["validation"].value
+
+
+def with_own_shard(project: Project, edit: Edit) -> tuple[Project, Path]:
+    """The project with a fourth training shard, `mine`, whose metadata file a test may change."""
+    source = project.layout.delivery("sample-01")
+    metadata = project.layout.home.parent / "mine.csv"
+    lines = (source / "metadata.csv").read_text().splitlines(keepends=True)
+    metadata.write_text("".join(lines[:13]))
+    entry = {"name": "mine", "metadata": str(metadata), "images": str(source / "images")}
+    return edit(project, training=[entry]), metadata
+
+
+def test_new_content_of_one_shard_remakes_its_labels_and_what_learns_from_them(
+    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
+) -> None:
+    """Case b, twice: other coordinates wake no embedding; another picture wakes that shard's embeddings alone."""
+    project, metadata = with_own_shard(copy, edit)
+    first = refresh(project, own_instance, defs)
+    assert first.well, first.failed
+    assert {target.partition for target in first.made if target.asset == "embeddings"} == {
+        "tiny-clip|mine",
+        "tiny-vit|mine",
+    }
+
+    header, row, *rest = metadata.read_text().splitlines(keepends=True)
+    cells = row.split(",")
+    cells[2:4] = ["-33.865000", "151.209000"]
+    metadata.write_text("".join([header, ",".join(cells), *rest]))
+    moved = refresh(project, own_instance, defs)
+    assert moved.well, moved.failed
+    by_shard = {
+        target for target in moved.made if target.asset in {"deliveries", "raw_photos", "images", "labeled_photos"}
+    }
+    assert {target.partition for target in by_shard} == {"mine"}
+    assert "embeddings" not in names(moved.made)
+    assert {"training_photos", "class_weights", "heads", "results"} <= names(moved.made)
+
+    other = rest[-1].replace(rest[-1].split(",")[0], "no/such/picture.jpg")
+    metadata.write_text("".join([header, ",".join(cells), *rest[:-1], other]))
+    repictured = refresh(project, own_instance, defs)
+    assert repictured.well, repictured.failed
+    embedded = {target.partition for target in repictured.made if target.asset == "embeddings"}
+    assert embedded == {"tiny-clip|mine", "tiny-vit|mine"}
+
+
+def test_another_specification_remakes_that_backbone_and_the_experiments_that_use_it(
+    copy: Project, own_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Case d."""
+    from geoloc_core.features import backbones
+
+    other = backbones.BACKBONES["tiny-vit"].changed(mean=(0.4, 0.4, 0.4))
+    monkeypatch.setattr(backbones, "BACKBONES", {**backbones.BACKBONES, "tiny-vit": other})
+    outcome = refresh(copy, own_instance, defs)
+    assert outcome.well, outcome.failed
+    assert {t.partition for t in outcome.made if t.asset == "backbones"} == {"tiny-vit"}
+    shards = ("sample-00", "sample-01", "sample-02", "bench-a")
+    assert {t.partition for t in outcome.made if t.asset == "embeddings"} == {f"tiny-vit|{shard}" for shard in shards}
+    assert {t.partition for t in outcome.made if t.asset == "heads"} == {"clip+vit.linear.hierarchical.default"}
+    assert names(outcome.made) == {
+        "backbones", "embeddings", "heads", "validation_report", "benchmark_report", "results", "champion",
+    }  # fmt: skip
+
+
+def test_new_boundaries_relabel_and_retrain_and_embed_nothing(
+    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
+) -> None:
+    """Case e: a boundary set in which the most photographed country is called something else."""
+    from geoloc_core.geography.boundaries import load_boundaries, write_boundaries
+
+    boundaries = load_boundaries("embedded")
+    labels = copy.warehouse().read_table("training_photos", columns=["country_id"])
+    before = labels["country_id"].mode().iloc[0]
+    frames = {
+        "countries": boundaries.countries.replace({"region_id": {before: "ZZZ"}}).sort_values("region_id"),
+        "subdivisions": boundaries.subdivisions.replace({"parent_id": {before: "ZZZ"}}),
+    }
+    path = copy.layout.home.parent / "boundaries.parquet"
+    renamed = {name: frame.reset_index(drop=True) for name, frame in frames.items()}
+    write_boundaries(dataclasses.replace(boundaries, **renamed), path)
+    outcome = refresh(edit(copy, boundaries=str(path)), own_instance, defs)
+    assert outcome.well, outcome.failed
+    assert {"regions", "labeled_photos", "training_photos", "class_weights", "region_anchors", "heads"} <= names(
+        outcome.made
+    )
+    assert names(outcome.made).isdisjoint({"embeddings", "images", "raw_photos", "backbones"})
+    after = copy.warehouse().read_table("training_photos", columns=["country_id"])
+    assert (after["country_id"] == "ZZZ").sum() == (labels["country_id"] == before).sum()
+
+
+def test_another_benchmark_is_embedded_and_reported_and_trains_nothing(
+    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
+) -> None:
+    """Case g."""
+    source = copy.layout.delivery("bench-a")
+    metadata = copy.layout.home.parent / "second.csv"
+    metadata.write_text("".join((source / "metadata.csv").read_text().splitlines(keepends=True)[:9]))
+    second = {"name": "second", "metadata": str(metadata), "images": str(source / "images")}
+    outcome = refresh(edit(copy, benchmarks=[second]), own_instance, defs)
+    assert outcome.well, outcome.failed
+    assert {t.partition for t in outcome.made if t.asset == "embeddings"} == {"tiny-clip|second", "tiny-vit|second"}
+    reports = {t.partition for t in outcome.made if t.asset == "benchmark_report"}
+    assert reports == {f"second|{key}" for key in copy.profile.experiment_keys()}
+    assert names(outcome.made).isdisjoint({"heads", "class_weights", "region_anchors", "backbones"})

@@ -16,7 +16,6 @@ from torch.nn import functional
 from geoloc_core.errors import ProfileError
 from geoloc_core.learning.neighbours import NeighbourVote
 from geoloc_core.learning.recipes import HeadSpec
-from geoloc_core.learning.recipes import head_spec as head_spec
 
 
 def build_head(spec: HeadSpec, block_dims: Sequence[int], n_outputs: int) -> FusionHead:

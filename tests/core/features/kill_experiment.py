@@ -1,0 +1,77 @@
+"""Run by test_embedding in a process of its own: embed a shard, be killed at random moments, go on, compare the bytes.
+
+Arguments: folder of pictures, folder of checkpoints, folder to work in, how many kills. Each trial forks, so that the
+libraries are loaded once; prints, as JSON, the moment of each kill, how many rows were there, and whether bytes agree.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from geoloc_core.features.backbones import backbone
+from geoloc_core.features.checkpoints import checkpoint_identity
+from geoloc_core.features.embedding import ShardTarget, embed_shard
+from geoloc_core.features.encoder import load_encoder
+from geoloc_core.features.extract import EngineOptions, ImageItem
+from geoloc_core.photos.images import ImageLimits
+
+
+def main(pictures: Path, checkpoints: Path, folder: Path, kills: int) -> None:
+    """Print the trials."""
+    torch.set_num_threads(1)
+    spec = backbone("tiny-vit")
+    encoder, identity = load_encoder(spec, checkpoints), checkpoint_identity(spec, checkpoints)
+    paths = sorted(pictures.iterdir())
+    items = [ImageItem(str(number), paths[number % len(paths)]) for number in range(90)]
+    items[40] = ImageItem("40", pictures / "absent.jpg")
+
+    def embed(shard: Path) -> dict:
+        target = ShardTarget(encoder, identity, shard)
+        report = embed_shard(items, {"tiny-vit": target}, ImageLimits(), EngineOptions(batch_size=4, workers=1))
+        return vars(report["tiny-vit"])
+
+    def forked(shard: Path) -> int:
+        child = os.fork()
+        if child == 0:
+            try:
+                embed(shard)
+            finally:
+                os._exit(0)
+        return child
+
+    whole = folder / "whole.parquet"
+    started = time.monotonic()
+    os.waitpid(forked(whole), 0)
+    duration = time.monotonic() - started
+    expected = whole.read_bytes()
+    rng = random.Random(5)
+    trials = []
+    for number in range(kills):
+        shard = folder / f"{number}.parquet"
+        child = forked(shard)
+        moment = rng.uniform(0.0, duration)
+        time.sleep(moment)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        half_written = shard.is_file() and shard.read_bytes() != expected
+        report = embed(shard)
+        trials.append(
+            {
+                "moment": moment / duration,
+                "kept": report["resumed"] + report["reused"],
+                "half_written": half_written,
+                "same": shard.read_bytes() == expected,
+                "journal_left": shard.with_name(shard.name + ".journal").exists(),
+            }
+        )
+    print(json.dumps(trials))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))

@@ -26,6 +26,8 @@ from geoloc_dagster.plan import Plan, Reason, State, Step, make_plan
 from geoloc_dagster.project import SOURCE_ROOT, Project
 from geoloc_dagster.receipts import Receipt, read_receipt, remove_receipt
 
+# Runs in this process carry this tag, so that those of a killed one can be told from the daemon's.
+MAKER_TAG, MAKER = "geoloc/made_by", "refresh"
 Listener = Callable[[str, Target, str], None]
 
 
@@ -134,6 +136,8 @@ def refresh(
 ) -> Outcome:
     """Carry out the plan. `listener` hears ("start" | "done" | "failed" | "registered" | "removed", target, detail)."""
     with refresh_lock(project.layout):
+        end_killed_runs(instance)
+        project.warehouse().set_aside_if_damaged()
         synchronise(instance, project.profile)
         lineage = Lineage(project)
         state = State(lineage)
@@ -158,6 +162,22 @@ def refresh(
     return outcome
 
 
+def end_killed_runs(instance: dg.DagsterInstance) -> list[str]:
+    """Give back what earlier refreshes held when their process was killed; the ids of their runs.
+
+    A run that was killed is still "started" to Dagster and keeps its place in its pools, for which the next one would
+    wait for ever. Whoever holds the refresh lock knows that no other refresh is at work, so such runs are dead.
+    """
+    unfinished = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
+    dead = instance.get_runs(filters=dg.RunsFilter(tags={MAKER_TAG: MAKER}, statuses=unfinished))
+    for run in dead:
+        instance.report_run_failed(
+            run, "The process of `geoloc refresh` was killed; the next refresh went on from there."
+        )
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    return [run.run_id for run in dead]
+
+
 def _make(
     project: Project,
     jobs: Jobs,
@@ -173,7 +193,7 @@ def _make(
         run_config=run_config(project),
         partition_key=step.target.partition or None,
         instance=instance,
-        tags={"geoloc/reason": why[:500]},
+        tags={"geoloc/reason": why[:500], MAKER_TAG: MAKER},
         raise_on_error=False,
     )
     if result.success:
@@ -270,6 +290,7 @@ def remake(
         if partition not in known:
             raise InputError(f"{asset} has no partition {partition!r}; it has {', '.join(known)}")
     with refresh_lock(project.layout):
+        end_killed_runs(instance)
         synchronise(instance, project.profile)
         outcome = Outcome()
         jobs = Jobs(definitions)

@@ -30,6 +30,10 @@ _WRITERS: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 
 
+class DamagedWarehouseError(InputError):
+    """The file is there and is no DuckDB file (any more)."""
+
+
 @dataclass(frozen=True)
 class Warehouse:
     """The DuckDB file at `path`. `memory_limit` is DuckDB's own; beyond it, it works on disk beside the file."""
@@ -68,6 +72,25 @@ class Warehouse:
                 connection.commit()
             finally:
                 connection.close()
+
+    def set_aside_if_damaged(self) -> Path | None:
+        """Move a file that DuckDB cannot open, or an empty one, out of the way, so that its tables can be made again.
+
+        The file is kept beside its old place, by the name of `...damaged`; None where nothing was wrong.
+        """
+        if not self.path.is_file():
+            return None
+        if self.path.stat().st_size > 0:
+            try:
+                with self.reader():
+                    return None
+            except DamagedWarehouseError:
+                pass
+        aside = self.path.with_name(f"{self.path.name}.damaged")
+        self.path.replace(aside)
+        # Its log of changes belongs to it alone.
+        self.path.with_name(f"{self.path.name}.wal").unlink(missing_ok=True)
+        return aside
 
     def replace_shard(self, table: str, shard: str, frames: pd.DataFrame | Iterable[pd.DataFrame]) -> int:
         """Put the rows of one shard in place of those that `table` had of it, in one transaction; the number of rows.
@@ -162,7 +185,7 @@ class Warehouse:
                 return duckdb.connect(str(self.path), read_only=read_only, config={"memory_limit": self.memory_limit})
             except (duckdb.IOException, duckdb.ConnectionException, duckdb.BinderException) as error:
                 if not any(words in str(error) for words in _BUSY):
-                    raise InputError(f"{self.path} cannot be opened as a DuckDB file: {error}") from error
+                    raise DamagedWarehouseError(f"{self.path} cannot be opened as a DuckDB file: {error}") from error
                 if time.monotonic() + pause > until:
                     raise InputError(
                         f"the warehouse {self.path} has been in use by another process for {self.patience_s:.0f} s;"

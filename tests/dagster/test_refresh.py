@@ -1,7 +1,11 @@
 """Only what changed: real runs against a real instance."""
 
 import dataclasses
+import os
 import shutil
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +17,7 @@ from geoloc_dagster import lineage as lineage_module
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.lineage import Target
 from geoloc_dagster.project import Project
+from geoloc_dagster.receipts import read_receipt
 from geoloc_dagster.refresh import open_instance, project_plan, refresh, refresh_lock
 
 Edit = Callable[..., Project]
@@ -232,3 +237,42 @@ def test_another_benchmark_is_embedded_and_reported_and_trains_nothing(
     reports = {t.partition for t in outcome.made if t.asset == "benchmark_report"}
     assert reports == {f"second|{key}" for key in copy.profile.experiment_keys()}
     assert names(outcome.made).isdisjoint({"heads", "class_weights", "region_anchors", "backbones"})
+
+
+@pytest.mark.parametrize("content", [b"", b"this is no database" * 100], ids=["empty", "garbage"])
+def test_a_damaged_warehouse_is_set_aside_and_filled_again(
+    copy: Project, own_instance: dg.DagsterInstance, content: bytes
+) -> None:
+    copy.layout.warehouse.write_bytes(content)
+    plan = project_plan(copy, own_instance)
+    assert {step.target.asset for step in plan.steps} == {"labeled_photos", "training_photos"}
+    outcome = refresh(copy, own_instance, defs)
+    assert outcome.well, outcome.failed
+    assert names(outcome.made) == {"labeled_photos", "training_photos"}
+    assert copy.layout.warehouse.with_name("warehouse.duckdb.damaged").read_bytes() == content
+
+
+def test_a_refresh_that_was_killed_holds_nobody_up(copy: Project, tmp_path: Path) -> None:
+    """SIGKILL while a target that needs the pool `gpu` is being made; the next refresh goes on and ends the same."""
+    expected = read_receipt(copy.layout, Target("embeddings", "tiny-vit|sample-01"))
+    assert expected is not None
+    for name in ("sample-00", "sample-01", "sample-02"):
+        copy.layout.receipt("embeddings", f"tiny-vit|{name}").unlink()
+    command = [sys.executable, "-m", "geoloc_dagster.cli", "refresh", "--profile", str(copy.profile_path)]
+    environment = {**os.environ, "GEOLOC_HOME": str(copy.layout.home)}
+    child = subprocess.Popen([*command, "--home", str(copy.layout.home)], env=environment, stderr=subprocess.DEVNULL)
+    with open_instance(copy.layout) as watched:
+        started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+        until = time.monotonic() + 90
+        while not watched.get_runs(filters=started) and time.monotonic() < until:
+            time.sleep(0.02)
+        child.kill()
+        child.wait()
+        dead = [run.run_id for run in watched.get_runs(filters=started)]
+        outcome = refresh(copy, watched, defs)
+        assert outcome.well, outcome.failed
+        assert all(watched.get_run_by_id(run).status == dg.DagsterRunStatus.FAILURE for run in dead)  # type: ignore[union-attr]
+        assert not project_plan(copy, watched)
+    remade = read_receipt(copy.layout, expected.target)
+    assert remade is not None
+    assert remade.data_version == expected.data_version

@@ -18,12 +18,17 @@ def executor(choice: str | None = None) -> dg.ExecutorDefinition:
         # forkserver: a step starts in about a second, and CUDA was never touched in the parent.
         settings = {"start_method": {"forkserver": {}}, "max_concurrent": int(os.environ.get("GEOLOC_PROCESSES", "2"))}
         return dg.multiprocess_executor.configured(settings)
-    if choice == "ray":
-        from dagster_ray import ray_executor
+    try:
+        if choice == "ray":
+            from dagster_ray import ray_executor
 
-        return ray_executor
-    if choice == "k8s":
-        from dagster_k8s import k8s_job_executor
+            return ray_executor
+        if choice == "k8s":
+            from dagster_k8s import k8s_job_executor
 
-        return k8s_job_executor
+            return k8s_job_executor
+    except ImportError as error:
+        raise ProfileError(
+            f"GEOLOC_EXECUTOR={choice} needs packages that are not installed; `uv pip install -e '.[{choice}]'`"
+        ) from error
     raise ProfileError(f"GEOLOC_EXECUTOR={choice!r} is not known; choose one of {', '.join(CHOICES)}")

@@ -117,9 +117,9 @@ def report_current(instance: dg.DagsterInstance, lineage: Lineage, plan: Plan) -
             and evaluation.passed == standing.current
             and evaluation.metadata == standing.metadata()
         )
-        older = (
-            record is not None and materialization is not None and materialization.timestamp > record.create_timestamp
-        )
+        # The event's own time: the record's is cut to whole seconds, in which an asset and its check often fall together.
+        given = record.event.timestamp if record is not None and record.event is not None else 0.0
+        older = materialization is not None and materialization.timestamp > given
         if same and not older:
             continue
         instance.report_runless_asset_event(

@@ -30,6 +30,10 @@ HRNET_MODEL_ID = "hrnetv2-c1"
 HRNET_FILES = ("encoder_epoch_30.pth", "decoder_epoch_30.pth")
 """MIT CSAIL's names for the two halves of its scene parsing network."""
 
+TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model")
+TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
+"""What a text tower's vocabulary is called in its folder; the first kind that is there is enough."""
+
 
 @dataclass(frozen=True)
 class CheckpointIdentity:
@@ -79,6 +83,47 @@ def ensure_checkpoint(spec: BackboneSpec, folder: Path | str) -> Path:
     if spec.embedder is not None:
         ensure_checkpoint(spec.embedder, folder)
     return path
+
+
+def ensure_tokenizer(spec: BackboneSpec, path: Path) -> None:
+    """See to the files, beside the checkpoint at `path`, that a text tower reads sentences with; hub weights fetch them.
+
+    open_clip brings the vocabulary of OpenAI's CLIP itself; only models that name another tokenizer need files. Raises
+    CheckpointError that names what is missing and how to get it.
+    """
+    if spec.library == "open_clip" and not _names_tokenizer(spec, path):
+        return
+    if path.is_dir() and any((path / name).is_file() for name in TOKENIZER_FILES):
+        return
+    names = (*TOKENIZER_FILES, *TOKENIZER_SETTINGS)
+    lacks = f"the text tower of backbone {spec.name!r} lacks its tokenizer (tokenizer.json) in {path}"
+    if spec.weights_kind != "hub":
+        raise CheckpointError(f"{lacks}; put that file and tokenizer_config.json beside the weights")
+    from huggingface_hub import snapshot_download
+
+    by_hand = (
+        f"on a machine with network run `hf download {spec.weights_target} tokenizer.json tokenizer_config.json "
+        f"--local-dir {path}` and bring that folder here"
+    )
+    try:
+        snapshot_download(
+            spec.weights_target, revision=spec.revision or None, allow_patterns=list(names), local_dir=path
+        )
+    except Exception as error:  # as in _fetch
+        raise CheckpointError(f"{lacks}; {by_hand} (the download failed: {type(error).__name__})") from error
+    if not any((path / name).is_file() for name in TOKENIZER_FILES):
+        raise CheckpointError(f"{lacks}, and {spec.weights_target} has none; {by_hand}")
+
+
+def _names_tokenizer(spec: BackboneSpec, path: Path) -> bool:
+    """Whether an open_clip model reads another vocabulary than the one that its library brings."""
+    if path.is_dir() and (path / "open_clip_config.json").is_file():
+        config = read_json(path / "open_clip_config.json")["model_cfg"]
+    else:
+        import open_clip
+
+        config = open_clip.get_model_config(spec.model_id) or {}
+    return bool(config.get("text_cfg", {}).get("hf_tokenizer_name"))
 
 
 def locate_checkpoint(spec: BackboneSpec, folder: Path | str) -> Path:

@@ -25,7 +25,7 @@ class OpenClipEncoder(Encoder):
     def __init__(self, spec: BackboneSpec, path: Path, device: torch.device) -> None:
         super().__init__(spec, device)
         check_pretrained_tag(spec)
-        model = _load(spec, path)
+        model = load_model(spec, path)
         _check_preprocessing(model, spec, path)
         self.visual = model.visual.to(device)
         if spec.pooling == "trunk":
@@ -74,7 +74,8 @@ def check_pretrained_tag(spec: BackboneSpec) -> None:
             )
 
 
-def _load(spec: BackboneSpec, path: Path) -> Any:
+def load_model(spec: BackboneSpec, path: Path) -> Any:
+    """The whole open_clip model, both towers, in evaluation mode; whatever does not fit is a CheckpointError."""
     import open_clip
 
     file = weights_file(path)

@@ -37,7 +37,8 @@ TINY_CLIP = BackboneSpec(
             "patch_size": 8,
             "pool_type": "avg",
         },
-        "text_cfg": {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1},
+        # open_clip's own vocabulary, so that sentences can be encoded; what comes out is as random as the weights.
+        "text_cfg": {"context_length": 32, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 1},
     },
     initial_std={"visual.*.mlp.c_fc.weight": 0.3, "visual.*.mlp.c_proj.weight": 0.15},
     source=SAMPLE_SOURCE,

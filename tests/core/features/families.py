@@ -55,7 +55,27 @@ STREETCLIP = backbone("streetclip").changed(
         "model_type": "clip",
         "projection_dim": 40,
         "vision_config": {"image_size": 336, "patch_size": 42, **VISION},
-        "text_config": {"vocab_size": 64, "max_position_embeddings": 8, **VISION},
+        # Older CLIPs on the hub name 2 as the end of a text, and the library takes the largest id for it instead.
+        "text_config": {
+            "vocab_size": 64,
+            "max_position_embeddings": 77,
+            "bos_token_id": 0,
+            "eos_token_id": 2,
+            **VISION,
+        },
+    },
+)
+HUB_SIGLIP = backbone("siglip2-b-16").changed(
+    name="small-hub-siglip",
+    library="transformers",
+    model_id="small-hub-siglip",
+    pretrained="",
+    weights="seeded:20",
+    dimension=64,
+    architecture={
+        "model_type": "siglip",
+        "vision_config": {"image_size": 224, "patch_size": 28, **VISION},
+        "text_config": {"vocab_size": 64, "max_position_embeddings": 16, "projection_size": 64, **VISION},
     },
 )
 DINOV2 = backbone("dinov2-l-14-reg").changed(
@@ -161,6 +181,7 @@ ALL = (
     OPEN_CLIP,
     SIGLIP,
     STREETCLIP,
+    HUB_SIGLIP,
     DINOV2,
     HRNET_VIT,
     HRNET_HIST,

@@ -99,6 +99,11 @@ def clip_call(folder: Path, images: list[Image.Image], pooling: str) -> tuple[to
     return pixels, trunk if pooling == "trunk" else model.visual_projection(trunk)
 
 
+def siglip_call(folder: Path, images: list[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
+    pixels = processed(folder, images)
+    return pixels, transformers.SiglipModel.from_pretrained(folder).eval().get_image_features(pixels).pooler_output
+
+
 CALLS: dict[str, tuple[BackboneSpec, Callable[[Path, list[Image.Image]], tuple[torch.Tensor, torch.Tensor]]]] = {
     "vit, cls": (families.VIT, partial(hidden_state_call, pooling="cls")),
     "vit, mean": (families.VIT.changed(pooling="mean"), partial(hidden_state_call, pooling="mean")),
@@ -106,6 +111,7 @@ CALLS: dict[str, tuple[BackboneSpec, Callable[[Path, list[Image.Image]], tuple[t
     "open_clip": (families.OPEN_CLIP, open_clip_call),
     "siglip": (families.SIGLIP, open_clip_call),
     "streetclip": (families.STREETCLIP, partial(clip_call, pooling="projected")),
+    "siglip of transformers": (families.HUB_SIGLIP, siglip_call),
     "streetclip, trunk": (
         families.STREETCLIP.changed(layer="pooled", pooling="trunk", dimension=64),
         partial(clip_call, pooling="trunk"),

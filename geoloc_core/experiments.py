@@ -34,7 +34,8 @@ from geoloc_core.learning.recipes import head_spec, recipe
 from geoloc_core.learning.train import train_head
 from geoloc_core.learning.weights import CLASS_WEIGHT_SCHEMES, label_column
 from geoloc_core.photos.images import ImageLimits
-from geoloc_core.photos.rows import image_root, read_rows, tally
+from geoloc_core.photos.pictures import image_root
+from geoloc_core.photos.rows import read_rows, tally
 from geoloc_core.photos.warehouse import Warehouse
 from geoloc_core.profile import REGION_LEVELS, Profile
 from geoloc_core.storage import write_json
@@ -114,7 +115,7 @@ def train_experiment(profile: Profile, layout: Layout, warehouse: Warehouse, key
     experiment = profile.experiment(key)
     names, shards = profile.features[experiment.features], profile.training_shards()
     photos = warehouse.read_table("training_photos")
-    blocks, found = read_blocks(layout, names, shards, photos["photo_id"])
+    blocks, found = read_blocks(layout, names, shards, photos)
     kept = photos[found].reset_index(drop=True)
     column = label_column(experiment.level)
     is_train = (kept["split"] == "train").to_numpy()
@@ -167,12 +168,17 @@ def train_experiment(profile: Profile, layout: Layout, warehouse: Warehouse, key
 
 
 def read_blocks(
-    layout: Layout, backbones: tuple[str, ...], shards: tuple[str, ...], photo_ids: pd.Series
+    layout: Layout, backbones: tuple[str, ...], shards: tuple[str, ...], photos: pd.DataFrame
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """One float16 matrix (n, D_i) for each backbone, and which of the n photos have a vector in all of them."""
-    blocks, found = [], np.ones(len(photo_ids), dtype=bool)
+    """One float16 matrix (n, D_i) for each backbone, and which of the n photos have a vector in all of them.
+
+    `photos` names each photo by `photo_id` and `shard`, which is one of `shards`.
+    """
+    blocks, found = [], np.ones(len(photos), dtype=bool)
+    shard_of = pd.Index(shards).get_indexer(pd.Index(photos["shard"]))
     for name in backbones:
-        matrix, there = open_matrix([layout.embeddings(name, shard) for shard in shards], photo_ids.tolist())
+        paths = [layout.embeddings(name, shard) for shard in shards]
+        matrix, there = open_matrix(paths, photos["photo_id"].tolist(), shard_of=shard_of)
         blocks.append(matrix)
         found &= there
     return blocks, found
@@ -207,7 +213,7 @@ def _report(
         )
     experiment = profile.experiment(key)
     head = load_head(layout.head(key))
-    blocks, found = read_blocks(layout, profile.features[experiment.features], shards, photos["photo_id"])
+    blocks, found = read_blocks(layout, profile.features[experiment.features], shards, photos)
     _check_versions(layout, head.features, shards)
     answers = answer(head, blocks, read_anchors(layout), profile.anchor)
     predictions = predictions_frame(
@@ -216,7 +222,7 @@ def _report(
         answers.countries,
         answers.points,
         continents=continents(read_boundaries(layout.regions)),
-        status=picture_status(layout, shards, photos["photo_id"], found),
+        status=picture_status(layout, photos, found),
         predicted_subdivisions=None if answers.subdivision_ids is None else answers.subdivision_ids.tolist(),
     )
     paths = [folder / "predictions.parquet", folder / "evaluation.json"]
@@ -237,15 +243,17 @@ def _check_versions(layout: Layout, features: list[dict[str, Any]], shards: tupl
                 )
 
 
-def picture_status(layout: Layout, shards: tuple[str, ...], photo_ids: pd.Series, found: np.ndarray) -> list[str]:
+def picture_status(layout: Layout, photos: pd.DataFrame, found: np.ndarray) -> list[str]:
     """The word "ok" where there is a vector; elsewhere the manifest's reason, or that the encoder gave none."""
-    reasons: dict[str, str] = {}
-    for shard in shards:
+    reasons: dict[tuple[str, str], str] = {}
+    for shard in photos["shard"].unique():
         manifest = read_rows(layout.images(shard))
-        reasons.update(zip(manifest["photo_id"], manifest["status"], strict=True))
+        reasons.update(
+            ((shard, photo), reason) for photo, reason in zip(manifest["photo_id"], manifest["status"], strict=True)
+        )
     status = []
-    for photo_id, there in zip(photo_ids, found, strict=True):
-        reason = reasons.get(photo_id, NO_VECTOR)
+    for shard, photo_id, there in zip(photos["shard"], photos["photo_id"], found, strict=True):
+        reason = reasons.get((shard, photo_id), NO_VECTOR)
         status.append(OK if there else NO_VECTOR if reason == OK else reason)
     return status
 

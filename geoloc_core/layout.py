@@ -84,6 +84,18 @@ class Layout:
         """Folder of a delivery that is made here (the sample)."""
         return self.home / "deliveries" / shard
 
+    def pictures(self, dataset: str) -> Path:
+        """Folder of the pictures of a dataset that were fetched, or unpacked from an archive."""
+        return self.home / "pictures" / dataset
+
+    def fetched(self, dataset: str) -> Path:
+        """The ledger of what was asked of the web for a dataset."""
+        return self.home / "pictures" / f"{dataset}.fetched.jsonl"
+
+    def cut(self, dataset: str) -> Path:
+        """A dataset's rows by shard, from one reading of its file."""
+        return self.cache / "cut" / dataset
+
     def raw_photos(self, shard: str) -> Path:
         """Accepted rows of a shard."""
         return self.home / "raw_photos" / f"{shard}.parquet"

@@ -7,6 +7,7 @@ environment. A profile is looked up by name in the project's `profiles/` folder,
 from __future__ import annotations
 
 import dataclasses
+import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -23,6 +24,8 @@ LEVELS = ("country", "subdivision", "hierarchical")
 REGION_LEVELS = ("country", "subdivision")
 # When heads are trained again: as soon as what they are made from differs, or when somebody (or drift) asks for it.
 RETRAINING = ("always", "asked")
+# How the pictures of a dataset lie in their folder; `photos.layouts` says where each puts a photo.
+IMAGE_LAYOUTS = ("as_given", "mp16", "by_name")
 
 
 @dataclass(frozen=True)
@@ -39,14 +42,24 @@ class Drawn:
 class Dataset:
     """Metadata in a published format and the photos that it names.
 
-    `metadata` may itself be a folder of photos with EXIF GPS. Rows go to `shards` shards of `rows_per_shard` rows in the
-    order of the file; the last shard takes all that is left, so that no row is lost when the file grows.
+    `metadata` may itself be a folder, a tar or a zip of photos with EXIF GPS, or a WebDataset. `columns` maps our columns
+    to those of a CSV or Parquet file (`sources.columns.ColumnMapping`) where their names do not tell.
+
+    `images` is a folder, an archive, or a folder of nothing but archives; left out, it is `metadata` where that holds
+    photos, and else a folder of the project's own. `layout` says how the pictures lie in it (`photos.layouts`). With
+    `fetch` those that are not there are fetched by the URLs of the metadata, into that folder.
+
+    Rows go to `shards` shards of `rows_per_shard` rows in the order of the file; the last shard takes all that is left,
+    so that no row is lost when the file grows.
     """
 
     name: str
     metadata: str
-    images: str
+    images: str = ""
     source: str = "auto"
+    layout: str = "as_given"
+    fetch: bool = False
+    columns: dict[str, str] = field(default_factory=dict)
     shards: int = 1
     rows_per_shard: int = 100_000
 
@@ -62,12 +75,15 @@ class Dataset:
 class Landing:
     """How a metadata file laid in the landing folder becomes a dataset to learn from.
 
-    `images` is the folder that its pictures are found in; empty for the landing folder itself. `source` is the layout,
-    told from the content where it says auto. A file of more rows becomes several shards.
+    `images` is where its pictures are; empty for the landing folder itself (an archive of photos has its own).
+    `source` is the layout of the metadata, told from the content where it says auto; `layout` and `fetch` are as in a
+    dataset. A file of more rows becomes several shards.
     """
 
     images: str = ""
     source: str = "auto"
+    layout: str = "as_given"
+    fetch: bool = False
     rows_per_shard: int = 100_000
 
 
@@ -87,6 +103,17 @@ class ImageBounds:
 
     max_bytes: int = 64 * 1024 * 1024
     max_pixels: int = 89_478_485
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """How politely pictures are fetched. `allowed_networks` are private networks that may be asked all the same."""
+
+    per_host: int = 4
+    concurrent: int = 64
+    attempts: int = 5
+    user_agent: str = "geoloc/0.1 (research; fetches each picture once)"
+    allowed_networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -121,6 +148,7 @@ class Profile:
     retraining: str = "always"
     split: Split = Split()
     images: ImageBounds = ImageBounds()
+    fetching: Fetching = Fetching()
     anchor: str = "centroid"
     seed: int = 0
     device: str = "auto"
@@ -220,7 +248,8 @@ def parse_profile(value: Mapping[str, Any], where: str = "profile") -> Profile:
         )
     value["features"] = {str(name): _names(list_, f"{where}: features.{name}") for name, list_ in features.items()}
     value["experiments"] = _experiments(value.pop("experiments", None), where)
-    for key, kind in (("drawn", Drawn), ("landing", Landing), ("split", Split), ("images", ImageBounds)):
+    parts = {"drawn": Drawn, "landing": Landing, "split": Split, "images": ImageBounds, "fetching": Fetching}
+    for key, kind in parts.items():
         if value.get(key) is not None:
             value[key] = _build(kind, value[key], f"{where}: {key}")
     for key in ("training", "benchmarks"):
@@ -267,6 +296,22 @@ def check_profile(profile: Profile, where: str) -> None:
     for dataset in profile.training + profile.benchmarks:
         if dataset.shards < 1 or dataset.rows_per_shard < 1:
             raise ProfileError(f"{where}: dataset {dataset.name!r} needs shards and rows_per_shard of at least 1")
+        if dataset.layout not in IMAGE_LAYOUTS:
+            raise ProfileError(
+                f"{where}: dataset {dataset.name!r} has no known layout {dataset.layout!r}; choose one of "
+                f"{_listed(IMAGE_LAYOUTS)}"
+            )
+    if profile.landing.layout not in IMAGE_LAYOUTS:
+        raise ProfileError(f"{where}: landing.layout must be one of {_listed(IMAGE_LAYOUTS)}")
+    if min(profile.fetching.per_host, profile.fetching.concurrent, profile.fetching.attempts) < 1:
+        raise ProfileError(f"{where}: fetching needs per_host, concurrent and attempts of at least 1")
+    for network in profile.fetching.allowed_networks:
+        try:
+            ipaddress.ip_network(network)
+        except ValueError as error:
+            raise ProfileError(
+                f"{where}: fetching.allowed_networks: {network!r} is no network, such as 10.0.0.0/8"
+            ) from error
     for dataset in profile.benchmarks:
         if dataset.shards != 1:
             raise ProfileError(f"{where}: benchmark {dataset.name!r} must be one shard; leave `shards` out")
@@ -310,9 +355,9 @@ def _build(kind: type, value: object, where: str) -> Any:
 
 def _typed(item: dataclasses.Field[Any], value: object, where: str) -> object:
     """Check a plain value against the annotation of its field; the nested ones were built already."""
-    plain: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float)}
+    plain: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
     expected = plain.get(str(item.type))
-    if expected is not None and (not isinstance(value, expected) or isinstance(value, bool)):
+    if expected is not None and (not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool)):
         raise ProfileError(f"{where}: {item.name} must be of type {item.type}, not {value!r}")
     if str(item.type) == "float" and isinstance(value, int):
         return float(value)
@@ -320,6 +365,14 @@ def _typed(item: dataclasses.Field[Any], value: object, where: str) -> object:
         isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, int) for k, v in value.items())
     ):
         raise ProfileError(f"{where}: {item.name} must map names to whole numbers")
+    if str(item.type) == "dict[str, str]" and not (
+        isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items())
+    ):
+        raise ProfileError(f"{where}: {item.name} must map names to names")
+    if str(item.type) == "tuple[str, ...]":
+        if not isinstance(value, list | tuple) or not all(isinstance(entry, str) for entry in value):
+            raise ProfileError(f"{where}: {item.name} must be a list of texts")
+        return tuple(value)
     return value
 
 

@@ -38,8 +38,8 @@ from geoloc_core.experiments import continents, read_anchors
 from geoloc_core.features.backbones import backbone
 from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
 from geoloc_core.layout import Layout
-from geoloc_core.photos.images import ImageLimits
-from geoloc_core.photos.rows import image_root, read_rows
+from geoloc_core.photos.pictures import image_limits, image_root
+from geoloc_core.photos.rows import read_rows
 from geoloc_core.photos.warehouse import Warehouse
 from geoloc_core.profile import Profile
 from geoloc_core.storage import write_bytes, write_text
@@ -241,6 +241,6 @@ def _details(
         manifest = read_rows(layout.images(shown))
         root = image_root(profile, shown, layout)
         photos = {name: root / path for name, path in zip(manifest["photo_id"], manifest["image_path"], strict=True)}
-        limits = ImageLimits(max_bytes=profile.images.max_bytes, max_pixels=profile.images.max_pixels)
+        limits = image_limits(profile)
         sections.append(mistakes_section(best, shown, gathered[shown].experiments[best], boundaries, photos, limits))
     return sections

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from geoloc_core.layout import EMBEDDED_BOUNDARIES
-from geoloc_core.profile import REGION_LEVELS, Experiment
+from geoloc_core.profile import REGION_LEVELS, Dataset, Experiment
 from geoloc_core.storage import file_sha256, value_sha256
 from geoloc_dagster.project import Project
 
@@ -22,7 +22,7 @@ CODE_VERSIONS = {
     "regions": "1",
     "deliveries": "1",
     "raw_photos": "1",
-    "images": "1",
+    "images": "2",
     "labeled_photos": "1",
     "training_photos": "1",
     "class_distribution": "1",
@@ -36,6 +36,8 @@ CODE_VERSIONS = {
     "results": "1",
     "champion": "1",
 }
+LARGE_BYTES = 2**30
+
 # Upstream before downstream.
 ASSETS = tuple(CODE_VERSIONS)
 
@@ -142,6 +144,7 @@ class Lineage:
                 "source": dataset.source,
                 "shards": dataset.shards,
                 "rows": dataset.rows_per_shard,
+                "columns": dataset.columns,
             }
             yield Outside(f"profile: rows of {dataset.name}", lambda: value_sha256(rows))
 
@@ -149,6 +152,10 @@ class Lineage:
         yield Target("deliveries", shard)
         yield Target("raw_photos", shard)
         yield Outside("profile: images", lambda: value_sha256(asdict(self.profile.images)))
+        of = self.profile.dataset_of(shard)
+        if of is not None:
+            dataset = of[0]
+            yield Outside(f"pictures of {dataset.name}", lambda: pictures_version(dataset))
 
     def _labeled_photos(self, shard: str) -> Iterator[Input]:
         yield Target("raw_photos", shard)
@@ -267,9 +274,25 @@ def recipe_version(experiment: Experiment) -> str:
     return value_sha256([asdict(recipe(experiment.recipe)), asdict(head_spec(experiment.head))])
 
 
+def pictures_version(dataset: Dataset) -> str:
+    """Where a dataset's pictures are, and the size and time of each archive of them.
+
+    The files of a folder of pictures are not looked at: listing millions at each plan is too much. Who adds some remakes
+    `images` (`geoloc run images --partition SHARD`).
+    """
+    from geoloc_core.photos.archives import archives_in
+
+    archives = [
+        [archive.name, archive.stat().st_size, archive.stat().st_mtime_ns]
+        for archive in archives_in(Path(dataset.images or dataset.metadata))
+    ]
+    return value_sha256([dataset.images, dataset.layout, dataset.fetch, archives])
+
+
 def path_version(path: Path) -> str:
     """Content of a file; of a folder, its listing with sizes and times, as hashing every photo at each plan is too much.
 
+    A file of more than `LARGE_BYTES` goes by its size and time as well.
     "absent" where there is nothing: the asset that needs it will say so in its own words.
     """
     if path.is_dir():
@@ -282,6 +305,8 @@ def path_version(path: Path) -> str:
     if not path.is_file():
         return "absent"
     status = path.stat()
+    if status.st_size > LARGE_BYTES:
+        return value_sha256([[path.name, status.st_size, status.st_mtime_ns]])
     return _content(path, status.st_size, status.st_mtime_ns)
 
 

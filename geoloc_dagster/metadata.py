@@ -1,13 +1,17 @@
 """What the Dagster UI shows of an artifact: columns, small tables, small pictures."""
 
 import base64
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
+if TYPE_CHECKING:
+    from geoloc_core.geography.repair import Repair
+
 # The event log keeps every picture of every materialization: larger ones belong into a file.
 LARGEST_PICTURE_BYTES = 100_000
+MOST_ROWS = 50
 
 
 def column_schema(model: Any) -> dg.TableSchema:
@@ -39,4 +43,13 @@ def counts_table(counts: Mapping[str, int], name: str) -> dg.MetadataValue:
     """A small table of how often each thing occurs, the most frequent first."""
     rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     lines = [f"| {name} | count |", "|---|---:|", *(f"| {key} | {value:,} |" for key, value in rows)]
+    return dg.MetadataValue.md("\n".join(lines))
+
+
+def repairs_table(repairs: Sequence["Repair"]) -> dg.MetadataValue:
+    """What was changed in a boundary set's polygons, the first `MOST_ROWS` of it."""
+    lines = ["| level | region | what | detail |", "|---|---|---|---|"]
+    lines += [f"| {one.level} | {one.region_id} | {one.what} | {one.detail} |" for one in repairs[:MOST_ROWS]]
+    if len(repairs) > MOST_ROWS:
+        lines.append(f"\n... and {len(repairs) - MOST_ROWS:,} more, in the metadata of regions.parquet")
     return dg.MetadataValue.md("\n".join(lines))

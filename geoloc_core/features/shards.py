@@ -81,15 +81,18 @@ def open_matrix(
     paths: Sequence[Path | str],
     photo_ids: Sequence[str],
     *,
+    shard_of: Sequence[int] | np.ndarray | None = None,
     verify: bool = True,
     in_memory_bytes: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of `photo_ids` from all shards of one backbone, each copied once from the mapped file.
 
     Returns (matrix float16 (n, D), found bool (n,)), rows in the order of `photo_ids`; rows that no shard has a vector
-    for are zeros with `found` False. A matrix of more than `in_memory_bytes` (half of the memory) is an array over a
-    file without a name, which the system writes out and reads back as it needs. Raises StaleArtifactError when the
-    shards were made by different checkpoints, or, with `verify`, when their bytes are not those that were written.
+    for are zeros with `found` False. `shard_of` gives, for each photo, the position in `paths` of the one shard that it
+    is taken from, as photos of two datasets may have the same id. A matrix of more than `in_memory_bytes` (half of the
+    memory) is an array over a file without a name, which the system writes out and reads back as it needs. Raises
+    StaleArtifactError when the shards were made by different checkpoints, or, with `verify`, when their bytes are not
+    those that were written.
     """
     identities = [shard_metadata(path)["identity"] for path in paths]
     versions = {identity["version"] for identity in identities}
@@ -102,12 +105,15 @@ def open_matrix(
     matrix = _zeros((len(photo_ids), identities[0]["dimension"]), in_memory_bytes)
     found = np.zeros(len(photo_ids), dtype=bool)
     wanted = pa.array(photo_ids, type=pa.string())
-    for path in paths:
+    for number, path in enumerate(paths):
         try:
             columns = pq.read_table(path, columns=["photo_id", "status"], page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
             raise StaleArtifactError(f"the embeddings in {path} cannot be read; materialize them again") from error
-        target = pc.fill_null(pc.index_in(columns["photo_id"], value_set=wanted), -1).to_numpy()
+        own = wanted if shard_of is None else wanted.take(pa.array(rows_here := np.flatnonzero(shard_of == number)))
+        target = pc.fill_null(pc.index_in(columns["photo_id"], value_set=own), -1).to_numpy()
+        if shard_of is not None:
+            target = np.append(rows_here, -1)[target]  # -1 stays -1
         ok = pc.equal(columns["status"], OK).to_numpy()
         for rows, vectors in vector_groups(path, ok, verify=verify):
             into = target[rows][ok[rows]]

@@ -7,6 +7,7 @@ of the folder is refused, and an archive that swells like a bomb is stopped.
 from __future__ import annotations
 
 import contextlib
+import os
 import tarfile
 import zipfile
 import zlib
@@ -24,6 +25,8 @@ from geoloc_core.storage import write_bytes
 
 # Pictures are compressed already: an archive of them hardly shrinks.
 MAX_EXPANSION, ALWAYS_ALLOWED_BYTES = 20, 1 << 30
+
+ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 
 # What the readers of the standard library raise on damaged, encrypted or unknown content.
 _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, zlib.error, NotImplementedError, RuntimeError)
@@ -51,6 +54,25 @@ def is_archive(path: Path) -> bool:
         return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
     except (OSError, EOFError, zlib.error):
         return False
+
+
+def archives_in(path: Path) -> list[Path]:
+    """The archive `path`, or the archives of a folder that holds no picture and no folder beside them; [] otherwise."""
+    if path.is_file():
+        return [path] if is_archive(path) else []
+    if not path.is_dir():
+        return []
+    found = []
+    with os.scandir(path) as entries:
+        for entry in entries:
+            name = entry.name.lower()
+            if name.startswith("."):
+                continue
+            if entry.is_dir() or name.endswith(tuple(IMAGE_SUFFIXES)):
+                return []  # also so that a folder of millions of pictures is not listed to its end
+            if name.endswith(ARCHIVE_SUFFIXES):
+                found.append(Path(entry.path))
+    return sorted(archive for archive in found if is_archive(archive))
 
 
 def members(path: Path) -> Iterator[Member]:

@@ -18,8 +18,7 @@ import pandas as pd
 from geoloc_core.errors import InputError, ProfileError
 from geoloc_core.photos.sources.base import IMAGE_SUFFIXES
 from geoloc_core.photos.sources.photo_folder import photo_files
-
-LAYOUTS = ("as_given", "mp16", "by_name")
+from geoloc_core.profile import IMAGE_LAYOUTS
 
 
 def mp16_path(photo_id: str, suffix: str = ".jpg") -> str:
@@ -47,7 +46,7 @@ def place_images(photos: pd.DataFrame, layout: str, image_root: Path) -> pd.Data
         found = _index_by_name(image_root, set(photos["photo_id"]))
         paths = [found.get(photo, path) for photo, path in zip(photos["photo_id"], photos["image_path"], strict=True)]
         return photos.assign(image_path=paths)
-    raise ProfileError(f"there is no image layout {layout!r}; known are {', '.join(LAYOUTS)}")
+    raise ProfileError(f"there is no image layout {layout!r}; known are {', '.join(IMAGE_LAYOUTS)}")
 
 
 def _index_by_name(image_root: Path, wanted: set[str]) -> dict[str, str]:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.layout import Layout
+from geoloc_core.photos.cutting import cut_shard, read_dataset
 from geoloc_core.photos.schemas import RawPhotos, RejectedRows, validate
 from geoloc_core.photos.sources.base import SourceBatch
 from geoloc_core.photos.sources.registry import read_metadata
@@ -18,41 +19,21 @@ from geoloc_core.profile import Profile
 from geoloc_core.storage import replacing_path
 
 
-def image_root(profile: Profile, shard: str, layout: Layout) -> Path:
-    """The folder that the `image_path` of a shard's photos is relative to."""
-    of = profile.dataset_of(shard)
-    return layout.delivery(shard) / "images" if of is None else Path(of[0].images)
-
-
-def read_shard_rows(profile: Profile, shard: str, layout: Layout) -> SourceBatch:
+def read_shard_rows(profile: Profile, shard: str, layout: Layout, reader_version: str = "1") -> SourceBatch:
     """The rows of one shard, accepted and rejected.
 
     A drawn shard is the whole of its delivery. A dataset's shard `i` is the rows `i * rows_per_shard + 1` to
-    `(i + 1) * rows_per_shard` of its file, and the last one all that follow: every row belongs to one shard. The file is
-    read from its start, as a row may be a duplicate of one in an earlier shard.
+    `(i + 1) * rows_per_shard` of its file, and the last one all that follow: every row belongs to one shard.
+    `reader_version` changes when the code that reads changes; rows cut by another are not used.
     """
     of = profile.dataset_of(shard)
     if of is None:
-        batches = list(read_metadata(layout.delivery(shard) / "metadata.csv", "sample"))
-        return _joined(batches)
+        return _joined(list(read_metadata(layout.delivery(shard) / "metadata.csv", "sample")))
     dataset, number = of
-    first = number * dataset.rows_per_shard + 1
-    last = first + dataset.rows_per_shard - 1 if number < dataset.shards - 1 else None
-    kept = []
-    for batch in read_metadata(Path(dataset.metadata), dataset.name, dataset.source):
-        accepted, rejected = (_between(frame, first, last) for frame in (batch.accepted, batch.rejected))
-        kept.append(SourceBatch(accepted, rejected))
-        read = [frame["row_number"].min() for frame in (batch.accepted, batch.rejected) if len(frame)]
-        if last is not None and read and min(read) > last:
-            break
-    return _joined(kept)
-
-
-def _between(frame: pd.DataFrame, first: int, last: int | None) -> pd.DataFrame:
-    inside = frame["row_number"] >= first
-    if last is not None:
-        inside &= frame["row_number"] <= last
-    return frame[inside]
+    if dataset.shards == 1:
+        return _joined(list(read_dataset(dataset)))
+    files = cut_shard(dataset, number, layout.cut(dataset.name), reader_version)
+    return _joined([SourceBatch(*(read_rows(file) for file in files))])
 
 
 def _joined(batches: list[SourceBatch]) -> SourceBatch:

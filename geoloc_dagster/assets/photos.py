@@ -35,11 +35,14 @@ def deliveries(context: dg.AssetExecutionContext, project: ProjectResource) -> d
             raise InputError(
                 f"the metadata of {of[0].name!r}, {metadata}, is not there; mend `metadata` in the profile"
             )
-        if not Path(of[0].images).exists():
+        if of[0].images and not Path(of[0].images).exists() and not of[0].fetch:
             raise InputError(
                 f"the images of {of[0].name!r}, {of[0].images}, are not there; mend `images` in the profile"
             )
-        return work.finish(path_version(metadata), metadata={"metadata": str(metadata), "images": of[0].images})
+        return work.finish(
+            path_version(metadata),
+            metadata={"metadata": str(metadata), "images": of[0].images or "not named: see the asset images"},
+        )
 
     from geoloc_core.geography.boundaries import load_boundaries
     from geoloc_core.photos.sample.delivery import draw_delivery
@@ -74,7 +77,7 @@ def raw_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> d
 
     work = project.begin(context)
     shard, layout = context.partition_key, work.project.layout
-    rows = read_shard_rows(work.project.profile, shard, layout)
+    rows = read_shard_rows(work.project.profile, shard, layout, CODE_VERSIONS["raw_photos"])
     paths = [layout.raw_photos(shard), layout.rejected_rows(shard)]
     write_rows(rows.accepted, paths[0])
     write_rows(rows.rejected, paths[1])
@@ -98,17 +101,19 @@ def raw_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> d
     partitions_def=SHARDS,
     deps=[deliveries, raw_photos],
     code_version=CODE_VERSIONS["images"],
-    description="Manifest of the pictures: size, hash and perceptual hash of each, or the reason why there is none.",
+    description="Manifest of the pictures: size, hash and perceptual hash of each, or the reason why there is none. "
+    "Archives are unpacked, and pictures fetched by their URLs, on the way; a second materialization asks only for what "
+    "did not come.",
 )
 def images(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    from geoloc_core.photos.images import ImageLimits, build_manifest
-    from geoloc_core.photos.rows import image_root, read_rows, tally, write_rows
+    from geoloc_core.photos.pictures import gather_pictures
+    from geoloc_core.photos.rows import read_rows, tally, write_rows
     from geoloc_core.photos.schemas import ImageManifest
 
     work = project.begin(context)
     profile, layout, shard = work.project.profile, work.project.layout, context.partition_key
-    limits = ImageLimits(max_bytes=profile.images.max_bytes, max_pixels=profile.images.max_pixels)
-    manifest = build_manifest(read_rows(layout.raw_photos(shard)), image_root(profile, shard, layout), limits)
+    gathered = gather_pictures(profile, shard, layout, read_rows(layout.raw_photos(shard)))
+    manifest = gathered.manifest
     path = layout.images(shard)
     write_rows(manifest, path)
     usable = manifest["status"] == "ok"
@@ -121,6 +126,9 @@ def images(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
             "usable": int(usable.sum()),
             "not_usable": int((~usable).sum()),
             "by_status": counts_table(tally(manifest["status"]), "status"),
+            **({"unpacked": counts_table(dict(gathered.unpacked), "outcome")} if gathered.unpacked else {}),
+            **({"fetched": counts_table(dict(gathered.fetched), "status")} if gathered.fetched else {}),
+            **({"may_come_later": gathered.may_come_later} if gathered.fetched else {}),
         },
     )
 
@@ -219,14 +227,17 @@ def class_distribution(context: dg.AssetExecutionContext, project: ProjectResour
 
     work = project.begin(context)
     layout, profile = work.project.layout, work.project.profile
-    training = work.project.warehouse().read_table("training_photos")
+    warehouse = work.project.warehouse()
     boundaries = read_boundaries(layout.regions)
-    distribution = distribution_of(training, boundaries)
+    # Counted in the database: the photos themselves, of which there may be millions, are not held.
+    counts = warehouse.count_by("training_photos", "country_id", "subdivision_id", "split")
+    distribution = distribution_of(counts, boundaries)
     folder = layout.home / "class_distribution"
     paths = [folder / "class_distribution.parquet", folder / "coverage.png", folder / "country.png"]
     write_rows(distribution, paths[0])
-    latitude, longitude = training["latitude"].to_numpy(), training["longitude"].to_numpy()
-    of_country = training[training["country_id"] == profile.map_country]
+    points = warehouse.read_table("training_photos", columns=["latitude", "longitude"])
+    latitude, longitude = points["latitude"].to_numpy(), points["longitude"].to_numpy()
+    of_country = warehouse.read_table("training_photos", {"country_id": profile.map_country})
     maps = [
         coverage_map(latitude, longitude, boundaries, "Photos to learn from"),
         country_map(boundaries, profile.map_country, photos=of_country),

@@ -8,7 +8,6 @@ with a sentence until it changes.
 
 from __future__ import annotations
 
-import fcntl
 import re
 import time
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from typing import Any
 from geoloc_core.errors import GeolocError, InputError
 from geoloc_core.layout import Layout
 from geoloc_core.profile import Dataset, Profile
-from geoloc_core.storage import TEMPORARY_PREFIX, file_sha256, read_json, write_json
+from geoloc_core.storage import TEMPORARY_PREFIX, file_sha256, one_at_a_time, read_json, write_json
 
 # A file that nobody touched for this long is complete. Its time of last change counts, which no copying tool sets back.
 SETTLED_AFTER_S = 20.0
@@ -110,9 +109,8 @@ def take_in(profile: Profile, layout: Layout, now: float | None = None) -> Intak
     """
     if not layout.landing.is_dir():
         return Intake({}, {}, {})
-    with layout.landed.with_suffix(".lock").open("a") as lock:
-        # A sensor and a person may look at the same time; the ledger is read and written by one of them.
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    # A sensor and a person may look at the same time; the ledger is read and written by one of them.
+    with one_at_a_time(layout.landed.with_suffix(".lock")):
         return _look(profile, layout, time.time() if now is None else now)
 
 
@@ -154,6 +152,7 @@ def files_in(landing: Path) -> Iterator[Path]:
 
 def _judge(profile: Profile, layout: Layout, ledger: Ledger, file: Path, sha256: str) -> tuple[Ledger, str]:
     """The ledger after a complete file was met, and what is said of it."""
+    from geoloc_core.photos.archives import archives_in
     from geoloc_core.photos.sources.registry import detect_source
 
     for delivery in ledger.deliveries:
@@ -170,11 +169,14 @@ def _judge(profile: Profile, layout: Layout, ledger: Ledger, file: Path, sha256:
         return ledger, f"refused {file.name}: {error}"
     same_place = [item for item in ledger.deliveries if Path(item.dataset.metadata) == file]
     taken = {*profile.shards(), *(name for item in ledger.deliveries for name in item.dataset.shard_names())}
+    own_pictures = profile.landing.fetch or bool(archives_in(file))
     dataset = Dataset(
         name=same_place[0].dataset.name if same_place else dataset_name(file, sha256, taken),
         metadata=str(file),
-        images=profile.landing.images or str(layout.landing),
+        images=profile.landing.images or ("" if own_pictures else str(layout.landing)),
         source=found,
+        layout=profile.landing.layout,
+        fetch=profile.landing.fetch,
         # The last shard takes all that is left, so each has rows of its own.
         shards=max(1, rows // profile.landing.rows_per_shard),
         rows_per_shard=profile.landing.rows_per_shard,

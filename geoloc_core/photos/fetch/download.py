@@ -93,14 +93,21 @@ def explain_missing(manifest: pd.DataFrame, fetched: pd.DataFrame) -> pd.DataFra
     return told
 
 
-def mark_placeholders(manifest: pd.DataFrame, copies: int = PLACEHOLDER_COPIES) -> pd.DataFrame:
-    """`ImageManifest` in which a picture whose very bytes `copies` photos or more share is status `placeholder`.
+def mark_placeholders(manifest: pd.DataFrame, photos: pd.DataFrame, copies: int = PLACEHOLDER_COPIES) -> pd.DataFrame:
+    """`ImageManifest` in which a picture whose very bytes stand for `copies` places or more is status `placeholder`.
+
+    `photos` (`RawPhotos`, the same photos in the same order) say where each was taken; copies of one photo are no places.
 
     A host that answers for a removed photo with a stand-in, without a redirect that tells, is found out in this way:
     no picture is the photo of several places.
     """
     ok = manifest["status"] == "ok"
-    shared = ok & (manifest["sha256"].where(ok).map(manifest.loc[ok, "sha256"].value_counts()) >= copies)
+    where = pd.DataFrame(
+        {name: photos[name].to_numpy() for name in ("latitude", "longitude")}
+        | {"sha256": manifest["sha256"].to_numpy()}
+    )
+    places = where[ok.to_numpy()].drop_duplicates()["sha256"].value_counts()
+    shared = ok & (manifest["sha256"].map(places).fillna(0) >= copies)
     told = manifest.copy()
     told.loc[shared, ["status", "detail", "phash"]] = ["placeholder", "the same bytes stand for several photos", ""]
     told.loc[shared, ["width", "height"]] = 0

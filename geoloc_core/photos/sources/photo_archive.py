@@ -4,7 +4,8 @@ Every picture is a row, and so is every other file that belongs to no picture. I
 follow each other and share their name up to its first dot; a `.json` among them tells, under the usual names
 (see `columns.NAMES`), the position, the author, the id or the URL, and is believed before the EXIF block. The other
 files of a sample are its labels and captions, which are not used and not rows. Without a `.json` the `photo_id` is the
-path inside the archive, with its suffix. `image_path` is that path too: unpack the archive with `archives.unpack_images`.
+path inside the archive, with its suffix. `image_path` is that path too; in a folder of archives (a WebDataset of many
+shards) the archive's own name stands before it. `pictures.unpack_once` unpacks in the same way.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from geoloc_core.errors import InputError
-from geoloc_core.photos.archives import Member, is_archive, members
+from geoloc_core.photos.archives import Member, archives_in, members
 from geoloc_core.photos.batches import in_batches
 from geoloc_core.photos.exif import GpsFix, read_gps
 from geoloc_core.photos.images import ImageLimits, RefusedImage
@@ -35,18 +36,24 @@ class PhotoArchiveSource:
 
     limits: ImageLimits = field(default_factory=ImageLimits)
     name: str = "photo_archive"
-    description: str = "a tar, zip or WebDataset of photos"
+    description: str = "a tar, zip or WebDataset of photos, or a folder of these"
 
     def sniff(self, path: Path) -> bool:
-        """Whether the content is an archive."""
-        return is_archive(path)
+        """Whether the content is an archive, or a folder of archives."""
+        return bool(archives_in(path))
 
     def read(self, path: Path, dataset: str, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[SourceBatch]:
         """Batches of the archive's pictures; `InputError` where the archive is damaged."""
-        if not is_archive(path):
-            raise InputError(f"{path} is neither a tar nor a zip")
+        archives = archives_in(path)
+        if not archives:
+            raise InputError(f"{path} is neither a tar nor a zip nor a folder of them")
         sieve = Sieve(dataset)
-        rows = (row for sample in _samples(path, self.limits) for row in sample.rows())
+        rows = (
+            row
+            for archive in archives
+            for sample in _samples(archive, self.limits)
+            for row in sample.rows(f"{archive.name.split('.', 1)[0]}/" if path.is_dir() else "")
+        )
         for some in in_batches(enumerate(rows, start=1), rows_per_batch):
             frame = pd.DataFrame([(number, *row) for number, row in some], columns=list(CANDIDATE_COLUMNS))
             yield sieve.sort(frame)
@@ -81,8 +88,9 @@ class _Sample:
                 with contextlib.suppress(RefusedImage):
                     self.facts = _facts(member.read(MAX_SIDECAR_BYTES))
 
-    def rows(self) -> Iterator[_Row]:
-        for name, latitude, longitude, reason in self.pictures:
+    def rows(self, folder: str) -> Iterator[_Row]:
+        for member, latitude, longitude, reason in self.pictures:
+            name = folder + member
             if "latitude" in self.facts and "longitude" in self.facts:
                 # The picture itself must still be one; what its EXIF says of places does not matter any more.
                 reason = "" if reason in _POSITION_REASONS else reason
@@ -93,7 +101,7 @@ class _Sample:
             yield photo_id, author, _as_text(latitude), _as_text(longitude), name, url, reason, name
         for name, reason in self.others:
             if not self.pictures or reason != "not_a_photo":
-                yield "", "", "", "", "", "", reason, name
+                yield "", "", "", "", "", "", reason, folder + name
 
 
 def _position(member: Member, limits: ImageLimits) -> GpsFix | str:

@@ -99,6 +99,19 @@ def test_shards_join_into_a_matrix_in_the_order_asked(tmp_path: Path, identity: 
     assert not matrix[~found].any()
 
 
+def test_the_same_id_in_two_shards_is_taken_from_the_shard_that_is_named(tmp_path: Path, identity: CheckpointIdentity):
+    one, other = block(6, 5), block(6, 7)
+    other = EmbeddingBlock(one.photo_ids, other.vectors, other.status, other.image_sha256)
+    paths = [tmp_path / "a.parquet", tmp_path / "b.parquet"]
+    for path, each in zip(paths, (one, other), strict=True):
+        write_shard(path, each, identity)
+    wanted, shard_of = ["5-3", "5-3", "5-0", "nobody", "5-1"], [1, 0, 1, 0, 0]
+    matrix, found = open_matrix(paths, wanted, shard_of=np.array(shard_of))
+    assert found.tolist() == [True, True, True, False, True]
+    expected = [other.vectors[3], one.vectors[3], other.vectors[0], np.zeros_like(one.vectors[0]), one.vectors[1]]
+    np.testing.assert_array_equal(matrix, expected)
+
+
 def test_shards_of_different_checkpoints_do_not_join(tmp_path: Path, identity: CheckpointIdentity, checkpoints: Path):
     spec = backbone("tiny-clip").changed(dtype="bfloat16")
     write_shard(tmp_path / "a", block(3, 7), identity)

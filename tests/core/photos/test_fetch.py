@@ -343,11 +343,14 @@ def test_one_picture_for_many_photos_is_a_placeholder(tmp_path):
         content = PICTURE if n < 5 else jpeg() + bytes([n])
         (tmp_path / f"{n}.jpg").write_bytes(content)
     rows = pd.DataFrame({"photo_id": [str(n) for n in range(8)], "image_path": [f"{n}.jpg" for n in range(8)]})
+    rows = rows.assign(latitude=np.arange(8.0), longitude=7.0)
     manifest = build_manifest(rows, tmp_path)
-    marked = mark_placeholders(manifest)
+    marked = mark_placeholders(manifest, rows)
     assert marked["status"].tolist() == ["placeholder"] * 5 + ["ok", "ok", "missing_file"]
     validate(ImageManifest, marked, "marked")
-    assert mark_placeholders(manifest, copies=6)["status"].tolist() == manifest["status"].tolist()
+    assert mark_placeholders(manifest, rows, copies=6)["status"].tolist() == manifest["status"].tolist()
+    # Five copies of one photo, all of the same place, are copies and nothing else.
+    assert mark_placeholders(manifest, rows.assign(latitude=1.0))["status"].tolist() == manifest["status"].tolist()
 
 
 def test_it_works_inside_a_running_loop(server, tmp_path):

@@ -42,6 +42,8 @@ from geoloc_core.storage import write_json
 
 OK = "ok"
 NO_VECTOR = "no_vector"
+# What a head needs to know of a photo: columns that it does not need are not held for millions of photos.
+LEARNED_FROM = ("shard", "photo_id", "author_id", "latitude", "longitude", "country_id", "subdivision_id", "split")
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,9 @@ def embed_shard(profile: Profile, layout: Layout, checkpoints: Path, name: str, 
 def anchors_of(layout: Layout, warehouse: Warehouse, level: str) -> pd.DataFrame:
     """The anchors of all regions of a level, fitted to the photos of the training split alone."""
     boundaries = read_boundaries(layout.regions)
-    training = warehouse.read_table("training_photos")
     column = label_column(level)
-    photos = training.loc[(training["split"] == "train") & (training[column] != "")]
-    photos = photos[[column, "latitude", "longitude"]].rename(columns={column: "region_id"})
+    photos = warehouse.read_table("training_photos", {"split": "train"}, columns=[column, "latitude", "longitude"])
+    photos = photos[photos[column] != ""].rename(columns={column: "region_id"})
     return region_anchors(photos, boundaries.countries if level == "country" else boundaries.subdivisions)
 
 
@@ -114,7 +115,7 @@ def train_experiment(profile: Profile, layout: Layout, warehouse: Warehouse, key
     """Train the head of an experiment and keep it in its folder."""
     experiment = profile.experiment(key)
     names, shards = profile.features[experiment.features], profile.training_shards()
-    photos = warehouse.read_table("training_photos")
+    photos = warehouse.read_table("training_photos", columns=LEARNED_FROM)
     blocks, found = read_blocks(layout, names, shards, photos)
     kept = photos[found].reset_index(drop=True)
     column = label_column(experiment.level)
@@ -186,15 +187,13 @@ def read_blocks(
 
 def report_validation(profile: Profile, layout: Layout, warehouse: Warehouse, key: str) -> list[Path]:
     """Predictions and scores of an experiment on the validation photos; the files written."""
-    photos = warehouse.read_table("training_photos")
-    photos = photos[photos["split"] == "validation"].reset_index(drop=True)
+    photos = warehouse.read_table("training_photos", {"split": "validation"})
     return _report(profile, layout, key, photos, profile.training_shards(), VALIDATION, layout.validation_report(key))
 
 
 def report_benchmark(profile: Profile, layout: Layout, warehouse: Warehouse, key: str, benchmark: str) -> list[Path]:
     """Predictions and scores of an experiment on all photos of a benchmark; the files written."""
-    photos = warehouse.read_table("labeled_photos")
-    photos = photos[photos["shard"] == benchmark].reset_index(drop=True)
+    photos = warehouse.read_table("labeled_photos", {"shard": benchmark})
     return _report(profile, layout, key, photos, (benchmark,), benchmark, layout.benchmark_report(key, benchmark))
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from geoloc_core.answering import anchor_points
+from geoloc_core.errors import StaleArtifactError
 from geoloc_core.evaluation.baselines import (
     CLASS_PRIOR,
     CONSTANT_POINT,
@@ -34,7 +36,7 @@ from geoloc_core.evaluation.predictions import read_predictions
 from geoloc_core.evaluation.published import thesis_rows
 from geoloc_core.evaluation.report import results_report
 from geoloc_core.evaluation.tables import table1, table2, table3, to_csv, to_json, to_markdown
-from geoloc_core.experiments import continents, read_anchors
+from geoloc_core.experiments import LEARNED_FROM, continents, read_anchors
 from geoloc_core.features.backbones import backbone
 from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
 from geoloc_core.layout import Layout
@@ -66,7 +68,7 @@ class WrittenResults:
 def write_results(profile: Profile, layout: Layout, warehouse: Warehouse) -> WrittenResults:
     """Gather the reports of all experiments, put the two honest rows beside them, and write everything people look at."""
     boundaries = read_boundaries(layout.regions)
-    training = warehouse.read_table("training_photos")
+    training = warehouse.read_table("training_photos", columns=LEARNED_FROM)
     distribution = read_rows(layout.home / "class_distribution" / "class_distribution.parquet")
     gathered = gather_predictions(profile, layout, training, warehouse, boundaries)
     evaluations = [
@@ -143,7 +145,12 @@ def gather_predictions(
     for called, (photos, folders) in sets.items():
         answers = {key: read_predictions(folder / "predictions.parquet") for key, folder in folders.items()}
         # A photo without a picture is missing for those as well that do not look.
-        status = answers[keys[0]].set_index("photo_id")["status"].reindex(photos["photo_id"]).tolist()
+        first = answers[keys[0]]
+        if not np.array_equal(first["photo_id"], photos["photo_id"]):
+            raise StaleArtifactError(
+                f"the report on {called} is of other photos than there are now; run `geoloc refresh`"
+            )
+        status = first["status"].tolist()
         gathered[called] = SetOfPhotos(
             answers,
             {

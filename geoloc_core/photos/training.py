@@ -13,12 +13,11 @@ from geoloc_core.profile import Profile
 
 def collect_training(profile: Profile, layout: Layout, warehouse: Warehouse) -> tuple[pd.DataFrame, pd.DataFrame]:
     """(rows of `TrainingPhotos`, rows of `ExcludedPhotos`); together they are the labelled photos of all training shards."""
-    labeled = warehouse.read_table("labeled_photos")
     training, benchmarks = list(profile.training_shards()), list(profile.benchmark_names())
     return assemble_training(
-        labeled[labeled["shard"].isin(training)],
+        warehouse.read_table("labeled_photos", {"shard": training}),
         _manifests(layout, training),
-        labeled[labeled["shard"].isin(benchmarks)],
+        warehouse.read_table("labeled_photos", {"shard": benchmarks}),
         _manifests(layout, benchmarks),
         key=profile.split.key,
         validation_share=profile.split.validation_share,

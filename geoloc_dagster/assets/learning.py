@@ -27,7 +27,9 @@ def class_weights(context: dg.AssetExecutionContext, project: ProjectResource) -
 
     work = project.begin(context)
     level = context.partition_key
-    table = class_weight_table(work.project.warehouse().read_table("training_photos"), level)
+    table = class_weight_table(
+        work.project.warehouse().read_table("training_photos", columns=("country_id", "subdivision_id", "split")), level
+    )
     path = work.project.layout.class_weights(level)
     write_rows(table, path)
     return work.finish(

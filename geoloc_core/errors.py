@@ -24,3 +24,11 @@ class CheckpointError(GeolocError):
 
 class StaleArtifactError(GeolocError):
     """An artifact on disk is missing, damaged, or was made with other inputs than the ones at hand."""
+
+
+class DamagedWarehouseError(InputError):
+    """The warehouse file, or a table in it, cannot be read; its rows can all be made again."""
+
+
+class DiskFullError(GeolocError):
+    """There is no room left where something is to be written."""

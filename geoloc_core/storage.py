@@ -7,10 +7,12 @@ into place; an object store shows an object only when it is complete, which is t
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +20,18 @@ from typing import Any, BinaryIO
 
 import fsspec
 
+from geoloc_core.errors import DiskFullError, StaleArtifactError
+
 TEMPORARY_PREFIX = ".geoloc-part-"
+# No room, over the quota, or beyond the largest file that is allowed here.
+_NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+# The same in the words of libraries that give no number: Arrow, DuckDB, SQLite.
+_NO_ROOM_WORDS = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "File too large",
+    "disk is full",
+)
 
 
 def is_remote(path: str | os.PathLike[str]) -> bool:
@@ -43,21 +56,118 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def replacing_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary local path that is renamed to `path` when the block ends well; for libraries that want a path."""
+    """A temporary local path that is renamed to `path` when the block ends well; for libraries that want a path.
+
+    Raises DiskFullError where there is no room for it.
+    """
     target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=target.suffix, dir=target.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary, handle = None, -1
     try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        temporary, handle = _claimed_file(target)
         yield temporary
         # mkstemp makes files private; what we publish has the permissions any new file would have.
         mask = os.umask(0)
         os.umask(mask)
         temporary.chmod(0o666 & ~mask)
         temporary.replace(target)
+    except OSError as error:
+        if no_room(error):
+            raise disk_full(target.parent) from error
+        raise
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+            os.close(handle)
+
+
+@contextlib.contextmanager
+def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """A temporary local folder that takes the place of `path` when the block ends well, and leaves no trace otherwise."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_folder(target.parent) as part:
+        part.chmod(0o755)
+        yield part
+        if not target.exists():
+            part.replace(target)
+            return
+        with temporary_folder(target.parent) as old:
+            target.replace(old)
+            part.replace(target)
+
+
+@contextlib.contextmanager
+def temporary_folder(parent: Path) -> Iterator[Path]:
+    """A folder below `parent` that is gone when the block ends, claimed by this process until then."""
+    part = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=parent))
+    handle = os.open(part, os.O_RDONLY)
+    try:
+        _claim(handle)
+        yield part
+    finally:
+        os.close(handle)
+        shutil.rmtree(part, ignore_errors=True)
+
+
+def _claimed_file(target: Path) -> tuple[Path, int]:
+    """A new temporary file beside `target`, and the open handle whose lock says that it has a writer."""
+    while True:
+        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=target.suffix, dir=target.parent)
+        _claim(handle)
+        # Somebody who sweeps may have come between the two lines above.
+        if os.path.exists(name):  # noqa: PTH110 - half as dear as a Path, and this is done for every file
+            return Path(name), handle
+        os.close(handle)
+
+
+def _claim(handle: int) -> None:
+    # The system lets go when the process is killed: so a leftover is told from work in progress. Where a file system
+    # knows no locks, everything looks like a leftover, as it did before there were locks.
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def remove_leftover(path: Path) -> bool:
+    """Remove a temporary file or folder that has no living writer; whether it is gone."""
+    try:
+        handle = os.open(path, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            path.unlink(missing_ok=True)
+        return not path.exists()
+    except OSError:
+        return False
+    finally:
+        os.close(handle)
+
+
+def no_room(error: BaseException | str) -> bool:
+    """Whether an error, what caused it, or what it says, means that there is no room on the disk."""
+    if isinstance(error, str):
+        return any(words in error for words in _NO_ROOM_WORDS)
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, DiskFullError) or getattr(seen, "errno", None) in _NO_ROOM or no_room(str(seen)):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False
+
+
+def disk_full(folder: str | os.PathLike[str]) -> DiskFullError:
+    """The error that names a folder without room, with what is left of it."""
+    try:
+        left = f" ({shutil.disk_usage(folder).free / 2**20:,.0f} MiB are free)"
+    except OSError:
+        left = ""
+    return DiskFullError(
+        f"there is no room to write below {os.fspath(folder)}{left}; make room, then `geoloc refresh` goes on from there"
+    )
 
 
 @contextlib.contextmanager
@@ -94,6 +204,12 @@ def read_bytes(path: str | os.PathLike[str]) -> bytes:
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The JSON value kept at `path`."""
     return json.loads(read_bytes(path))
+
+
+def unreadable(path: str | os.PathLike[str], error: Exception) -> StaleArtifactError:
+    """The error of an artifact that is missing or damaged, with what the reading library said of it."""
+    said = " ".join(str(error).split())[:200]
+    return StaleArtifactError(f"{os.fspath(path)} cannot be read ({said}); `geoloc refresh --verify` makes it anew")
 
 
 def file_sha256(path: str | os.PathLike[str]) -> str:

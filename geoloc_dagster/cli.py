@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from geoloc_dagster.refresh import Outcome
 
 FAILED, WRONG = 1, 2
+NOTHING = "Nothing is out of date; no asset was executed."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -60,8 +61,11 @@ def _parser() -> argparse.ArgumentParser:
 
     plan = add("plan", _plan, "say what is out of date and why; changes nothing")
     plan.add_argument("--json", action="store_true", help="as JSON")
-
-    add("refresh", _refresh, "remake what is out of date, and nothing else")
+    renew = add("refresh", _refresh, "remake what is out of date, and nothing else")
+    for command in (plan, renew):
+        command.add_argument(
+            "--verify", action="store_true", help="read every byte: finds damage that left size and time as they were"
+        )
 
     run = add("run", _run, "remake one asset (or one partition of it), current or not")
     run.add_argument("asset", help="for example heads, or embeddings")
@@ -95,7 +99,7 @@ def _plan(options: argparse.Namespace) -> int:
 
     project = _project(options)
     instance = open_instance(project.layout) if project.layout.dagster_home.is_dir() else None
-    plan = project_plan(project, instance)
+    plan = project_plan(project, instance, options.verify)
     if options.json:
         print(json.dumps(plan.as_json(), indent=2))
         return 0
@@ -124,26 +128,34 @@ def _refresh(options: argparse.Namespace) -> int:
     intake = take_in(project.profile, project.layout)
     if intake.sentence:
         print(f"Landing folder: {intake.sentence}", file=sys.stderr)
-    return refresh_and_tell(_project(options))
+    return refresh_and_tell(_project(options), options.verify)
 
 
-def refresh_and_tell(project: Project) -> int:
+def refresh_and_tell(project: Project, verify: bool = False) -> int:
     """Refresh with a line on standard error for each target; 0 when all is current afterwards."""
+    from geoloc_dagster.aftermath import put_right
     from geoloc_dagster.checks.current import report_current
     from geoloc_dagster.lineage import Lineage
     from geoloc_dagster.progress import Teller
-    from geoloc_dagster.refresh import open_instance, project_plan, refresh
+    from geoloc_dagster.refresh import open_instance, project_plan, refresh, refresh_lock
 
     instance = open_instance(project.layout)
-    plan = project_plan(project, instance)
-    if not plan:
+    # Reading every byte is done once, on the way; how much there is to do shows only then.
+    plan = None if verify else project_plan(project, instance)
+    if plan is not None and not plan:
+        with refresh_lock(project.layout):
+            for mended in put_right(project, instance):
+                print(f"mended: {mended}", file=sys.stderr)
         report_current(instance, Lineage(project), plan)
-        print("Nothing is out of date; no asset was executed.")
+        print(NOTHING)
         return 0
     from geoloc_dagster.definitions import defs
 
-    teller = Teller(len(plan.steps) + len(plan.following))
-    outcome = refresh(project, instance, defs, teller)
+    teller = Teller(len(plan.steps) + len(plan.following) if plan else 0)
+    outcome = refresh(project, instance, defs, teller, verify)
+    if not outcome:
+        print(NOTHING)
+        return 0
     print(
         f"{len(outcome.made)} made, {len(outcome.registered)} registered, {len(outcome.removed)} removed, "
         f"{len(outcome.failed)} failed, {len(outcome.blocked)} not tried because of that."

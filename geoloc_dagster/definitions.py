@@ -6,7 +6,7 @@ from geoloc_dagster.assets import evaluation, features, geography, learning, pho
 from geoloc_dagster.automation.jobs import tidy
 from geoloc_dagster.automation.schedules import SCHEDULES
 from geoloc_dagster.automation.sensors import SENSORS
-from geoloc_dagster.checks import current, expectations
+from geoloc_dagster.checks import current, expectations, intact
 from geoloc_dagster.checks import evaluation as evaluation_checks
 from geoloc_dagster.checks import features as features_checks
 from geoloc_dagster.checks import learning as learning_checks
@@ -18,7 +18,7 @@ defs = dg.Definitions(
     assets=dg.load_assets_from_modules([geography, photos, features, learning, evaluation]),
     asset_checks=[
         check
-        for room in (photos_checks, expectations, features_checks, learning_checks, evaluation_checks, current)
+        for room in (photos_checks, expectations, features_checks, learning_checks, evaluation_checks, current, intact)
         for check in room.CHECKS
     ],
     jobs=[tidy],

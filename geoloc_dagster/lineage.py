@@ -21,20 +21,20 @@ from geoloc_dagster.project import Project
 CODE_VERSIONS = {
     "regions": "1",
     "deliveries": "1",
-    "raw_photos": "1",
-    "images": "2",
+    "raw_photos": "2",
+    "images": "3",
     "labeled_photos": "1",
     "training_photos": "1",
-    "class_distribution": "1",
+    "class_distribution": "2",
     "backbones": "1",
     "embeddings": "1",
-    "class_weights": "1",
-    "region_anchors": "1",
+    "class_weights": "2",
+    "region_anchors": "2",
     "heads": "1",
-    "validation_report": "1",
-    "benchmark_report": "1",
+    "validation_report": "2",
+    "benchmark_report": "2",
     "results": "1",
-    "champion": "1",
+    "champion": "2",
 }
 LARGE_BYTES = 2**30
 

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from geoloc_core.errors import GeolocError
+from geoloc_core.errors import DamagedWarehouseError
 from geoloc_dagster.lineage import ASSETS, CODE_VERSIONS, Input, Lineage, Outside, Target
 from geoloc_dagster.receipts import Receipt, all_receipts
 
@@ -76,13 +76,20 @@ class Plan:
 
 
 class State:
-    """The receipts and the warehouse's row counts, read once, and kept up to date while a refresh goes on."""
+    """The receipts and the warehouse's row counts, read once, and kept up to date while a refresh goes on.
 
-    def __init__(self, lineage: Lineage) -> None:
+    `verify` reads every byte of every file and every row of the warehouse; without it a file whose size and time of change
+    are those of its receipt is trusted.
+    """
+
+    def __init__(self, lineage: Lineage, verify: bool = False) -> None:
         self.lineage = lineage
         self.layout = lineage.project.layout
+        self.verify = verify
         self.receipts: dict[Target, Receipt] = {receipt.target: receipt for receipt in all_receipts(self.layout)}
         self._rows: dict[str, dict[str, int]] = {}
+        self._broken_tables: dict[str, str] = {}
+        self._verified: dict[Target, str] = {}
         self._outside: dict[str, str] = {}
 
     def version(self, item: Input) -> str:
@@ -119,32 +126,41 @@ class State:
     def damage(self, target: Target) -> str:
         """What is wrong with the files or the rows of a target that has a receipt; an empty text where nothing is."""
         receipt = self.receipts[target]
-        return receipt.damage(self.layout.home) or self._lost_rows(receipt)
+        if not self.verify:
+            return receipt.damage(self.layout.home) or self._lost_rows(receipt)
+        if target not in self._verified:
+            self._verified[target] = receipt.damage(self.layout.home, verify=True)
+        return self._verified[target] or self._lost_rows(receipt)
 
     def _lost_rows(self, receipt: Receipt) -> str:
-        if not receipt.rows:
-            return ""
+        shard = receipt.target.partition
         for table, expected in receipt.rows.items():
-            if table not in self._rows:
-                self._rows[table] = self._count(table)
-            counts = self._rows[table]
-            shard = receipt.target.partition
+            counts = self._counts(table)
+            if table in self._broken_tables:
+                return self._broken_tables[table]
             kept = counts.get(shard, 0) if shard else sum(counts.values())
             if kept != expected:
                 return f"table {table} of the warehouse has {kept} rows instead of {expected}"
         return ""
 
-    def _count(self, table: str) -> dict[str, int]:
-        """Rows of each shard in a table; none where the table, or the whole warehouse, is not there or damaged."""
-        try:
-            counted = self.lineage.project.warehouse().count_by(table, "shard")
-        except GeolocError:
-            return {}
-        return dict(zip(counted["shard"], counted["n"].astype(int), strict=True))
+    def _counts(self, table: str) -> dict[str, int]:
+        """Rows of each shard in a table; none where there is no such table, or it cannot be read."""
+        if table not in self._rows:
+            try:
+                self._rows[table] = self.lineage.project.warehouse().rows_by_shard(table, every_byte=self.verify)
+            except DamagedWarehouseError as error:
+                self._rows[table] = {}
+                self._broken_tables[table] = str(error)
+        return self._rows[table]
 
     def learn(self, target: Target, receipt: Receipt | None) -> None:
         """Take note of what became of a target in a refresh."""
-        self._rows.clear()
+        before = self.receipts.get(target)
+        if (receipt and receipt.rows) or (before and before.rows):
+            self._rows.clear()
+            self._broken_tables.clear()
+        # What was just written was hashed as it was written.
+        self._verified[target] = ""
         if receipt is None:
             self.receipts.pop(target, None)
         else:

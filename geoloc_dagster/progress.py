@@ -12,9 +12,12 @@ class Teller:
         self.expected = expected
         self.done = 0
 
-    def __call__(self, event: str, target: Target, detail: str) -> None:
+    def __call__(self, event: str, target: Target | None, detail: str) -> None:
         """Hear of one event of `refresh`."""
         if event == "start":
+            return
+        if event == "mended":
+            print(f"mended: {detail}", file=sys.stderr, flush=True)
             return
         if event in {"done", "failed"}:
             self.done += 1

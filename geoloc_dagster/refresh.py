@@ -10,25 +10,27 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
 
-from geoloc_core.errors import GeolocError, InputError
+from geoloc_core.errors import DiskFullError, GeolocError, InputError
 from geoloc_core.layout import Layout
-from geoloc_core.storage import write_bytes
-from geoloc_dagster.checks.current import CURRENT, report_current
+from geoloc_core.storage import disk_full, no_room, write_bytes
+from geoloc_dagster.aftermath import MAKER_TAG, put_right
+from geoloc_dagster.checks.current import report_current
+from geoloc_dagster.checks.intact import OF_ALL_PARTITIONS
 from geoloc_dagster.lineage import ASSETS, Lineage, Target
 from geoloc_dagster.partitions import synchronise
 from geoloc_dagster.plan import Plan, Reason, State, Step, make_plan
 from geoloc_dagster.project import SOURCE_ROOT, Project
-from geoloc_dagster.receipts import Receipt, read_receipt, remove_receipt
+from geoloc_dagster.receipts import Receipt, read_receipt, remove_receipt, write_receipt
 
-# Runs in this process carry this tag, so that those of a killed one can be told from the daemon's.
-MAKER_TAG, MAKER = "geoloc/made_by", "refresh"
-Listener = Callable[[str, Target, str], None]
+# Hears of an event, the target that it is about (None where it is about no one target), and a detail.
+Listener = Callable[[str, Target | None, str], None]
 
 
 @dataclass
@@ -50,6 +52,16 @@ class Outcome:
         """Whether everything that should be current now is."""
         return not self.failed and not self.blocked
 
+    def __bool__(self) -> bool:
+        """Whether anything was done or tried."""
+        return any((self.made, self.registered, self.removed, self.failed, self.blocked))
+
+    def forget_failures(self) -> None:
+        """Before what failed is tried again."""
+        self.failed.clear()
+        self.blocked.clear()
+        self.faults.clear()
+
 
 class Jobs:
     """For each asset the part of Dagster's job over all assets that makes it and asks the checks of its content."""
@@ -57,7 +69,10 @@ class Jobs:
     def __init__(self, definitions: dg.Definitions) -> None:
         self._all = definitions.resolve_implicit_global_asset_job_def()
         self._checks = [
-            spec.key for check in definitions.asset_checks or () for spec in check.check_specs if spec.name != CURRENT
+            spec.key
+            for check in definitions.asset_checks or ()
+            for spec in check.check_specs
+            if spec.name not in OF_ALL_PARTITIONS
         ]
         self._parts: dict[str, dg.JobDefinition] = {}
 
@@ -100,9 +115,10 @@ def registered_versions(instance: dg.DagsterInstance) -> dict[Target, str]:
     return versions
 
 
-def project_plan(project: Project, instance: dg.DagsterInstance | None) -> Plan:
-    """The plan as things stand; without an instance, what it knows is left out."""
-    return make_plan(Lineage(project), registered_versions(instance) if instance else None)
+def project_plan(project: Project, instance: dg.DagsterInstance | None, verify: bool = False) -> Plan:
+    """The plan as things stand; without an instance, what it knows is left out. `verify` reads every byte of every file."""
+    lineage = Lineage(project)
+    return make_plan(lineage, registered_versions(instance) if instance else None, state=State(lineage, verify))
 
 
 @contextlib.contextmanager
@@ -133,49 +149,94 @@ def refresh(
     instance: dg.DagsterInstance,
     definitions: dg.Definitions,
     listener: Listener = lambda event, target, detail: None,
+    verify: bool = False,
 ) -> Outcome:
-    """Carry out the plan. `listener` hears ("start" | "done" | "failed" | "registered" | "removed", target, detail)."""
-    with refresh_lock(project.layout):
-        end_killed_runs(instance)
-        project.warehouse().set_aside_if_damaged()
+    """Carry out the plan.
+
+    `listener` hears ("mended" | "start" | "done" | "failed" | "registered" | "removed", target, detail). `verify` reads
+    every byte of every file, and of the warehouse, in place of trusting those that nobody seems to have written to.
+    """
+    with refresh_lock(project.layout), _room(project.layout):
+        for mended in put_right(project, instance, verify):
+            listener("mended", None, mended)
         synchronise(instance, project.profile)
         lineage = Lineage(project)
-        state = State(lineage)
         outcome = Outcome()
+        state = State(lineage, verify)
         remove_orphans(lineage, state, outcome, listener)
-        registered = registered_versions(instance)
         jobs = Jobs(definitions)
-        for target in lineage.targets():
-            above = [item for item in lineage.inputs(target) if isinstance(item, Target)]
-            if any(item in outcome.failed or item in outcome.blocked for item in above):
-                outcome.blocked.append(target)
-                continue
-            reasons = state.reasons(target)
-            if reasons:
-                _make(project, jobs, instance, Step(target, reasons), outcome, listener)
-                state.learn(target, read_receipt(project.layout, target))
-            elif registered.get(target) != state.receipts[target].data_version:
-                register(instance, state.receipts[target])
-                outcome.registered.append(target)
-                listener("registered", target, "")
+        _walk(lineage, state, instance, jobs, outcome, listener)
+        damaged = distrust_damaged(lineage, outcome.failed)
+        if damaged:
+            # What failed had read a damaged file that looked untouched. Now that it is known it is made anew, and then
+            # what failed; a second failure is left to a person.
+            for target, wrong in damaged.items():
+                listener("mended", None, f"{target} is made anew: {wrong}")
+            outcome.forget_failures()
+            _walk(lineage, State(lineage), instance, jobs, outcome, listener)
         report_current(instance, lineage, make_plan(lineage))
     return outcome
 
 
-def end_killed_runs(instance: dg.DagsterInstance) -> list[str]:
-    """Give back what earlier refreshes held when their process was killed; the ids of their runs.
+def _walk(
+    lineage: Lineage, state: State, instance: dg.DagsterInstance, jobs: Jobs, outcome: Outcome, listener: Listener
+) -> None:
+    """Go over all targets once, upstream before downstream, and make what is out of date."""
+    project = lineage.project
+    registered = registered_versions(instance)
+    for target in lineage.targets():
+        above = [item for item in lineage.inputs(target) if isinstance(item, Target)]
+        if any(item in outcome.failed or item in outcome.blocked for item in above):
+            outcome.blocked.append(target)
+            continue
+        reasons = state.reasons(target)
+        if reasons:
+            _make(project, jobs, instance, Step(target, reasons), outcome, listener)
+            state.learn(target, read_receipt(project.layout, target))
+            continue
+        receipt = state.receipts[target]
+        if receipt.touched(project.layout.home):
+            write_receipt(project.layout, receipt.stamped_anew(project.layout.home))
+        if registered.get(target) != receipt.data_version:
+            register(instance, receipt)
+            outcome.registered.append(target)
+            listener("registered", target, "")
 
-    A run that was killed is still "started" to Dagster and keeps its place in its pools, for which the next one would
-    wait for ever. Whoever holds the refresh lock knows that no other refresh is at work, so such runs are dead.
+
+def distrust_damaged(lineage: Lineage, failed: Collection[Target]) -> dict[Target, str]:
+    """Read every byte of what failed targets are made from; what is damaged, and how.
+
+    Receipts of what is damaged are marked, so that every later plan sees it, silent as the damage may be; a warehouse that
+    is damaged is set aside.
     """
-    unfinished = [dg.DagsterRunStatus.STARTING, dg.DagsterRunStatus.STARTED, dg.DagsterRunStatus.CANCELING]
-    dead = instance.get_runs(filters=dg.RunsFilter(tags={MAKER_TAG: MAKER}, statuses=unfinished))
-    for run in dead:
-        instance.report_run_failed(
-            run, "The process of `geoloc refresh` was killed; the next refresh went on from there."
-        )
-        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-    return [run.run_id for run in dead]
+    if not failed:
+        return {}
+    state = State(lineage, verify=True)
+    damaged: dict[Target, str] = {}
+    above = {item for target in failed for item in lineage.inputs(target) if isinstance(item, Target)}
+    # Rows of any target may lie in a block of the warehouse that is damaged.
+    above |= {target for target, receipt in state.receipts.items() if receipt.rows}
+    for item in sorted(above & set(state.receipts)):
+        wrong = state.damage(item)
+        if wrong:
+            damaged[item] = wrong
+            write_receipt(lineage.project.layout, state.receipts[item].distrusted())
+    if damaged:
+        lineage.project.warehouse().set_aside_if_damaged(every_byte=True)
+    return damaged
+
+
+@contextlib.contextmanager
+def _room(layout: Layout) -> Iterator[None]:
+    """A full disk has one name, whoever met it first: an asset, Dagster's records or MLflow's."""
+    try:
+        yield
+    except GeolocError:
+        raise
+    except Exception as error:
+        if no_room(error):
+            raise disk_full(layout.home) from error
+        raise
 
 
 def _make(
@@ -193,7 +254,7 @@ def _make(
         run_config=run_config(project),
         partition_key=step.target.partition or None,
         instance=instance,
-        tags={"geoloc/reason": why[:500], MAKER_TAG: MAKER},
+        tags={"geoloc/reason": why[:500], MAKER_TAG: str(project.layout.home)},
         raise_on_error=False,
     )
     if result.success:
@@ -204,6 +265,9 @@ def _make(
     if kind == "DagsterExecutionInterruptedError":
         # Dagster ends the run well when somebody stops the process; going on to the next target is not what they meant.
         raise KeyboardInterrupt
+    if kind == DiskFullError.__name__ or no_room(message):
+        # All that follows would fail the same way.
+        raise disk_full(project.layout.home)
     outcome.failed[step.target] = message
     if kind not in _kinds(GeolocError):
         outcome.faults.append(step.target)
@@ -267,10 +331,20 @@ def remove_orphans(lineage: Lineage, state: State, outcome: Outcome, listener: L
             lineage.project.warehouse().remove_shard(table, target.partition)
         for name in receipt.files:
             (layout.home / name).unlink(missing_ok=True)
+            _remove_if_empty((layout.home / name).parent, layout.home)
         remove_receipt(layout, target)
         state.learn(target, None)
         outcome.removed.append(target)
         listener("removed", target, "")
+
+
+def _remove_if_empty(folder: Path, home: Path) -> None:
+    while folder != home and folder.is_relative_to(home):
+        try:
+            folder.rmdir()
+        except OSError:
+            return
+        folder = folder.parent
 
 
 def remake(
@@ -289,8 +363,9 @@ def remake(
     for partition in partitions:
         if partition not in known:
             raise InputError(f"{asset} has no partition {partition!r}; it has {', '.join(known)}")
-    with refresh_lock(project.layout):
-        end_killed_runs(instance)
+    with refresh_lock(project.layout), _room(project.layout):
+        for mended in put_right(project, instance):
+            listener("mended", None, mended)
         synchronise(instance, project.profile)
         outcome = Outcome()
         jobs = Jobs(definitions)

@@ -11,7 +11,7 @@ from geoloc_core.errors import StaleArtifactError
 from geoloc_core.storage import file_sha256, value_sha256
 from geoloc_dagster.lineage import CODE_VERSIONS, Lineage, Outside, Target
 from geoloc_dagster.project import Project, open_project
-from geoloc_dagster.receipts import Receipt, read_receipt, write_receipt
+from geoloc_dagster.receipts import Receipt, Stamp, read_receipt, write_receipt
 
 
 class Work:
@@ -31,24 +31,42 @@ class Work:
         files: Iterable[Path] = (),
         rows: Mapping[str, int] | None = None,
         metadata: Mapping[str, Any] | None = None,
+        watched: Iterable[Path] = (),
     ) -> dg.MaterializeResult:
-        """Write the receipt and tell Dagster. `version` is a hash of the content, `files` all that belongs to it."""
+        """Write the receipt and tell Dagster.
+
+        `version` is a hash of the content, `files` all that belongs to it; `watched` are files that the target stands for
+        without owning them: their change makes it out of date.
+        """
         layout = self.project.layout
-        sizes = {str(path.relative_to(layout.home)): path.stat().st_size for path in files}
-        code_version = CODE_VERSIONS[self.target.asset]
+        stamps = {self._name(path): Stamp.of(path) for path in files}
         write_receipt(
             layout,
-            Receipt(self.target, code_version, version, self.made_from, sizes, rows or {}, self.context.run_id),
+            Receipt(
+                self.target,
+                CODE_VERSIONS[self.target.asset],
+                version,
+                self.made_from,
+                stamps,
+                rows or {},
+                self.context.run_id,
+                watched={self._name(path): Stamp.of(path) for path in watched},
+            ),
         )
         told = {
             "geoloc/made_from": dg.MetadataValue.json(self.made_from),
             "geoloc/seconds": round(time.monotonic() - self.started, 3),
             **(metadata or {}),
         }
-        if sizes:
-            told["geoloc/bytes"] = sum(sizes.values())
-            told["dagster/uri"] = str(layout.home / next(iter(sizes)))
+        if stamps:
+            told["geoloc/bytes"] = sum(stamp.size for stamp in stamps.values())
+            told["dagster/uri"] = str(layout.home / next(iter(stamps)))
         return dg.MaterializeResult(metadata=told, data_version=dg.DataVersion(version))
+
+    def _name(self, path: Path) -> str:
+        """Relative to the data folder where it lies below it, so that the folder can be moved."""
+        home = self.project.layout.home
+        return str(path.relative_to(home)) if path.is_relative_to(home) else str(path.absolute())
 
 
 class ProjectResource(dg.ConfigurableResource):

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 
 from geoloc_core.errors import InputError
 from geoloc_core.geography.distance import haversine_km
-from geoloc_core.storage import replacing_path
+from geoloc_core.storage import replacing_path, unreadable
 
 ANSWERED = "ok"
 # Rank of a truth that is not among the classes (never seen in training), or of a photo without an answer.
@@ -162,12 +162,15 @@ def write_predictions(path: str | os.PathLike[str], predictions: pd.DataFrame) -
     checked = validate(Predictions, predictions, os.fspath(path))
     table = pa.Table.from_pandas(checked, schema=SCHEMA, preserve_index=False)
     with replacing_path(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd")
+        pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read what `write_predictions` kept."""
-    table = pq.read_table(path)
+    """Read what `write_predictions` kept; a file that is missing or damaged is named."""
+    try:
+        table = pq.read_table(path, page_checksum_verification=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise unreadable(path, error) from error
     missing = [name for name in COLUMNS if name not in table.column_names]
     if missing:
         raise InputError(

@@ -10,14 +10,13 @@ and from then on a single flipped byte is an error.
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features.specification import BackboneSpec
-from geoloc_core.storage import file_sha256, read_json, value_sha256, write_json
+from geoloc_core.storage import file_sha256, read_json, temporary_folder, value_sha256, write_json
 
 if TYPE_CHECKING:
     import torch
@@ -67,21 +66,29 @@ class CheckpointIdentity:
         return asdict(self)
 
 
-def ensure_checkpoint(spec: BackboneSpec, folder: Path | str) -> Path:
+def ensure_checkpoint(spec: BackboneSpec, folder: Path | str, *, mend_seeded: bool = False) -> Path:
     """The checkpoint of `spec`, made (seeded weights) or fetched (hub weights) into `folder` if it is not there yet.
 
     Returns the folder or file that the library loads. Raises CheckpointError when the weights are missing and cannot be
-    had, or are not the bytes that were there before.
+    had, or are not the bytes that were there before. With `mend_seeded`, damaged weights that were made from a seed are
+    made again, as nothing is lost by it; all others are a person's to restore.
     """
     folder = Path(folder)
     if spec.weights_kind == "seeded":
         _ensure_seeded(spec, folder)
     elif spec.weights_kind == "hub" and _missing(spec, folder):
         _fetch(spec, folder)
-    path = locate_checkpoint(spec, folder)
-    _verify(spec, folder, path)
+    try:
+        path = locate_checkpoint(spec, folder)
+        _verify(spec, folder, path)
+    except CheckpointError:
+        if not (mend_seeded and spec.weights_kind == "seeded"):
+            raise
+        shutil.rmtree(_place(spec, folder), ignore_errors=True)
+        _record_path(spec, folder).unlink(missing_ok=True)
+        return ensure_checkpoint(spec, folder)
     if spec.embedder is not None:
-        ensure_checkpoint(spec.embedder, folder)
+        ensure_checkpoint(spec.embedder, folder, mend_seeded=mend_seeded)
     return path
 
 
@@ -124,6 +131,13 @@ def _names_tokenizer(spec: BackboneSpec, path: Path) -> bool:
 
         config = open_clip.get_model_config(spec.model_id) or {}
     return bool(config.get("text_cfg", {}).get("hf_tokenizer_name"))
+
+
+def checkpoint_files(spec: BackboneSpec, folder: Path | str) -> list[Path]:
+    """Weights and settings of the checkpoint, its embedder's with them; links of a hub's cache count as what they name."""
+    path = locate_checkpoint(spec, folder)
+    files = list(_files(path).values())
+    return files + (checkpoint_files(spec.embedder, folder) if spec.embedder is not None else [])
 
 
 def locate_checkpoint(spec: BackboneSpec, folder: Path | str) -> Path:
@@ -268,8 +282,8 @@ def _ensure_seeded(spec: BackboneSpec, folder: Path) -> None:
     from geoloc_core.features.seeded import write_seeded_checkpoint
 
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=".geoloc-part-", dir=folder) as temporary:
-        made = Path(temporary) / "checkpoint"
+    with temporary_folder(folder) as temporary:
+        made = temporary / "checkpoint"
         write_seeded_checkpoint(spec, made)
         if target.exists():
             shutil.rmtree(target)
@@ -292,7 +306,9 @@ def _verify(spec: BackboneSpec, folder: Path, path: Path) -> None:
     """Compare the files with the hashes recorded when they were first met, or record them now."""
     found = {name: file_sha256(file) for name, file in _files(path).items()}
     record = _record_path(spec, folder)
-    entry = {"path": str(path.absolute()), "files": found}
+    # Below the folder of checkpoints the place is told relative to it: a folder that is moved is checked as before.
+    place = path.relative_to(folder) if path.is_relative_to(folder) else path.absolute()
+    entry = {"path": str(place), "files": found}
     known = read_json(record) if record.is_file() else None
     if known is None or known["path"] != entry["path"]:
         write_json(record, entry)

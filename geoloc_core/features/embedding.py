@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geoloc_core.errors import InputError, StaleArtifactError
@@ -70,11 +71,13 @@ class _Kept:
             _, described = file_metadata(target.path)
             if described["identity"]["version"] != target.identity.version:
                 return
-            columns = pq.read_table(target.path, columns=["photo_id", "status", "image_sha256"])
+            columns = pq.read_table(
+                target.path, columns=["photo_id", "status", "image_sha256"], page_checksum_verification=True
+            )
             self.status = columns["status"].to_pylist()
             self._ok = np.array([reason == OK for reason in self.status], dtype=bool)
             self._groups = list(vector_groups(target.path, self._ok))
-        except StaleArtifactError:
+        except (StaleArtifactError, OSError, ValueError, pa.ArrowException):
             return  # nothing there, or damaged: embedded anew
         self.ids = columns["photo_id"].to_pylist()
         hashes = columns["image_sha256"].to_pylist()

@@ -176,7 +176,7 @@ def read_boundaries(path: str | os.PathLike[str]) -> BoundarySet:
     try:
         metadata = pq.read_schema(io.BytesIO(content)).metadata or {}
         frame = gpd.read_parquet(io.BytesIO(content))
-    except (pa.ArrowInvalid, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, KeyError, shapely.errors.ShapelyError) as error:
         raise InputError(f"boundary file {os.fspath(path)} is not GeoParquet ({error}).") from error
     if "level" not in frame.columns:
         raise InputError(f"boundary file {os.fspath(path)} has no column `level`: it was not written by this project.")

@@ -9,14 +9,13 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from geoloc_core.errors import StaleArtifactError
 from geoloc_core.layout import Layout
 from geoloc_core.photos.cutting import cut_shard, read_dataset
 from geoloc_core.photos.schemas import RawPhotos, RejectedRows, validate
 from geoloc_core.photos.sources.base import SourceBatch
 from geoloc_core.photos.sources.registry import read_metadata
 from geoloc_core.profile import Profile
-from geoloc_core.storage import replacing_path
+from geoloc_core.storage import replacing_path, unreadable
 
 
 def read_shard_rows(profile: Profile, shard: str, layout: Layout, reader_version: str = "1") -> SourceBatch:
@@ -45,15 +44,16 @@ def _joined(batches: list[SourceBatch]) -> SourceBatch:
 def write_rows(frame: pd.DataFrame, path: Path) -> None:
     """Keep a frame as Parquet, atomically; equal frames become equal bytes."""
     with replacing_path(path) as temporary:
-        pq.write_table(pa.Table.from_pandas(frame, preserve_index=False), temporary, compression="zstd")
+        table = pa.Table.from_pandas(frame, preserve_index=False)
+        pq.write_table(table, temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_rows(path: Path) -> pd.DataFrame:
     """A frame kept by `write_rows`; a file that is missing or damaged is named."""
     try:
-        return pq.read_table(path).to_pandas()
-    except (OSError, pa.ArrowInvalid) as error:
-        raise StaleArtifactError(f"{path} cannot be read ({error}); `geoloc refresh` makes it anew") from error
+        return pq.read_table(path, page_checksum_verification=True).to_pandas()
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise unreadable(path, error) from error
 
 
 def frame_version(frame: pd.DataFrame) -> str:

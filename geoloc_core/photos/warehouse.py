@@ -20,7 +20,8 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 
-from geoloc_core.errors import InputError
+from geoloc_core.errors import DamagedWarehouseError, InputError
+from geoloc_core.storage import disk_full, no_room
 
 _TABLE_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 # What DuckDB says when another process, or another thread of this one, has the file open in another way.
@@ -28,10 +29,6 @@ _BUSY = ("Could not set lock", "different configuration", "being used by another
 # Threads of one process share DuckDB's view of the file, and its lock does not hold them apart.
 _WRITERS: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
-
-
-class DamagedWarehouseError(InputError):
-    """The file is there and is no DuckDB file (any more)."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +50,8 @@ class Warehouse:
         connection = self._connect(read_only=True)
         try:
             yield connection
+        except duckdb.Error as error:
+            raise self._named(error) from error
         finally:
             connection.close()
 
@@ -67,23 +66,43 @@ class Warehouse:
                 try:
                     yield connection
                 except BaseException:
-                    connection.rollback()
+                    # After some errors DuckDB has rolled back by itself, and says so by another error.
+                    with contextlib.suppress(duckdb.Error):
+                        connection.rollback()
                     raise
                 connection.commit()
+            except duckdb.Error as error:
+                raise self._named(error) from error
             finally:
-                connection.close()
+                with contextlib.suppress(duckdb.Error):
+                    connection.close()
 
-    def set_aside_if_damaged(self) -> Path | None:
-        """Move a file that DuckDB cannot open, or an empty one, out of the way, so that its tables can be made again.
+    def _named(self, error: duckdb.Error) -> Exception:
+        """A DuckDB error that a person can mend, in our words; any other as it is."""
+        said = " ".join(str(error).split())
+        if no_room(said):
+            return disk_full(self.path.parent)
+        broken = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
+        # DuckDB 2.0 tells of a wrong checksum by its plain base class.
+        if isinstance(error, broken) or "Corrupt database file" in said:
+            return DamagedWarehouseError(
+                f"the warehouse {self.path} is damaged ({said[:200]}); `geoloc refresh --verify` makes its tables anew"
+            )
+        return error
 
-        The file is kept beside its old place, by the name of `...damaged`; None where nothing was wrong.
+    def set_aside_if_damaged(self, every_byte: bool = False) -> Path | None:
+        """Move a file that DuckDB cannot read, or an empty one, out of the way, so that its tables can be made again.
+
+        The file is kept beside its old place, by the name of `...damaged`; None where nothing was wrong. `every_byte` has
+        all of it read, and with that the checksum of every block; otherwise the names of the tables and their shards are.
         """
         if not self.path.is_file():
             return None
         if self.path.stat().st_size > 0:
             try:
-                with self.reader():
-                    return None
+                for table in self._tables():
+                    self.rows_by_shard(table, every_byte)
+                return None
             except DamagedWarehouseError:
                 pass
         aside = self.path.with_name(f"{self.path.name}.damaged")
@@ -160,6 +179,25 @@ class Warehouse:
                 for row in connection.execute(f"SELECT DISTINCT shard FROM {_quoted(table)} ORDER BY 1").fetchall()
             ]
 
+    def rows_by_shard(self, table: str, every_byte: bool = False) -> dict[str, int]:
+        """Rows of each shard; none where the table is not there. `every_byte` reads every column of every row.
+
+        DuckDB proves the checksum of each block that it reads. Raises DamagedWarehouseError where one does not hold.
+        """
+        if not self.path.is_file():
+            return {}
+        whole = ", bit_xor(hash(t))" if every_byte else ""
+        with self.reader() as connection:
+            if not _exists(connection, table):
+                return {}
+            query = f"SELECT shard, count(*){whole} FROM {_quoted(table)} AS t GROUP BY shard"
+            return {str(row[0]): int(row[1]) for row in connection.execute(query).fetchall()}
+
+    def _tables(self) -> list[str]:
+        with self.reader() as connection:
+            query = "SELECT DISTINCT table_name FROM information_schema.columns WHERE column_name = 'shard'"
+            return [row[0] for row in connection.execute(query).fetchall()]
+
     def count_by(self, table: str, *columns: str) -> pd.DataFrame:
         """`columns` and `n`, the number of rows of each combination of their values; most first.
 
@@ -183,9 +221,14 @@ class Warehouse:
         while True:
             try:
                 return duckdb.connect(str(self.path), read_only=read_only, config={"memory_limit": self.memory_limit})
-            except (duckdb.IOException, duckdb.ConnectionException, duckdb.BinderException) as error:
+            except duckdb.Error as error:
                 if not any(words in str(error) for words in _BUSY):
-                    raise DamagedWarehouseError(f"{self.path} cannot be opened as a DuckDB file: {error}") from error
+                    if no_room(error):
+                        raise disk_full(self.path.parent) from error
+                    raise DamagedWarehouseError(
+                        f"{self.path} cannot be opened as a DuckDB file ({' '.join(str(error).split())[:200]});"
+                        " `geoloc refresh` sets it aside and makes its tables anew"
+                    ) from error
                 if time.monotonic() + pause > until:
                     raise InputError(
                         f"the warehouse {self.path} has been in use by another process for {self.patience_s:.0f} s;"

@@ -21,17 +21,18 @@ from geoloc_dagster.resources import ProjectResource
 )
 def backbones(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     from geoloc_core.features.backbones import backbone
-    from geoloc_core.features.checkpoints import checkpoint_identity, ensure_checkpoint
+    from geoloc_core.features.checkpoints import checkpoint_files, checkpoint_identity, ensure_checkpoint
 
     work = project.begin(context)
     spec = backbone(context.partition_key)
-    ensure_checkpoint(spec, work.project.checkpoints)
+    ensure_checkpoint(spec, work.project.checkpoints, mend_seeded=True)
     identity = checkpoint_identity(spec, work.project.checkpoints)
     path = work.project.layout.backbone(spec.name)
     write_json(path, identity.as_dict())
     return work.finish(
         identity.version,
         files=[path],
+        watched=checkpoint_files(spec, work.project.checkpoints),
         metadata={
             "model": identity.model_id,
             "weights": identity.weights,

@@ -56,9 +56,7 @@ def deliveries(context: dg.AssetExecutionContext, project: ProjectResource) -> d
     folder = work.project.layout.delivery(shard)
     counts = draw_delivery(spec, shard, folder, load_boundaries("embedded"))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return work.finish(
-        files_version(files), files=[folder / "metadata.csv"], metadata={"drawn": counts_table(counts, "what")}
-    )
+    return work.finish(files_version(files), files=files, metadata={"drawn": counts_table(counts, "what")})
 
 
 @dg.asset(

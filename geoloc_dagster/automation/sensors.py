@@ -15,7 +15,8 @@ from geoloc_dagster.automation.failures import describe
 from geoloc_dagster.automation.jobs import tidy
 from geoloc_dagster.automation.landing import take_in
 from geoloc_dagster.automation.requests import ask, chosen_project
-from geoloc_dagster.checks.current import CURRENT, report_current
+from geoloc_dagster.checks.current import report_current
+from geoloc_dagster.checks.intact import OF_ALL_PARTITIONS
 from geoloc_dagster.lineage import ASSETS, Lineage
 from geoloc_dagster.partitions import synchronise
 from geoloc_dagster.plan import State, make_plan
@@ -110,9 +111,9 @@ def _observation(shard: str, version: str, drifts: tuple[Drift, ...]) -> dg.Asse
 
 
 def content_checks(context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext) -> list[dg.AssetCheckKey]:
-    """The checks that look at an asset's content: all but `current`."""
+    """The checks that look at what one run makes: all but those of all partitions."""
     assert context.repository_def is not None
-    return [key for key in context.repository_def.asset_graph.asset_check_keys if key.name != CURRENT]
+    return [key for key in context.repository_def.asset_graph.asset_check_keys if key.name not in OF_ALL_PARTITIONS]
 
 
 @dg.sensor(

@@ -1,6 +1,9 @@
 """Bytes reach the disk whole or not at all."""
 
+import errno
 import hashlib
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,3 +50,71 @@ def test_an_object_store_is_written_through_fsspec() -> None:
     assert storage.read_bytes("memory://bucket/key.bin") == b"abc"
     assert storage.is_remote("s3://bucket/key")
     assert not storage.is_remote("/data/key")
+
+
+def test_a_leftover_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
+    leftover = tmp_path / f"{storage.TEMPORARY_PREFIX}old.parquet"
+    leftover.write_bytes(b"half")
+    dead = tmp_path / f"{storage.TEMPORARY_PREFIX}folder"
+    (dead / "deep").mkdir(parents=True)
+    (dead / "deep" / "x").write_bytes(b"half")
+    with storage.replacing_path(tmp_path / "now.bin") as file, storage.temporary_folder(tmp_path) as folder:
+        file.write_bytes(b"whole")
+        assert not storage.remove_leftover(file)
+        assert not storage.remove_leftover(folder)
+        assert storage.remove_leftover(leftover)
+        assert storage.remove_leftover(dead)
+    assert [path.name for path in tmp_path.iterdir()] == ["now.bin"]
+    assert (tmp_path / "now.bin").read_bytes() == b"whole"
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "made"
+    with storage.replacing_folder(target) as part:
+        (part / "a").write_text("first")
+
+    def half() -> None:
+        with storage.replacing_folder(target) as part:
+            (part / "a").write_text("second")
+            raise RuntimeError("power cut")
+
+    with pytest.raises(RuntimeError, match="power cut"):
+        half()
+    assert (target / "a").read_text() == "first"
+    with storage.replacing_folder(target) as part:
+        (part / "b").write_text("third")
+    assert [path.name for path in target.iterdir()] == ["b"]
+    assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [OSError(errno.ENOSPC, "no"), OSError(errno.EFBIG, "no"), RuntimeError("IO Error: ... No space left on device")],
+)
+def test_a_full_disk_is_known_by_number_or_by_word(error: Exception, tmp_path: Path) -> None:
+    wrapped = RuntimeError("something else")
+    wrapped.__cause__ = error
+    assert storage.no_room(error)
+    assert storage.no_room(wrapped)
+    assert not storage.no_room(PermissionError(errno.EACCES, "no"))
+    assert str(tmp_path) in str(storage.disk_full(tmp_path))
+
+
+def test_a_write_without_room_names_the_folder_and_leaves_the_old_file(tmp_path: Path) -> None:
+    """A limit on the size of files stands for a full disk: the system refuses to write on."""
+    code = f"""
+import resource
+from geoloc_core import storage
+from geoloc_core.errors import DiskFullError
+storage.write_bytes({str(tmp_path / "a.bin")!r}, b"old")
+resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
+try:
+    storage.write_bytes({str(tmp_path / "a.bin")!r}, bytes(20_000))
+except DiskFullError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert f"no room to write below {tmp_path}" in done.stdout
+    assert "then `geoloc refresh` goes on from there" in done.stdout
+    assert (tmp_path / "a.bin").read_bytes() == b"old"
+    assert [path.name for path in tmp_path.iterdir()] == ["a.bin"]

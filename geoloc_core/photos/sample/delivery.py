@@ -9,9 +9,7 @@ from __future__ import annotations
 
 import csv
 import io
-import shutil
 import struct
-import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -30,7 +28,7 @@ from geoloc_core.photos.sample.scene import SceneKind, draw_photo
 from geoloc_core.photos.sample.spec import TRAINING, SampleSpec, photos_in
 from geoloc_core.photos.sample.traits import Look
 from geoloc_core.progress import track
-from geoloc_core.storage import TEMPORARY_PREFIX
+from geoloc_core.storage import replacing_folder
 
 if TYPE_CHECKING:
     from geoloc_core.geography.boundaries import BoundarySet
@@ -262,19 +260,5 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
         raise InputError(f"{folder} is a file; name a folder for the sample")
     if folder.is_dir() and any(folder.iterdir()) and not (folder / METADATA_FILE).is_file():
         raise InputError(f"{folder} holds something that is not a delivery; name a new or an empty folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
-    try:
-        part.chmod(0o755)
+    with replacing_folder(folder) as part:
         yield part
-        if folder.exists():
-            old = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=folder.parent))
-            try:
-                folder.replace(old)
-                part.replace(folder)
-            finally:
-                shutil.rmtree(old, ignore_errors=True)
-        else:
-            part.replace(folder)
-    finally:
-        shutil.rmtree(part, ignore_errors=True)

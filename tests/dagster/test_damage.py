@@ -1,0 +1,183 @@
+"""Damage: found, named, made anew. A byte that changes with its time is seen by any plan, a silent one by `--verify`."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from geoloc_core.layout import Layout
+from geoloc_dagster.checks.intact import INTACT
+from geoloc_dagster.definitions import defs
+from geoloc_dagster.lineage import Lineage, Target
+from geoloc_dagster.plan import State
+from geoloc_dagster.project import Project
+from geoloc_dagster.receipts import all_receipts
+from geoloc_dagster.refresh import Outcome, project_plan, refresh, run_config
+
+HEAD = "clip.linear.country.thesis"
+Place = Callable[[Layout], Path]
+# What is damaged, by the target that must be made anew.
+FILES: dict[Target, Place] = {
+    Target("raw_photos", "sample-01"): lambda layout: layout.raw_photos("sample-01"),
+    Target("images", "bench-a"): lambda layout: layout.images("bench-a"),
+    Target("embeddings", "tiny-vit|sample-02"): lambda layout: layout.embeddings("tiny-vit", "sample-02"),
+    Target("backbones", "tiny-vit"): lambda layout: layout.checkpoints / "tiny-vit" / "model.safetensors",
+    Target("heads", HEAD): lambda layout: layout.head(HEAD) / "head.safetensors",
+    Target("region_anchors", "country"): lambda layout: layout.region_anchors("country"),
+    Target("validation_report", HEAD): lambda layout: layout.validation_report(HEAD) / "evaluation.json",
+    Target("champion"): lambda layout: layout.model / "model.json",
+}
+
+
+def flip(path: Path, keep_time: bool, where: float = 0.5) -> bytes:
+    """Turn one bit over; what the file was."""
+    before, status = path.read_bytes(), path.stat()
+    place = int(len(before) * where)
+    path.write_bytes(before[:place] + bytes([before[place] ^ 0x10]) + before[place + 1 :])
+    if keep_time:
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+    return before
+
+
+def contents(project: Project) -> dict[str, str]:
+    """The version of every target and the hash of every file, as the receipts say."""
+    found = {}
+    for receipt in all_receipts(project.layout):
+        found[str(receipt.target)] = receipt.data_version
+        found.update({name: stamp.sha256 for name, stamp in {**receipt.files, **receipt.watched}.items()})
+    return found
+
+
+def test_a_flipped_bit_anywhere_is_named_and_that_target_made_anew(
+    copy: Project, own_instance: dg.DagsterInstance
+) -> None:
+    before = contents(copy)
+    places = {target: place(copy.layout) for target, place in FILES.items()}
+    were = {path: flip(path, keep_time=False) for path in places.values()}
+    steps = {step.target: str(step.reasons[0]) for step in project_plan(copy, own_instance).steps}
+    assert set(steps) == set(FILES)
+    for target, path in places.items():
+        named = f"{path.relative_to(copy.layout.home)} is damaged: its bytes are not those that were written"
+        assert steps[target] == named
+    outcome = refresh(copy, own_instance, defs)
+    assert outcome.well, outcome.failed
+    assert set(outcome.made) == set(FILES)
+    assert all(path.read_bytes() == content for path, content in were.items())
+    assert contents(copy) == before
+
+
+def test_a_truncated_file_is_named_with_its_size(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    path = copy.layout.embeddings("tiny-clip", "sample-00")
+    whole = path.read_bytes()
+    path.write_bytes(whole[:1000])
+    (step,) = project_plan(copy, own_instance).steps
+    wrong = f"embeddings/tiny-clip/sample-00.parquet has 1000 bytes instead of {len(whole)}"
+    assert str(step.reasons[0]) == wrong
+    assert refresh(copy, own_instance, defs).made == [Target("embeddings", "tiny-clip|sample-00")]
+    assert path.read_bytes() == whole
+
+
+def test_silent_damage_is_found_by_verifying(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    were = {place(copy.layout): flip(place(copy.layout), keep_time=True) for place in FILES.values()}
+    assert not project_plan(copy, own_instance)
+    assert {step.target for step in project_plan(copy, own_instance, verify=True).steps} == set(FILES)
+    outcome = refresh(copy, own_instance, defs, verify=True)
+    assert outcome.well, outcome.failed
+    assert set(outcome.made) == set(FILES)
+    assert all(path.read_bytes() == content for path, content in were.items())
+
+
+def asked_intact(project: Project, instance: dg.DagsterInstance, asset: str) -> dg.AssetCheckEvaluation:
+    """As the button `Execute` on the check's page does."""
+    key = dg.AssetCheckKey(dg.AssetKey(asset), INTACT)
+    job = defs.resolve_implicit_global_asset_job_def().get_subset(asset_check_selection={key})
+    done = job.execute_in_process(run_config=run_config(project), instance=instance)
+    (answer,) = done.get_asset_check_evaluations()
+    return answer
+
+
+def test_the_check_intact_names_silent_damage_and_from_then_on_every_plan_sees_it(
+    copy: Project, own_instance: dg.DagsterInstance
+) -> None:
+    assert asked_intact(copy, own_instance, "embeddings").passed
+    path = copy.layout.embeddings("tiny-vit", "sample-02")
+    flip(path, keep_time=True)
+    assert not project_plan(copy, own_instance)
+    answer = asked_intact(copy, own_instance, "embeddings")
+    assert not answer.passed
+    assert answer.metadata["damaged"].value == 1
+    assert "embeddings[tiny-vit|sample-02]: embeddings/tiny-vit/sample-02.parquet is damaged" in str(answer.description)
+    assert [step.target for step in project_plan(copy, own_instance).steps] == [
+        Target("embeddings", "tiny-vit|sample-02")
+    ]
+    assert refresh(copy, own_instance, defs).made == [Target("embeddings", "tiny-vit|sample-02")]
+    assert asked_intact(copy, own_instance, "embeddings").passed
+
+
+@pytest.mark.parametrize(
+    ("damaged", "reader"),
+    [
+        (Target("embeddings", "tiny-clip|sample-01"), Target("heads", HEAD)),
+        (Target("raw_photos", "sample-01"), Target("images", "sample-01")),
+        (Target("backbones", "tiny-vit"), Target("embeddings", "tiny-vit|sample-00")),
+        (Target("heads", HEAD), Target("benchmark_report", f"bench-a|{HEAD}")),
+        (Target("validation_report", HEAD), Target("champion")),
+    ],
+    ids=lambda target: target.asset,
+)
+def test_who_reads_silent_damage_has_it_mended(
+    copy: Project, own_instance: dg.DagsterInstance, damaged: Target, reader: Target
+) -> None:
+    """A plain refresh trusts the file, the reader fails, the file is found out, made anew, and read again."""
+    places = {
+        **FILES,
+        Target("embeddings", "tiny-clip|sample-01"): lambda layout: layout.embeddings("tiny-clip", "sample-01"),
+    }
+    # The first bytes of a Parquet file or of JSON are never read over.
+    flip(places[damaged](copy.layout), keep_time=True, where=0.0 if damaged.asset == "validation_report" else 0.5)
+    copy.layout.receipt(reader.asset, reader.partition).unlink()
+    heard: list[str] = []
+    outcome = refresh(
+        copy, own_instance, defs, lambda event, target, detail: heard.append(f"{event} {target} {detail}")
+    )
+    assert outcome.well, outcome.failed
+    assert {damaged, reader} <= set(outcome.made)
+    assert any(line.startswith(f"mended None {damaged} is made anew: ") for line in heard), heard
+    assert not project_plan(copy, own_instance, verify=True)
+
+
+def test_a_damaged_block_of_the_warehouse_is_found_and_the_tables_filled_again(
+    copy: Project, own_instance: dg.DagsterInstance
+) -> None:
+    before = contents(copy)
+    warehouse = copy.warehouse()
+    whole = warehouse.path.read_bytes()
+    # The last block that holds letters of a photo's id: data of a table.
+    some = warehouse.read_table("training_photos")["author_id"].iloc[-1]
+    place = whole.rfind(str(some)[:6].encode())
+    assert place > 0
+    flip(warehouse.path, keep_time=True, where=(place + 0.5) / len(whole))
+    plan = project_plan(copy, own_instance, verify=True)
+    assert {step.target.asset for step in plan.steps} <= {"labeled_photos", "training_photos"}
+    assert "warehouse.duckdb is damaged" in str(plan.steps[0].reasons[0])
+    assert "`geoloc refresh --verify` makes its tables anew" in str(plan.steps[0].reasons[0])
+    outcome = refresh(copy, own_instance, defs, verify=True)
+    assert outcome.well, outcome.failed
+    assert {target.asset for target in outcome.made} == {"labeled_photos", "training_photos"}
+    assert contents(copy) == before
+
+
+def test_files_that_were_only_copied_are_trusted_again(copy: Project, own_instance: dg.DagsterInstance) -> None:
+    """Other times of change and the same bytes: nothing is made, and after a refresh nothing is read again."""
+    for path in copy.layout.home.rglob("*.parquet"):
+        os.utime(path)
+    assert not project_plan(copy, own_instance)
+    path = copy.layout.images("sample-00")
+    os.utime(path)
+    outcome = refresh(copy, own_instance, defs)
+    assert not outcome
+    receipt = State(Lineage(copy)).receipts[Target("images", "sample-00")]
+    assert not receipt.touched(copy.layout.home)
+    assert outcome == Outcome()

@@ -353,7 +353,7 @@ def peak_memory(folder: Path, n: int) -> float:
         small[-1].parent.mkdir(exist_ok=True)
         load_image(path, LIMITS).resize((96, 72)).save(small[-1])
     items = [ImageItem(str(number), path) for number, path in zip(range(n), itertools.cycle(small), strict=False)]
-    target = ShardTarget(encoder, identity, folder / f"memory-{n}.parquet")
+    target = ShardTarget(lambda: encoder, identity, folder / f"memory-{n}.parquet")
     embed_shard(items, {"x": target}, LIMITS, EngineOptions(batch_size=32, decode_in="threads"))
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 

@@ -1,4 +1,4 @@
-"""An experiment from files to files: embed, train, answer, report.
+"""An experiment from files to files: train, answer, report.
 
 Each function reads the artifacts that its target is made from, by the paths of `Layout`, and writes its own. The rooms
 below know nothing of profiles or paths of artifacts.
@@ -6,7 +6,6 @@ below know nothing of profiles or paths of artifacts.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,15 +15,10 @@ import numpy as np
 import pandas as pd
 
 from geoloc_core.answering import answer
-from geoloc_core.devices import pick_device
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.evaluation.evaluate import VALIDATION, evaluate
 from geoloc_core.evaluation.predictions import predictions_frame, write_predictions
-from geoloc_core.features.backbones import backbone
-from geoloc_core.features.checkpoints import checkpoint_identity
-from geoloc_core.features.encoder import load_encoder
-from geoloc_core.features.extract import ImageItem, embed_images
-from geoloc_core.features.shards import open_matrix, shard_metadata, write_shard
+from geoloc_core.features.shards import open_matrix, shard_metadata
 from geoloc_core.geography.anchors import region_anchors
 from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
 from geoloc_core.layout import Layout
@@ -33,9 +27,7 @@ from geoloc_core.learning.head_files import load_head, save_head
 from geoloc_core.learning.recipes import head_spec, recipe
 from geoloc_core.learning.train import train_head
 from geoloc_core.learning.weights import CLASS_WEIGHT_SCHEMES, label_column
-from geoloc_core.photos.images import ImageLimits
-from geoloc_core.photos.pictures import image_root
-from geoloc_core.photos.rows import read_rows, tally
+from geoloc_core.photos.rows import read_rows
 from geoloc_core.photos.warehouse import Warehouse
 from geoloc_core.profile import REGION_LEVELS, Profile
 from geoloc_core.storage import write_json
@@ -44,18 +36,6 @@ OK = "ok"
 NO_VECTOR = "no_vector"
 # What a head needs to know of a photo: columns that it does not need are not held for millions of photos.
 LEARNED_FROM = ("shard", "photo_id", "author_id", "latitude", "longitude", "country_id", "subdivision_id", "split")
-
-
-@dataclass(frozen=True)
-class EmbeddedShard:
-    """What came of embedding one shard with one backbone."""
-
-    rows: int
-    vectors: int
-    by_status: dict[str, int]
-    images_per_second: float
-    device: str
-    backbone_version: str
 
 
 @dataclass(frozen=True)
@@ -68,33 +48,6 @@ class TrainedExperiment:
     parameters: dict[str, Any]
     metrics: dict[str, float]
     history: pd.DataFrame
-
-
-def embed_shard(profile: Profile, layout: Layout, checkpoints: Path, name: str, shard: str) -> EmbeddedShard:
-    """Embed the usable pictures of a shard with the backbone `name`; the others keep their row, with the reason."""
-    spec = backbone(name)
-    device = pick_device(profile.device)
-    encoder = load_encoder(spec, checkpoints, device)
-    identity = checkpoint_identity(spec, checkpoints)
-    manifest = read_rows(layout.images(shard))
-    root = image_root(profile, shard, layout)
-    items = [
-        ImageItem(photo_id, root / path)
-        for photo_id, path in zip(manifest["photo_id"], manifest["image_path"], strict=True)
-    ]
-    limits = ImageLimits(max_bytes=profile.images.max_bytes, max_pixels=profile.images.max_pixels)
-    started = time.monotonic()
-    block = embed_images(items, {name: encoder}, limits, profile.batch_size, what=f"{name} {shard}")[name]
-    seconds = max(time.monotonic() - started, 1e-9)
-    write_shard(layout.embeddings(name, shard), block, identity)
-    return EmbeddedShard(
-        rows=len(items),
-        vectors=int(block.ok.sum()),
-        by_status=tally(pd.Series(block.status, dtype=object)),
-        images_per_second=len(items) / seconds,
-        device=str(device),
-        backbone_version=identity.version,
-    )
 
 
 def anchors_of(layout: Layout, warehouse: Warehouse, level: str) -> pd.DataFrame:

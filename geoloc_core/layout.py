@@ -116,6 +116,10 @@ class Layout:
         """Vectors of one shard from one backbone."""
         return self.home / "embeddings" / backbone / f"{shard}.parquet"
 
+    def embedding_report(self, backbone: str, shard: str) -> Path:
+        """How the vectors of one shard came to be: how many, how fast, on what; beside them."""
+        return self.home / "embeddings" / backbone / f"{shard}.json"
+
     def class_weights(self, level: str) -> Path:
         """Weight of each class, by scheme."""
         return self.home / "class_weights" / f"{level}.parquet"

@@ -13,7 +13,6 @@ from pathlib import Path
 import pandas as pd
 
 from geoloc_core.evaluation.evaluate import Evaluation
-from geoloc_core.features.backbones import backbone
 from geoloc_core.geography.boundaries import read_boundaries
 from geoloc_core.layout import Layout
 from geoloc_core.photos.rows import read_rows, write_rows
@@ -65,7 +64,7 @@ def pack_champion(profile: Profile, layout: Layout) -> Packed:
         "experiment": best,
         "subdivision_experiment": companion,
         "backbones": {name: read_json(layout.backbone(name)) for name in names},
-        "specifications": {name: asdict(backbone(name)) for name in names},
+        "specifications": {name: asdict(profile.backbone(name)) for name in names},
         "validation": evaluations[best].to_json()["scores"],
     }
     write_json(folder / "model.json", description)

@@ -18,10 +18,10 @@ import pandas as pd
 from geoloc_core.answering import Answers, anchor_points, answer, best_child, parent_positions
 from geoloc_core.devices import pick_device
 from geoloc_core.errors import CheckpointError, InputError
-from geoloc_core.features.backbones import backbone
 from geoloc_core.features.checkpoints import checkpoint_identity
 from geoloc_core.features.encoder import Encoder, load_encoder
 from geoloc_core.features.extract import OK, ImageItem, embed_images
+from geoloc_core.features.specification import specification_from
 from geoloc_core.learning.head_files import load_head
 from geoloc_core.learning.posterior import Head
 from geoloc_core.photos.images import ImageLimits
@@ -94,7 +94,7 @@ class Predictor:
         target = pick_device(device)
         encoders = {}
         for name, wanted in description["backbones"].items():
-            spec = backbone(name)
+            spec = specification_from(description["specifications"][name])
             encoders[name] = load_encoder(spec, checkpoints, target)
             found = checkpoint_identity(spec, checkpoints)
             if found.version != wanted["version"]:

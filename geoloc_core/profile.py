@@ -13,11 +13,14 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
 from geoloc_core.errors import ProfileError
+
+if TYPE_CHECKING:
+    from geoloc_core.features.specification import BackboneSpec
 
 LEVELS = ("country", "subdivision", "hierarchical")
 # The levels of the boundary set itself; a hierarchical head uses the classes of "subdivision".
@@ -138,6 +141,7 @@ class Profile:
     name: str
     features: dict[str, tuple[str, ...]]
     experiments: tuple[Experiment, ...]
+    derived: dict[str, dict[str, Any]] = field(default_factory=dict)
     notice: str = ""
     boundaries: str = "embedded"
     near_cap_km: float = 25.0
@@ -152,7 +156,7 @@ class Profile:
     anchor: str = "centroid"
     seed: int = 0
     device: str = "auto"
-    batch_size: int = 64
+    batch_size: int = 0
     checkpoints: str = ""
     map_country: str = "NLD"
 
@@ -174,6 +178,12 @@ class Profile:
         """Names of the backbones that the experiments need, each once, in order of first use."""
         used = [name for experiment in self.experiments for name in self.features[experiment.features]]
         return tuple(dict.fromkeys(used))
+
+    def backbone(self, name: str) -> BackboneSpec:
+        """The backbone of that name: the profile's own (`derived`, the key `backbones` of the file), or the registry's."""
+        from geoloc_core.features.backbones import backbone, derived_backbone
+
+        return derived_backbone(name, self.derived[name]) if name in self.derived else backbone(name)
 
     def dataset_of(self, shard: str) -> tuple[Dataset, int] | None:
         """The dataset that a shard belongs to and the shard's number in it; None where the shard is drawn."""
@@ -247,6 +257,9 @@ def parse_profile(value: Mapping[str, Any], where: str = "profile") -> Profile:
             f"{where}: `features` must name at least one list of backbones, for example clip: [tiny-clip]"
         )
     value["features"] = {str(name): _names(list_, f"{where}: features.{name}") for name, list_ in features.items()}
+    if "derived" in value:
+        raise ProfileError(f"{where}: unknown key 'derived'; backbones of your own stand under `backbones`")
+    value["derived"] = _derived(value.pop("backbones", None) or {}, f"{where}: backbones")
     value["experiments"] = _experiments(value.pop("experiments", None), where)
     parts = {"drawn": Drawn, "landing": Landing, "split": Split, "images": ImageBounds, "fetching": Fetching}
     for key, kind in parts.items():
@@ -258,6 +271,8 @@ def parse_profile(value: Mapping[str, Any], where: str = "profile") -> Profile:
             raise ProfileError(f"{where}: {key} must be a list of datasets, each with name, metadata and images")
         value[key] = tuple(_build(Dataset, entry, f"{where}: {key}") for entry in entries)
     profile = _build(Profile, value, where)
+    for name in profile.derived:
+        profile.backbone(name)  # refuses what no library knows
     check_profile(profile, where)
     return profile
 
@@ -329,6 +344,14 @@ def _experiments(value: object, where: str) -> tuple[Experiment, ...]:
             )
         experiments.append(Experiment(*parts))
     return tuple(experiments)
+
+
+def _derived(value: object, where: str) -> dict[str, dict[str, Any]]:
+    if not isinstance(value, dict) or not all(isinstance(entry, dict) for entry in value.values()):
+        raise ProfileError(
+            f"{where} must map names to settings, for example clip-fast: {{of: clip-l-14, decode: draft}}"
+        )
+    return {str(name): dict(entry) for name, entry in value.items()}
 
 
 def _names(value: object, where: str) -> tuple[str, ...]:

@@ -37,7 +37,6 @@ from geoloc_core.evaluation.published import thesis_rows
 from geoloc_core.evaluation.report import results_report
 from geoloc_core.evaluation.tables import table1, table2, table3, to_csv, to_json, to_markdown
 from geoloc_core.experiments import LEARNED_FROM, continents, read_anchors
-from geoloc_core.features.backbones import backbone
 from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
 from geoloc_core.layout import Layout
 from geoloc_core.photos.pictures import image_limits, image_root
@@ -177,7 +176,7 @@ def one_point(anchors: pd.DataFrame, kind: str) -> pd.DataFrame:
 
 def thesis_figures(profile: Profile, called: str) -> list[Evaluation]:
     """The thesis's own rows, where dataset and weights are the thesis's; elsewhere none."""
-    features = {name: [backbone(each) for each in names] for name, names in profile.features.items()}
+    features = {name: [profile.backbone(each) for each in names] for name, names in profile.features.items()}
     datasets = [dataset.name for dataset in profile.training] + (["sample"] if profile.drawn else [])
     return thesis_rows(called, datasets, features)
 

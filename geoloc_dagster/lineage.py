@@ -27,7 +27,7 @@ CODE_VERSIONS = {
     "training_photos": "1",
     "class_distribution": "2",
     "backbones": "1",
-    "embeddings": "1",
+    "embeddings": "2",
     "class_weights": "2",
     "region_anchors": "2",
     "heads": "1",
@@ -175,9 +175,7 @@ class Lineage:
         yield Outside("profile: map_country", lambda: value_sha256([self.profile.map_country]))
 
     def _backbones(self, name: str) -> Iterator[Input]:
-        from geoloc_core.features.backbones import backbone
-
-        yield Outside(f"specification of {name}", lambda: backbone(name).fingerprint())
+        yield Outside(f"specification of {name}", lambda: self.profile.backbone(name).fingerprint())
 
     def _embeddings(self, key: str) -> Iterator[Input]:
         backbone, shard = key.split("|")

@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +28,7 @@ from geoloc_dagster.partitions import synchronise
 from geoloc_dagster.plan import Plan, Reason, State, Step, make_plan
 from geoloc_dagster.project import SOURCE_ROOT, Project
 from geoloc_dagster.receipts import Receipt, read_receipt, remove_receipt, write_receipt
+from geoloc_dagster.sharing import sharing_tags
 
 # Hears of an event, the target that it is about (None where it is about no one target), and a detail.
 Listener = Callable[[str, Target | None, str], None]
@@ -184,14 +185,19 @@ def _walk(
     """Go over all targets once, upstream before downstream, and make what is out of date."""
     project = lineage.project
     registered = registered_versions(instance)
-    for target in lineage.targets():
+
+    def is_blocked(target: Target) -> bool:
         above = [item for item in lineage.inputs(target) if isinstance(item, Target)]
-        if any(item in outcome.failed or item in outcome.blocked for item in above):
+        return any(item in outcome.failed or item in outcome.blocked for item in above)
+
+    for target in lineage.targets():
+        if is_blocked(target):
             outcome.blocked.append(target)
             continue
         reasons = state.reasons(target)
         if reasons:
-            _make(project, jobs, instance, Step(target, reasons), outcome, listener)
+            tags = sharing_tags(lineage, target, lambda other: not is_blocked(other) and bool(state.reasons(other)))
+            _make(project, jobs, instance, Step(target, reasons), outcome, listener, tags)
             state.learn(target, read_receipt(project.layout, target))
             continue
         receipt = state.receipts[target]
@@ -246,6 +252,7 @@ def _make(
     step: Step,
     outcome: Outcome,
     listener: Listener,
+    more_tags: Mapping[str, str] | None = None,
 ) -> None:
     started = time.monotonic()
     why = "; ".join(str(reason) for reason in step.reasons[:5])
@@ -254,7 +261,7 @@ def _make(
         run_config=run_config(project),
         partition_key=step.target.partition or None,
         instance=instance,
-        tags={"geoloc/reason": why[:500], MAKER_TAG: str(project.layout.home)},
+        tags={"geoloc/reason": why[:500], MAKER_TAG: str(project.layout.home), **(more_tags or {})},
         raise_on_error=False,
     )
     if result.success:

@@ -202,7 +202,7 @@ def load_pickled_weights(file: Path) -> dict[str, torch.Tensor]:
 def _place(spec: BackboneSpec, folder: Path) -> Path:
     if spec.weights_kind == "path":
         return Path(spec.weights_target).expanduser()
-    return folder / spec.name
+    return folder / spec.folder_name
 
 
 def wanted_files(spec: BackboneSpec) -> tuple[str, ...]:
@@ -250,7 +250,7 @@ def _fetch(spec: BackboneSpec, folder: Path) -> None:
     """Download the wanted files from the hub; a failure ends as one sentence that says how to get them by hand."""
     from huggingface_hub import snapshot_download
 
-    target = folder / spec.name
+    target = folder / spec.folder_name
     try:
         for names in (wanted_files(spec), PICKLED_NAMES):
             if _missing(spec, folder):
@@ -266,7 +266,7 @@ def _fetch(spec: BackboneSpec, folder: Path) -> None:
 
 def _ensure_seeded(spec: BackboneSpec, folder: Path) -> None:
     """Make seeded weights where there are none, or where they were made for another architecture or seed."""
-    target = folder / spec.name
+    target = folder / spec.folder_name
     recipe = value_sha256(
         {
             "weights": spec.weights,
@@ -276,7 +276,7 @@ def _ensure_seeded(spec: BackboneSpec, folder: Path) -> None:
             "processor": [spec.input_size, spec.resize, spec.crop, spec.interpolation, spec.mean, spec.std],
         }
     )
-    marker = folder / f"{spec.name}.seeded.json"
+    marker = folder / f"{spec.folder_name}.seeded.json"
     if target.is_dir() and marker.is_file() and read_json(marker) == {"recipe": recipe}:
         return
     from geoloc_core.features.seeded import write_seeded_checkpoint
@@ -293,7 +293,7 @@ def _ensure_seeded(spec: BackboneSpec, folder: Path) -> None:
 
 
 def _record_path(spec: BackboneSpec, folder: Path) -> Path:
-    return folder / f"{spec.name}.sha256.json"
+    return folder / f"{spec.folder_name}.sha256.json"
 
 
 def _files(path: Path) -> dict[str, Path]:

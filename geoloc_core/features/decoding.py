@@ -9,6 +9,7 @@ interpreter can hand out, so there the pool is of processes, which write into me
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import mmap
 import os
 from collections import deque
@@ -23,10 +24,14 @@ import numpy as np
 from geoloc_core.features.preprocessing import to_pixels
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from geoloc_core.features.specification import BackboneSpec
     from geoloc_core.photos.images import ImageLimits
 
 OK = "ok"
+CHANGED = "changed_file"
+"""Why a picture has no vector whose bytes are not those that its manifest describes."""
 
 PROCESSES_FROM = 2000
 """With fewer pictures than this, starting processes takes longer than they save."""
@@ -37,12 +42,13 @@ class ImageItem:
     """A photo to embed.
 
     path: the file, or its bytes. sha256: of those bytes, "" where it is not known; with it, a picture that was replaced
-    under the same id is noticed.
+    under the same id is noticed. refused: why it is known to be unusable, "" where it is not; it is not opened then.
     """
 
     photo_id: str
     path: Path | bytes
     sha256: str = ""
+    refused: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,18 +70,38 @@ def decode_into(
     buffers: Mapping[str, np.ndarray],
     row: int,
 ) -> str:
-    """Decode one picture once, write its pixels for every backbone into `buffers[name][row]`; "ok", or the reason."""
+    """Decode one picture, write its pixels for every backbone into `buffers[name][row]`; "ok", or the reason.
+
+    Backbones that want the same decode share it; one that wants a reduced picture never gets another's, for its vectors
+    must not depend on whom it shares a run with.
+    """
     from geoloc_core.photos.images import RefusedImage, load_image
 
+    opened: dict[int, Image.Image] = {}
     try:
-        image = load_image(item.path, limits)
+        content = _content(item, limits)
+        for name, spec in specs.items():
+            side = spec.decoded_side
+            if side not in opened:
+                opened[side] = load_image(content, limits, side)
+            buffers[name][row] = to_pixels(opened[side], spec)
     except RefusedImage as refusal:
         for buffer in buffers.values():
             buffer[row] = 0
         return refusal.reason
-    for name, spec in specs.items():
-        buffers[name][row] = to_pixels(image, spec)
     return OK
+
+
+def _content(item: ImageItem, limits: ImageLimits) -> bytes:
+    """The bytes of a picture, which must be those that its hash names."""
+    from geoloc_core.photos.images import RefusedImage, read_image_bytes
+
+    if item.refused:
+        raise RefusedImage(item.refused, f"{item.photo_id} was refused before")
+    content = read_image_bytes(item.path, limits)
+    if item.sha256 and hashlib.sha256(content).hexdigest() != item.sha256:
+        raise RefusedImage(CHANGED, f"the picture of {item.photo_id} is not the one that its hash names")
+    return content
 
 
 def decoded_batches(

@@ -77,7 +77,9 @@ def _open_clip(
 
 def _trunk(spec: BackboneSpec, dimension: int) -> BackboneSpec:
     """The same model before its projection."""
-    return spec.changed(name=f"{spec.name}-trunk", layer="pooled", pooling="trunk", dimension=dimension)
+    return spec.changed(
+        name=f"{spec.name}-trunk", kept_as=spec.name, layer="pooled", pooling="trunk", dimension=dimension
+    )
 
 
 def _siglip2(name: str, model_id: str, dimension: int, size: int) -> BackboneSpec:

@@ -20,7 +20,10 @@ RESIZES = ("shortest", "squash")
 CROPS = ("none", "center_floor", "center_round")
 INTERPOLATIONS = ("bilinear", "bicubic")
 DTYPES = ("float32", "bfloat16")
-DECODES = ("exact",)
+DECODES = ("exact", "draft")
+
+DRAFT_MARGIN = 2
+"""A reduced decode keeps at least this many times the side that a picture is resized to; see docs/performance.md."""
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -28,7 +31,7 @@ IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 
-_WHERE_ONLY = ("weights", "revision", "source")
+_WHERE_ONLY = ("weights", "revision", "source", "kept_as")
 """Fields that say where weights lie or who described them; the weights' own hash stands for them in an identity."""
 
 
@@ -55,13 +58,16 @@ class BackboneSpec:
     interpolation: "bilinear" or "bicubic", as Pillow does them (with antialiasing).
     mean, std: per channel, of values in 0..1.
     dtype: what the weights compute in; "float32", or "bfloat16".
-    decode: how a file becomes pixels: "exact", at full size. Part of the identity, for a faster way would change vectors.
+    decode: how a file becomes pixels: "exact", at full size, or "draft": a JPEG is decoded at the smallest of 1/1, 1/2,
+        1/4, 1/8 whose short side is still DRAFT_MARGIN times `resized_side`. Faster for large photos, and part of the
+        identity, for vectors change a little.
     pretrained: the open_clip tag that the weights carry ("openai"), with which `model_id` and preprocessing must agree.
     architecture: for "seeded:" weights, the arguments of the library's own configuration class.
     initial_std: for "seeded:" weights, name pattern -> standard deviation of the normal distribution that the weights so
         named are drawn from, in place of the library's initialisation.
     embedder: for "segmentation", the backbone that reads the colour-coded class map; None for "class_area".
     n_classes: for "segmentation", how many classes the network tells apart.
+    kept_as: name of the folder of the weights among the checkpoints, where several backbones share one; "" for `name`.
     source: where these values were published. Not part of any hash.
     """
 
@@ -87,6 +93,7 @@ class BackboneSpec:
     initial_std: Mapping[str, float] = field(default_factory=dict, hash=False)
     embedder: BackboneSpec | None = None
     n_classes: int = 0
+    kept_as: str = ""
     source: str = ""
 
     def __post_init__(self) -> None:
@@ -108,6 +115,11 @@ class BackboneSpec:
                 f"backbone {self.name!r} resizes the short side and crops nothing, so its images would differ in "
                 "shape; set crop: center_floor or center_round, or resize: squash"
             )
+        if self.decode != "exact" and self.library == "segmentation":
+            raise ProfileError(
+                f"backbone {self.name!r}: a segmentation network decides each pixel by a narrow margin, so that a reduced "
+                "decode changes its vectors too much; set decode: exact"
+            )
         if (self.library == "segmentation") != (self.n_classes > 0):
             raise ProfileError(f"backbone {self.name!r}: n_classes goes with library: segmentation, and only with it")
 
@@ -115,6 +127,11 @@ class BackboneSpec:
     def resized_side(self) -> int:
         """The side that the picture is resized to before any crop."""
         return self.resize_size or self.input_size
+
+    @property
+    def decoded_side(self) -> int:
+        """The least short side that a photo is decoded to; 0 for its full size."""
+        return DRAFT_MARGIN * self.resized_side if self.decode == "draft" else 0
 
     @property
     def weights_kind(self) -> str:
@@ -125,6 +142,11 @@ class BackboneSpec:
     def weights_target(self) -> str:
         """`weights` without its kind: the hub id, the path, or the seed."""
         return self.weights.partition(":")[2]
+
+    @property
+    def folder_name(self) -> str:
+        """What the folder of its weights is called among the checkpoints."""
+        return self.kept_as or self.name
 
     def fingerprint(self) -> str:
         """Hex SHA-256 of all fields (but `source`, which is prose)."""
@@ -146,6 +168,16 @@ class BackboneSpec:
             if isinstance(changes.get(key), list):
                 changes[key] = tuple(changes[key])
         return replace(self, **changes)
+
+
+def specification_from(values: Mapping[str, Any]) -> BackboneSpec:
+    """The specification that `dataclasses.asdict` turned into plain values (and JSON into lists)."""
+    plain = dict(values)
+    if plain.get("embedder") is not None:
+        plain["embedder"] = specification_from(plain["embedder"])
+    for key in ("mean", "std"):
+        plain[key] = tuple(plain[key])
+    return BackboneSpec(**plain)
 
 
 def _known(what: str, value: str, choices: tuple[str, ...], name: str) -> None:

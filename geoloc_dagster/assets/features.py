@@ -8,6 +8,7 @@ from geoloc_dagster.metadata import counts_table
 from geoloc_dagster.op_tags import GPU, GPU_POOL
 from geoloc_dagster.partitions import BACKBONES, SHARDS_BY_BACKBONE
 from geoloc_dagster.resources import ProjectResource
+from geoloc_dagster.sharing import decoded_with
 
 
 @dg.asset(
@@ -20,11 +21,10 @@ from geoloc_dagster.resources import ProjectResource
     "from a seed; all others must be there, and their hash is taken.",
 )
 def backbones(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    from geoloc_core.features.backbones import backbone
     from geoloc_core.features.checkpoints import checkpoint_files, checkpoint_identity, ensure_checkpoint
 
     work = project.begin(context)
-    spec = backbone(context.partition_key)
+    spec = work.project.profile.backbone(context.partition_key)
     ensure_checkpoint(spec, work.project.checkpoints, mend_seeded=True)
     identity = checkpoint_identity(spec, work.project.checkpoints)
     path = work.project.layout.backbone(spec.name)
@@ -54,26 +54,36 @@ def backbones(context: dg.AssetExecutionContext, project: ProjectResource) -> dg
     pool=GPU_POOL,
     op_tags=GPU,
     code_version=CODE_VERSIONS["embeddings"],
-    description="One float16 vector for each usable picture of a shard; a picture without one is a row with the reason.",
+    description="One float16 vector for each usable picture of a shard; a picture without one is a row with the reason. Only "
+    "what is missing is embedded: a killed run goes on from what it had, ten more photos embed ten.",
 )
 def embeddings(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    from geoloc_core.experiments import embed_shard
+    from geoloc_core.embed import embed_shard
 
     work = project.begin(context)
     # A partition of two dimensions reads "backbone|shard": the dimensions stand in the order of their names.
-    backbone_name, shard = str(context.partition_key).split("|")
-    path = work.project.layout.embeddings(backbone_name, shard)
-    counts = embed_shard(work.project.profile, work.project.layout, work.project.checkpoints, backbone_name, shard)
+    name, shard = str(context.partition_key).split("|")
+    names = [name, *decoded_with(context.run.tags)]
+    embedded = embed_shard(work.project.profile, work.project.layout, work.project.checkpoints, names, shard)[name]
+    report, identity = embedded.report, embedded.identity
     return work.finish(
-        file_sha256(path),
-        files=[path],
+        file_sha256(embedded.files[0]),
+        files=embedded.files,
         metadata={
-            "dagster/row_count": counts.rows,
-            "vectors": counts.vectors,
-            "without_vector": counts.rows - counts.vectors,
-            "by_status": counts_table(counts.by_status, "status"),
-            "images_per_second": round(counts.images_per_second, 1),
-            "device": counts.device,
-            "backbone_version": counts.backbone_version,
+            "dagster/row_count": report.rows,
+            "vectors": embedded.vectors,
+            "without_vector": report.rows - embedded.vectors,
+            "failures": counts_table(embedded.failures, "reason"),
+            "embedded_now": report.embedded,
+            "kept": report.reused,
+            "resumed": report.resumed,
+            "images_per_second": round(embedded.made["images_per_second"], 1),
+            "device": embedded.made["device"],
+            "decoded_together": ", ".join(embedded.made["together"]),
+            "decode": identity.decode,
+            "dtype": identity.dtype,
+            "backbone_version": identity.version,
+            "weights_sha256": identity.weights_sha256,
+            "checkpoint": dg.MetadataValue.json(identity.as_dict()),
         },
     )

@@ -32,7 +32,7 @@ def main(pictures: Path, checkpoints: Path, folder: Path, kills: int) -> None:
     items[40] = ImageItem("40", pictures / "absent.jpg")
 
     def embed(shard: Path) -> dict:
-        target = ShardTarget(encoder, identity, shard)
+        target = ShardTarget(lambda: encoder, identity, shard)
         report = embed_shard(items, {"tiny-vit": target}, ImageLimits(), EngineOptions(batch_size=4, workers=1))
         return vars(report["tiny-vit"])
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +35,7 @@ NAME = "tiny-vit"
 @pytest.fixture
 def target(tmp_path: Path, checkpoints: Path, sample_encoders: dict[str, Encoder]) -> ShardTarget:
     identity = checkpoint_identity(backbone(NAME), checkpoints)
-    return ShardTarget(sample_encoders[NAME], identity, tmp_path / "shard.parquet")
+    return ShardTarget(lambda: sample_encoders[NAME], identity, tmp_path / "shard.parquet")
 
 
 def items_of(paths: list[Path]) -> list[ImageItem]:
@@ -114,6 +115,62 @@ def test_a_failure_is_kept_for_the_same_bytes_and_tried_again_for_a_missing_file
     assert (late.embedded, late.reused) == (1, 4)
 
 
+def test_what_the_manifest_refuses_is_a_row_and_is_never_opened(target: ShardTarget, picture_files: list[Path]):
+    items = items_of(picture_files[:4])
+    items[2] = replace(items[2], refused="too_many_pixels")
+    first = embed(target, items)
+    assert (first.embedded, first.by_status) == (3, {"ok": 3, "too_many_pixels": 1})
+    block, metadata = read_shard(target.path)
+    assert block.status == ["ok", "ok", "too_many_pixels", "ok"]
+    assert np.isnan(block.vectors[2]).all()
+    assert metadata["n_ok"] == 3
+    written = target.path.stat().st_mtime_ns
+    assert embed(target, items).reused == 4
+    assert target.path.stat().st_mtime_ns == written
+    # Another reason for the same bytes (other limits, say) is written down; accepted after all, it is embedded.
+    items[2] = replace(items[2], refused="too_many_bytes")
+    assert embed(target, items).embedded == 0
+    assert read_shard(target.path)[0].status[2] == "too_many_bytes"
+    assert embed(target, items_of(picture_files[:4])).by_status == {"ok": 4}
+
+
+def test_nothing_is_loaded_where_nothing_is_missing(target: ShardTarget, picture_files: list[Path]):
+    embed(target, items_of(picture_files))
+
+    def never() -> Encoder:
+        raise AssertionError("the backbone was loaded")
+
+    assert embed(replace(target, load=never), items_of(picture_files[:9])).reused == 9
+
+
+def test_bytes_that_are_not_those_of_the_manifest_give_no_vector(target: ShardTarget, picture_files: list[Path]):
+    items = items_of(picture_files[:3])
+    good = picture_files[1].read_bytes()
+    drawn(80, 70, 99).save(picture_files[1])
+    assert embed(target, items).by_status == {"changed_file": 1, "ok": 2}
+    picture_files[1].write_bytes(good)
+    again = embed(target, items)
+    assert (again.embedded, again.by_status) == (1, {"ok": 3})
+
+
+def test_a_shard_whose_own_account_is_wrong_is_written_anew(target: ShardTarget, picture_files: list[Path]):
+    embed(target, items_of(picture_files))
+    good = target.path.read_bytes()
+    digest = read_shard(target.path)[1]["content_sha256"].encode()
+    target.path.write_bytes(good.replace(digest, b"0" * 64))
+    assert embed(target, items_of(picture_files)).embedded == 0
+    assert target.path.read_bytes() == good
+
+
+def test_a_flipped_bit_in_the_status_column_is_noticed(target: ShardTarget, picture_files: list[Path]):
+    embed(target, items_of(picture_files))
+    good = target.path.read_bytes()
+    place = good.index(b"ok" + b"\x02\x00\x00\x00ok")
+    target.path.write_bytes(good[:place] + b"o\x6a" + good[place + 2 :])
+    assert embed(target, items_of(picture_files)).embedded == 12
+    assert target.path.read_bytes() == good
+
+
 def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
     target: ShardTarget, picture_files: list[Path], monkeypatch: pytest.MonkeyPatch
 ):
@@ -121,10 +178,10 @@ def test_an_interrupted_run_goes_on_and_ends_with_the_same_bytes(
     embed(whole, items_of(picture_files))
     load, left = images.load_image, iter(range(9))
 
-    def failing(source, limits=None):
+    def failing(source, limits=None, smallest_side=0):
         if next(left, None) is None:
             raise KeyboardInterrupt
-        return load(source, limits)
+        return load(source, limits, smallest_side)
 
     items = items_of(picture_files)
     with monkeypatch.context() as patch:
@@ -208,14 +265,18 @@ def test_backbones_that_lack_the_same_pictures_share_one_decode(
     opened = []
     load = images.load_image
 
-    def counting(source, limits=None):
+    def counting(source, limits=None, smallest_side=0):
         opened.append(source)
-        return load(source, limits)
+        return load(source, limits, smallest_side)
 
     monkeypatch.setattr(images, "load_image", counting)
     targets = {
-        name: ShardTarget(encoder, checkpoint_identity(backbone(name), checkpoints), tmp_path / f"{name}.parquet")
-        for name, encoder in sample_encoders.items()
+        name: ShardTarget(
+            partial(sample_encoders.get, name),
+            checkpoint_identity(backbone(name), checkpoints),
+            tmp_path / f"{name}.parquet",
+        )
+        for name in sample_encoders
     }
     embed_shard(items_of(picture_files), targets, LIMITS, OPTIONS)
     assert len(opened) == 12

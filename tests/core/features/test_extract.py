@@ -38,16 +38,16 @@ def test_each_row_is_its_own_photo_s_vector(
 def test_all_encoders_share_one_decode(
     picture_files: list[Path], sample_encoders: dict[str, Encoder], monkeypatch: pytest.MonkeyPatch
 ):
-    opened: list[Path] = []
+    opened: list[bytes] = []
     load = images.load_image
 
-    def counting(source, limits=None):
+    def counting(source, limits=None, smallest_side=0):
         opened.append(source)
-        return load(source, limits)
+        return load(source, limits, smallest_side)
 
     monkeypatch.setattr(images, "load_image", counting)
     embed_images(items(picture_files), sample_encoders, LIMITS)
-    assert sorted(opened) == sorted(picture_files)
+    assert sorted(opened) == sorted(path.read_bytes() for path in picture_files)
 
 
 def test_a_broken_picture_is_a_row_with_a_reason_and_without_a_vector(
@@ -80,9 +80,9 @@ def test_memory_of_decoding_is_a_few_batches_however_many_pictures(picture_files
     many = [ImageItem(str(number), picture_files[number % 12]) for number in range(200)]
     load = images.load_image
 
-    def counting(source, limits=None):
+    def counting(source, limits=None, smallest_side=0):
         decoded.append(1)
-        return load(source, limits)
+        return load(source, limits, smallest_side)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(images, "load_image", counting)

@@ -58,4 +58,4 @@ def test_missing_weights_are_named_with_where_to_get_them(spec, tmp_path: Path):
     message = str(raised.value)
     assert all(name in message for name in wanted_files(spec))
     assert spec.weights_target in message
-    assert str(tmp_path / spec.name) in message
+    assert str(tmp_path / spec.folder_name) in message

@@ -3,6 +3,7 @@
 The models are small and random, the preprocessing is the published one, and a published checkpoint takes the same way.
 """
 
+import contextlib
 import io
 from collections.abc import Callable
 from functools import partial
@@ -16,6 +17,7 @@ import transformers
 from PIL import Image
 
 from geoloc_core.features import palette
+from geoloc_core.features.decoding import ImageItem, decode_into
 from geoloc_core.features.encoder import Encoder, load_encoder
 from geoloc_core.features.segmentation import class_areas
 from geoloc_core.features.specification import BackboneSpec
@@ -186,6 +188,43 @@ def test_segmentation_is_that_of_the_library(spec: BackboneSpec, photos: list[Im
     torch.testing.assert_close(pixels, theirs, rtol=0, atol=2e-6)
     assert cosine(vectors, expected) >= 0.99999
     assert len(maps.unique()) >= 3
+
+
+@pytest.fixture(scope="module")
+def jpegs(shared_data: Path) -> list[Path]:
+    """All real JPEGs that can be opened."""
+    usable = []
+    for path in sorted((shared_data / "photos").rglob("*")):
+        if path.suffix.lower() in (".jpg", ".jpeg"):
+            with contextlib.suppress(RefusedImage):
+                load_image(path, ImageLimits(), 1)
+                usable.append(path)
+    return usable
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [families.VIT, families.OPEN_CLIP, families.SIGLIP, families.HUB_SIGLIP, families.STREETCLIP, families.DINOV2],
+    ids=lambda spec: spec.name,
+)
+def test_a_reduced_decode_changes_vectors_by_less_than_one_in_two_thousand(
+    spec: BackboneSpec, jpegs: list[Path], checkpoints: Path
+):
+    assert len(jpegs) > 100
+    encoder, draft = load_encoder(spec, checkpoints), spec.changed(decode="draft")
+    assert (spec.decoded_side, draft.decoded_side) == (0, 2 * spec.resized_side)
+    whole = np.empty((len(jpegs), spec.input_size, spec.input_size, 3), np.uint8)
+    reduced = whole.copy()
+    for row, path in enumerate(jpegs):
+        item = ImageItem(path.stem, path)
+        # Both at once: neither gets the other's picture.
+        assert decode_into(item, {"a": spec, "b": draft}, ImageLimits(), {"a": whole, "b": reduced}, row) == "ok"
+    differ = [row for row in range(len(jpegs)) if not np.array_equal(whole[row], reduced[row])]
+    large = [row for row, path in enumerate(jpegs) if min(load_image(path).size) >= 2 * draft.decoded_side]
+    assert differ == large
+    assert len(differ) >= 3
+    vectors = [encoder.encode(encoder.normalize(torch.from_numpy(pixels[differ]))) for pixels in (whole, reduced)]
+    assert 0.9995 <= cosine(*vectors) < 1.0
 
 
 def test_bfloat16_stays_near_float32(photos: list[Image.Image], checkpoints: Path):

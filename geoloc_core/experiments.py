@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geoloc_core.answering import answer
+from geoloc_core.answering import Answerer, Places, anchor_points
 from geoloc_core.errors import StaleArtifactError
+from geoloc_core.evaluation.certainty import certainty
 from geoloc_core.evaluation.evaluate import VALIDATION, evaluate
-from geoloc_core.evaluation.predictions import predictions_frame, write_predictions
-from geoloc_core.features.shards import open_matrix, shard_metadata
+from geoloc_core.evaluation.mass import photo_cells
+from geoloc_core.evaluation.predictions import bootstrap_units, predictions_frame, write_predictions
+from geoloc_core.features.shards import shard_metadata
 from geoloc_core.geography.anchors import region_anchors
 from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
 from geoloc_core.layout import Layout
@@ -27,15 +29,18 @@ from geoloc_core.learning.head_files import load_head, save_head
 from geoloc_core.learning.recipes import head_spec, recipe
 from geoloc_core.learning.train import train_head
 from geoloc_core.learning.weights import CLASS_WEIGHT_SCHEMES, label_column
-from geoloc_core.photos.rows import read_rows
+from geoloc_core.photos.rows import read_rows, write_rows
 from geoloc_core.photos.warehouse import Warehouse
 from geoloc_core.profile import REGION_LEVELS, Profile
 from geoloc_core.storage import write_json
+from geoloc_core.vectors import read_blocks
 
 OK = "ok"
 NO_VECTOR = "no_vector"
 # What a head needs to know of a photo: columns that it does not need are not held for millions of photos.
 LEARNED_FROM = ("shard", "photo_id", "author_id", "latitude", "longitude", "country_id", "subdivision_id", "split")
+# The class prior answers with this anchor: of those there are, the one with the highest GeoScore, so that the bar is high.
+BASELINE_ANCHOR = "geoscore"
 
 
 @dataclass(frozen=True)
@@ -50,18 +55,40 @@ class TrainedExperiment:
     history: pd.DataFrame
 
 
-def anchors_of(layout: Layout, warehouse: Warehouse, level: str) -> pd.DataFrame:
-    """The anchors of all regions of a level, fitted to the photos of the training split alone."""
+def places_of(layout: Layout, warehouse: Warehouse, level: str) -> Places:
+    """Where all regions of a level may be answered, from the photos of the training split alone."""
     boundaries = read_boundaries(layout.regions)
     column = label_column(level)
     photos = warehouse.read_table("training_photos", {"split": "train"}, columns=[column, "latitude", "longitude"])
     photos = photos[photos[column] != ""].rename(columns={column: "region_id"})
-    return region_anchors(photos, boundaries.countries if level == "country" else boundaries.subdivisions)
+    anchors = region_anchors(photos, boundaries.countries if level == "country" else boundaries.subdivisions)
+    return Places(anchors, photo_cells(photos))
 
 
-def read_anchors(layout: Layout) -> dict[str, pd.DataFrame]:
-    """Anchors by level."""
-    return {level: read_rows(layout.region_anchors(level)) for level in REGION_LEVELS}
+def write_places(layout: Layout, level: str, places: Places) -> list[Path]:
+    """Keep the places of a level; the files written."""
+    paths = [layout.region_anchors(level), layout.region_cells(level)]
+    for frame, path in zip((places.anchors, places.cells), paths, strict=True):
+        write_rows(frame, path)
+    return paths
+
+
+def read_places(layout: Layout) -> dict[str, Places]:
+    """Places by level."""
+    return {
+        level: Places(read_rows(layout.region_anchors(level)), read_rows(layout.region_cells(level)))
+        for level in REGION_LEVELS
+    }
+
+
+def read_one_point(layout: Layout, kind: str = BASELINE_ANCHOR) -> dict[str, pd.DataFrame]:
+    """By level, region_id, latitude and longitude: the one point that each region answers with, by kind of anchor."""
+    found = {}
+    for level, places in read_places(layout).items():
+        ids = sorted(places.anchors["region_id"].unique())
+        points = anchor_points(places.anchors, ids, kind)
+        found[level] = pd.DataFrame({"region_id": ids, "latitude": points[:, 0], "longitude": points[:, 1]})
+    return found
 
 
 def train_experiment(profile: Profile, layout: Layout, warehouse: Warehouse, key: str) -> TrainedExperiment:
@@ -69,21 +96,22 @@ def train_experiment(profile: Profile, layout: Layout, warehouse: Warehouse, key
     experiment = profile.experiment(key)
     names, shards = profile.features[experiment.features], profile.training_shards()
     photos = warehouse.read_table("training_photos", columns=LEARNED_FROM)
-    blocks, found = read_blocks(layout, names, shards, photos)
-    kept = photos[found].reset_index(drop=True)
+    blocks, found = read_blocks(layout, names, shards, photos, keep=True)
     column = label_column(experiment.level)
-    is_train = (kept["split"] == "train").to_numpy()
-    classes, labels = encode_labels(kept[column].to_numpy(dtype=object), is_train)
-    parent_of = dict(zip(kept[column], kept["country_id"], strict=True))
+    is_train = (photos["split"] == "train").to_numpy()
+    # A photo without a vector keeps its row, lest the matrices be copied; without a label nobody ever reads that row.
+    region_ids = np.where(found, photos[column].to_numpy(dtype=object), "")
+    classes, labels = encode_labels(region_ids, is_train)
+    parent_of = dict(zip(photos[column], photos["country_id"], strict=True))
     level = "country" if experiment.level == "country" else "subdivision"
     weights = read_rows(layout.class_weights(level)).set_index("region_id")
     data = TrainingData(
-        blocks=[block[found] for block in blocks],
+        blocks=blocks,
         labels=labels,
         is_train=is_train,
-        latitude=kept["latitude"].to_numpy(),
-        longitude=kept["longitude"].to_numpy(),
-        author_id=kept["author_id"].to_numpy(dtype=object),
+        latitude=photos["latitude"].to_numpy(),
+        longitude=photos["longitude"].to_numpy(),
+        author_id=photos["author_id"].to_numpy(dtype=object),
         class_weights={scheme: weights.loc[classes, scheme].to_numpy() for scheme in CLASS_WEIGHT_SCHEMES},
     )
     trained = train_head(
@@ -108,7 +136,7 @@ def train_experiment(profile: Profile, layout: Layout, warehouse: Warehouse, key
     measured = {name: value for name, value in trained.head.calibration.items() if isinstance(value, int | float)}
     return TrainedExperiment(
         classes=len(classes),
-        n_train=int(is_train.sum()),
+        n_train=int((is_train & found).sum()),
         n_without_vector=int((~found).sum()),
         parameters={
             **trained.recipe.as_dict(),
@@ -121,33 +149,21 @@ def train_experiment(profile: Profile, layout: Layout, warehouse: Warehouse, key
     )
 
 
-def read_blocks(
-    layout: Layout, backbones: tuple[str, ...], shards: tuple[str, ...], photos: pd.DataFrame
-) -> tuple[list[np.ndarray], np.ndarray]:
-    """One float16 matrix (n, D_i) for each backbone, and which of the n photos have a vector in all of them.
-
-    `photos` names each photo by `photo_id` and `shard`, which is one of `shards`.
-    """
-    blocks, found = [], np.ones(len(photos), dtype=bool)
-    shard_of = pd.Index(shards).get_indexer(pd.Index(photos["shard"]))
-    for name in backbones:
-        paths = [layout.embeddings(name, shard) for shard in shards]
-        matrix, there = open_matrix(paths, photos["photo_id"].tolist(), shard_of=shard_of)
-        blocks.append(matrix)
-        found &= there
-    return blocks, found
-
-
 def report_validation(profile: Profile, layout: Layout, warehouse: Warehouse, key: str) -> list[Path]:
     """Predictions and scores of an experiment on the validation photos; the files written."""
     photos = warehouse.read_table("training_photos", {"split": "validation"})
-    return _report(profile, layout, key, photos, profile.training_shards(), VALIDATION, layout.validation_report(key))
+    shards = profile.training_shards()
+    vectors = read_blocks(layout, profile.features[profile.experiment(key).features], shards, photos, keep=True)
+    folder = layout.validation_report(key)
+    return _report(profile, layout, key, photos, vectors, shards, VALIDATION, folder)
 
 
 def report_benchmark(profile: Profile, layout: Layout, warehouse: Warehouse, key: str, benchmark: str) -> list[Path]:
     """Predictions and scores of an experiment on all photos of a benchmark; the files written."""
     photos = warehouse.read_table("labeled_photos", {"shard": benchmark})
-    return _report(profile, layout, key, photos, (benchmark,), benchmark, layout.benchmark_report(key, benchmark))
+    vectors = read_blocks(layout, profile.features[profile.experiment(key).features], (benchmark,), photos)
+    folder = layout.benchmark_report(key, benchmark)
+    return _report(profile, layout, key, photos, vectors, (benchmark,), benchmark, folder)
 
 
 def _report(
@@ -155,6 +171,7 @@ def _report(
     layout: Layout,
     key: str,
     photos: pd.DataFrame,
+    vectors: tuple[list[np.ndarray], np.ndarray],
     shards: tuple[str, ...],
     called: str,
     folder: Path,
@@ -163,11 +180,10 @@ def _report(
         raise StaleArtifactError(
             f"{called} has no photo to report on; look at the rejected rows of {', '.join(shards)}"
         )
-    experiment = profile.experiment(key)
     head = load_head(layout.head(key))
-    blocks, found = read_blocks(layout, profile.features[experiment.features], shards, photos)
+    blocks, found = vectors
     _check_versions(layout, head.features, shards)
-    answers = answer(head, blocks, read_anchors(layout), profile.anchor)
+    answers = Answerer(head, read_places(layout), profile.answer_of(key)).answers(blocks)
     predictions = predictions_frame(
         photos,
         answers.country_posterior,
@@ -180,6 +196,11 @@ def _report(
     paths = [folder / "predictions.parquet", folder / "evaluation.json"]
     write_predictions(paths[0], predictions)
     write_json(paths[1], evaluate(key, predictions, photos=called).to_json())
+    if found.any():
+        truth, authors = predictions["country_id"].to_numpy(object), bootstrap_units(predictions)
+        kept = certainty(head, answers, truth, authors, given=found)
+        paths.append(folder / "certainty.json")
+        write_json(paths[-1], kept.to_json())
     return paths
 
 

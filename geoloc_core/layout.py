@@ -61,6 +61,11 @@ class Layout:
         return self.home / "model"
 
     @property
+    def champion_decision(self) -> Path:
+        """Why the champion moved or stayed."""
+        return self.home / "champion.json"
+
+    @property
     def refresh_lock(self) -> Path:
         """Held by the one refresh that is at work."""
         return self.home / "refresh.lock"
@@ -128,6 +133,10 @@ class Layout:
         """The points that regions answer with, by kind."""
         return self.home / "region_anchors" / f"{level}.parquet"
 
+    def region_cells(self, level: str) -> Path:
+        """Where the training photos of each region are, gathered in cells; beside the anchors."""
+        return self.home / "region_anchors" / f"{level}.cells.parquet"
+
     def head(self, experiment: str) -> Path:
         """Folder of a trained head."""
         return self.home / "heads" / experiment
@@ -135,6 +144,10 @@ class Layout:
     def validation_report(self, experiment: str) -> Path:
         """Folder of one experiment's scores and predictions on the validation photos."""
         return self.home / "validation_report" / experiment
+
+    def packed_head(self, experiment: str) -> Path:
+        """One head, packed so that it answers by itself; beside its validation report."""
+        return self.validation_report(experiment) / "model"
 
     def benchmark_report(self, experiment: str, benchmark: str) -> Path:
         """Folder of one experiment's scores and predictions on a benchmark."""

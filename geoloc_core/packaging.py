@@ -1,12 +1,12 @@
-"""The champion, packed into one folder that answers by itself: heads, anchors, names of regions, backbones by hash.
+"""A head, packed into one folder that answers by itself: head, places, names of regions, backbones by hash.
 
 Everything is there except the backbones' weights, which are large and shared: the package names each by the hash of its
-weights, and `Predictor` refuses others.
+weights, and `Predictor` refuses others. A head's weights lie on the disk once: the package holds a second name for them.
 """
 
 from __future__ import annotations
 
-import shutil
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -15,64 +15,63 @@ import pandas as pd
 from geoloc_core.evaluation.evaluate import Evaluation
 from geoloc_core.geography.boundaries import read_boundaries
 from geoloc_core.layout import Layout
-from geoloc_core.photos.rows import read_rows, write_rows
+from geoloc_core.photos.rows import write_rows
+from geoloc_core.predict import FORMAT
 from geoloc_core.profile import REGION_LEVELS, Profile
-from geoloc_core.storage import read_json, write_json
+from geoloc_core.storage import read_json, share_file, write_json
 
-FORMAT = 1
+HEAD_FILES = ("head.safetensors", "head.json")
 
 
 @dataclass(frozen=True)
 class Packed:
-    """The package's folder, its files, what it was made from, and why."""
+    """The package's folder, its files, and which experiments' heads are in it (`companion` may be empty)."""
 
     folder: Path
     files: list[Path]
     experiment: str
-    subdivision_experiment: str
-    why: str
+    companion: str = ""
 
 
-def pack_champion(profile: Profile, layout: Layout) -> Packed:
-    """Choose the head that answers for new photos and pack it."""
-    evaluations = {
-        key: Evaluation.from_json(read_json(layout.validation_report(key) / "evaluation.json"))
-        for key in profile.experiment_keys()
-    }
-    best = best_by(evaluations, "accuracy")
-    finer = {key: value for key, value in evaluations.items() if profile.experiment(key).level != "country"}
-    # A head of countries says nothing of sub-divisions: the best head that does is asked within the country.
-    companion = best if best in finer else best_by(finer, "subdivision_accuracy") if finer else ""
-    why = (
-        f"`{best}` has the highest validation accuracy of {len(evaluations)} experiments: "
-        f"{evaluations[best].scores['accuracy']:.1f} %."
-    )
-    folder = layout.model
-    for key, name in ((best, "country"), (companion, "subdivision")):
-        if key:
-            _copy_head(layout.head(key), folder / name)
+def pack_head(profile: Profile, layout: Layout, key: str, folder: Path, companion: str = "") -> Packed:
+    """Pack the head of an experiment, and that of a companion which is asked for the sub-division within the country."""
     for level in REGION_LEVELS:
-        write_rows(read_rows(layout.region_anchors(level)), folder / f"anchors_{level}.parquet")
+        share_file(layout.region_anchors(level), folder / f"anchors_{level}.parquet")
+        share_file(layout.region_cells(level), folder / f"cells_{level}.parquet")
     write_rows(region_names(layout), folder / "regions.parquet")
-    used = [profile.features[profile.experiment(key).features] for key in (best, companion) if key]
+    heads = {"head": key, "companion": companion}
+    for part, name in heads.items():
+        for file in HEAD_FILES:
+            # head.json comes last, as it names the hash of the weights.
+            if name:
+                share_file(layout.head(name) / file, folder / part / file)
+            else:
+                (folder / part / file).unlink(missing_ok=True)
+    used = [profile.features[profile.experiment(name).features] for name in heads.values() if name]
     names = list(dict.fromkeys(name for features in used for name in features))
+    evaluation = Evaluation.from_json(read_json(layout.validation_report(key) / "evaluation.json"))
     description = {
         "format": FORMAT,
         "profile": profile.name,
         "notice": profile.notice,
-        "anchor": profile.anchor,
-        "experiment": best,
-        "subdivision_experiment": companion,
+        "answer": profile.answer_of(key),
+        "experiment": key,
+        "companion": companion,
+        "split": asdict(profile.split),
         "backbones": {name: read_json(layout.backbone(name)) for name in names},
         "specifications": {name: asdict(profile.backbone(name)) for name in names},
-        "validation": evaluations[best].to_json()["scores"],
+        "validation": evaluation.to_json()["scores"],
     }
     write_json(folder / "model.json", description)
-    files = sorted(path for path in folder.rglob("*") if path.is_file())
-    return Packed(folder, files, best, companion, why)
+    return Packed(folder, package_files(folder), key, companion)
 
 
-def best_by(evaluations: dict[str, Evaluation], metric: str) -> str:
+def package_files(folder: Path) -> list[Path]:
+    """Every file of a package."""
+    return sorted(path for path in folder.rglob("*") if path.is_file())
+
+
+def best_by(evaluations: Mapping[str, Evaluation], metric: str) -> str:
     """The key whose `metric` is highest; of equals, the first in the order of the profile."""
     return max(evaluations, key=lambda key: evaluations[key].scores.get(metric, float("-inf")))
 
@@ -85,11 +84,3 @@ def region_names(layout: Layout) -> pd.DataFrame:
     subdivisions["continent"] = subdivisions["parent_id"].map(countries.set_index("region_id")["continent"])
     frame = pd.concat([countries, subdivisions], ignore_index=True)
     return pd.DataFrame(frame[["region_id", "level", "name", "parent_id", "continent"]])
-
-
-def _copy_head(source: Path, target: Path) -> None:
-    """Copy the files that answering needs; head.json last, as it names the hash of the weights."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in ("head.safetensors", "head.json"):
-        shutil.copyfile(source / name, target / f".{name}")
-        (target / f".{name}").replace(target / name)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from geoloc_core.answering import anchor_points
+from geoloc_core.answering import ANCHOR_OF_RULE
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.evaluation.baselines import (
     CLASS_PRIOR,
@@ -20,13 +20,16 @@ from geoloc_core.evaluation.baselines import (
     perfect_predictions,
     random_photo_predictions,
 )
+from geoloc_core.evaluation.certainty import Certainty
 from geoloc_core.evaluation.details import (
     certainty_section,
     comparison_section,
+    comparison_table,
     confusion_section,
     distance_section,
     fairness_section,
     mistakes_section,
+    verdict_sentences,
 )
 from geoloc_core.evaluation.evaluate import VALIDATION, Evaluation, evaluate_set
 from geoloc_core.evaluation.maps import country_map, country_value_map, coverage_map, error_map
@@ -36,14 +39,16 @@ from geoloc_core.evaluation.predictions import read_predictions
 from geoloc_core.evaluation.published import thesis_rows
 from geoloc_core.evaluation.report import results_report
 from geoloc_core.evaluation.tables import table1, table2, table3, to_csv, to_json, to_markdown
-from geoloc_core.experiments import LEARNED_FROM, continents, read_anchors
+from geoloc_core.experiments import LEARNED_FROM, continents, read_one_point
 from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
 from geoloc_core.layout import Layout
 from geoloc_core.photos.pictures import image_limits, image_root
 from geoloc_core.photos.rows import read_rows
 from geoloc_core.photos.warehouse import Warehouse
 from geoloc_core.profile import Profile
-from geoloc_core.storage import write_bytes, write_text
+from geoloc_core.storage import read_json, write_bytes, write_text
+from geoloc_core.vectors import forget_vectors
+from geoloc_core.zero_shot_baseline import ZeroShot, zero_shot_heads, zero_shot_predictions
 
 
 @dataclass(frozen=True)
@@ -64,12 +69,15 @@ class WrittenResults:
     tables: dict[str, str]
 
 
-def write_results(profile: Profile, layout: Layout, warehouse: Warehouse) -> WrittenResults:
+def write_results(profile: Profile, layout: Layout, warehouse: Warehouse, checkpoints: Path) -> WrittenResults:
     """Gather the reports of all experiments, put the two honest rows beside them, and write everything people look at."""
+    # All heads are trained and reported on: their vectors make room for the resamples.
+    forget_vectors()
     boundaries = read_boundaries(layout.regions)
     training = warehouse.read_table("training_photos", columns=LEARNED_FROM)
     distribution = read_rows(layout.home / "class_distribution" / "class_distribution.parquet")
-    gathered = gather_predictions(profile, layout, training, warehouse, boundaries)
+    zero_shot = zero_shot_heads(profile, checkpoints, boundaries)
+    gathered = gather_predictions(profile, layout, training, warehouse, boundaries, zero_shot)
     evaluations = [
         row
         for called, photos in gathered.items()
@@ -85,9 +93,11 @@ def write_results(profile: Profile, layout: Layout, warehouse: Warehouse) -> Wri
         "table2": table2(on_validation).drop(columns="benchmark"),
         "table3": table3(on_benchmarks),
     }
+    tables["comparison"], verdicts = compared(profile, gathered[VALIDATION])
     folder = layout.results
     files: list[Path] = []
     markdown = {name: f"{TITLES[name]}\n\n{to_markdown(table)}" for name, table in tables.items()}
+    markdown["comparison"] += f"\n{verdicts}\n"
     for name, table in tables.items():
         for suffix, text in (("md", markdown[name]), ("csv", to_csv(table)), ("json", to_json(table))):
             files.append(folder / f"{name}.{suffix}")
@@ -102,8 +112,9 @@ def write_results(profile: Profile, layout: Layout, warehouse: Warehouse) -> Wri
         "Boundaries": f"{boundaries.name} ({boundaries.attribution})",
         "Training photos": f"{int((training['split'] == 'train').sum()):,}",
         "Validation photos": f"{int((training['split'] == 'validation').sum()):,}, of other authors",
-        "Point of a region": profile.anchor,
+        "Point of an answer": "; ".join(f"{key}: {profile.answer_of(key)}" for key in profile.experiment_keys()),
         "Seed": str(profile.seed),
+        **{f"No zero-shot row for {name}": why for name, why in zero_shot.left_out.items()},
     }
     report = folder / "report.html"
     page = results_report(
@@ -122,23 +133,33 @@ def write_results(profile: Profile, layout: Layout, warehouse: Warehouse) -> Wri
 TITLES = {
     "table1": "**Table 1.** Photos of each country: the largest, the smallest, mean and median.",
     "table2": "**Table 2.** Validation photos, of authors never learned from. In brackets: 95 % interval over authors.",
+    "comparison": "**Differences** on the validation photos, paired: the same photos, the same resamples of authors. One whose "
+    "95 % interval holds zero is a tie.",
     "table3": "**Table 3.** Per cent of the benchmark's photos answered within a distance; missing photos count as wrong.",
 }
 
 
 def gather_predictions(
-    profile: Profile, layout: Layout, training: pd.DataFrame, warehouse: Warehouse, boundaries: BoundarySet
+    profile: Profile,
+    layout: Layout,
+    training: pd.DataFrame,
+    warehouse: Warehouse,
+    boundaries: BoundarySet,
+    zero_shot: ZeroShot,
 ) -> dict[str, SetOfPhotos]:
     """For the validation photos and each benchmark: who answered what, the baselines and the ceiling among them."""
     keys = profile.experiment_keys()
-    anchors = read_anchors(layout)
-    own = {level: one_point(anchors[level], profile.anchor) for level in anchors}
+    prior_points = read_one_point(layout)["country"]
+    # The ceiling of every kind of point that an experiment answers with.
+    kinds = dict.fromkeys(ANCHOR_OF_RULE.get(how, how) for how in map(profile.answer_of, keys))
+    ceilings = {kind: read_one_point(layout, kind) for kind in kinds}
     validation = training[training["split"] == "validation"].reset_index(drop=True)
     sets = {VALIDATION: (validation, {key: layout.validation_report(key) for key in keys})}
     labeled = warehouse.read_table("labeled_photos", {"shard": list(profile.benchmark_names())})
     for benchmark in profile.benchmark_names():
         photos = labeled[labeled["shard"] == benchmark].reset_index(drop=True)
         sets[benchmark] = (photos, {key: layout.benchmark_report(key, benchmark) for key in keys})
+    shards_of = {VALIDATION: profile.training_shards(), **{name: (name,) for name in profile.benchmark_names()}}
     names = continents(boundaries)
     gathered = {}
     for called, (photos, folders) in sets.items():
@@ -153,25 +174,56 @@ def gather_predictions(
         gathered[called] = SetOfPhotos(
             answers,
             {
-                CLASS_PRIOR: class_prior_predictions(training, photos, own["country"], continents=names, status=status),
+                CLASS_PRIOR: class_prior_predictions(training, photos, prior_points, continents=names, status=status),
                 CONSTANT_POINT: constant_point_predictions(training, photos, continents=names, status=status),
                 RANDOM_PHOTO: random_photo_predictions(training, photos, continents=names, status=status),
+                **zero_shot_predictions(zero_shot, layout, photos, shards_of[called], prior_points, boundaries),
             },
             {
-                f"{PERFECT}, {level}": perfect_predictions(
-                    photos, own[level], continents=names, level=level, status=status
+                f"{PERFECT}, {level}, {kind}": perfect_predictions(
+                    photos, point, continents=names, level=level, status=status
                 )
-                for level in own
+                for kind, by_level in ceilings.items()
+                for level, point in by_level.items()
             },
         )
     return gathered
 
 
-def one_point(anchors: pd.DataFrame, kind: str) -> pd.DataFrame:
-    """region_id, latitude and longitude: the point that each region answers with."""
-    ids = sorted(anchors["region_id"].unique())
-    points = anchor_points(anchors, ids, kind)
-    return pd.DataFrame({"region_id": ids, "latitude": points[:, 0], "longitude": points[:, 1]})
+def comparisons(profile: Profile, validation: SetOfPhotos) -> dict[str, dict[str, pd.DataFrame]]:
+    """What is compared with what: everything with the class prior, and with the best experiment of the thesis's recipe."""
+    found = {CLASS_PRIOR: {**validation.experiments, CLASS_PRIOR: validation.baselines[CLASS_PRIOR]}}
+    of_thesis = [key for key in validation.experiments if profile.experiment(key).recipe == "thesis"]
+    if of_thesis and len(validation.experiments) > 1:
+        right = {key: float((validation.experiments[key]["rank"] == 1).mean()) for key in of_thesis}
+        found[max(right, key=lambda key: right[key])] = dict(validation.experiments)
+    return found
+
+
+def compared(profile: Profile, validation: SetOfPhotos) -> tuple[pd.DataFrame, str]:
+    """All comparisons in one table, and what they say in words."""
+    tables: list[pd.DataFrame] = []
+    words: list[str] = []
+    for reference, frames in comparisons(profile, validation).items():
+        table, said = comparison_table(frames, reference)
+        tables.append(table)
+        words += verdict_sentences(said, reference)
+    return pd.concat(tables, ignore_index=True), "\n".join(f"- {sentence}" for sentence in words)
+
+
+def read_certainties(layout: Layout, profile: Profile) -> dict[str, dict[str, Certainty]]:
+    """For the validation photos and each benchmark: what each experiment promised of its certainty, and kept."""
+    folders = {VALIDATION: {key: layout.validation_report(key) for key in profile.experiment_keys()}}
+    for benchmark in profile.benchmark_names():
+        folders[benchmark] = {key: layout.benchmark_report(key, benchmark) for key in profile.experiment_keys()}
+    return {
+        called: {
+            key: Certainty.from_json(read_json(folder / "certainty.json"))
+            for key, folder in by_key.items()
+            if (folder / "certainty.json").is_file()
+        }
+        for called, by_key in folders.items()
+    }
 
 
 def thesis_figures(profile: Profile, called: str) -> list[Evaluation]:
@@ -236,8 +288,8 @@ def _details(
         if called != VALIDATION
     }
     sections = [
-        comparison_section({**validation.experiments, CLASS_PRIOR: validation.baselines[CLASS_PRIOR]}),
-        certainty_section(best, validation.experiments),
+        *(comparison_section(frames, reference) for reference, frames in comparisons(profile, validation).items()),
+        certainty_section(best, validation.experiments, read_certainties(layout, profile)),
         fairness_section(best, validation.experiments[best], training, boundaries),
         confusion_section(best, validation.experiments[best], boundaries),
     ]

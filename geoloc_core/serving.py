@@ -1,8 +1,9 @@
-"""The champion as an MLflow model, from this file's code: `mlflow models serve -m models:/geoloc@champion`.
+"""A packed head as an MLflow model, from this file's code: `mlflow models serve -m models:/geoloc@champion`.
 
-Input: a list of photos, each with `path` (a file the server can read) or `image_base64`. Output: one mapping for each
-photo, as `geoloc predict --json` prints it. The backbones' weights are looked for in the folder that the model's
-configuration names under `checkpoints`, or that GEOLOC_CHECKPOINTS names.
+Input: a list of photos, each with `path` (a file the server can read), `image_base64`, or, from Python, `image` (bytes).
+Output: one mapping for each photo, as `geoloc predict --json` prints it. The backbones' weights are looked for in the folder
+that the model's configuration names under `checkpoints`, or that GEOLOC_CHECKPOINTS names; others than those that the
+head was trained with are refused.
 """
 
 import base64
@@ -21,34 +22,71 @@ from geoloc_core.predict import Predictor
 
 
 class Photo(pydantic.BaseModel):
-    """One photo; give `path` or `image_base64`."""
+    """One photo; give one of `path`, `image_base64` and `image`."""
 
     path: str | None = None
     image_base64: str | None = None
+    image: bytes | None = None
+
+
+class Region(pydantic.BaseModel):
+    """See `predict.RegionProbability`."""
+
+    region_id: str
+    name: str
+    probability: float
+
+
+class Answer(pydantic.BaseModel):
+    """See `predict.Prediction`: what it means is written there, and here what MLflow shows as the model's signature."""
+
+    model_config = pydantic.ConfigDict(extra="forbid")
+
+    file: str
+    status: str
+    detail: str
+    country_id: str
+    country: str
+    probability: float
+    subdivision_id: str
+    subdivision: str
+    subdivision_probability: float
+    latitude: float | None = None
+    longitude: float | None = None
+    next_best: list[Region]
+    sure: bool
+    sure_threshold: float | None = None
+    sure_max_risk: float
+    country_set: list[Region]
+    set_coverage: float
 
 
 class GeolocModel(PythonModel):
     """Answers for photos; see `geoloc_core.predict`."""
 
     def load_context(self, context: Any) -> None:
-        """Load the package that was registered, and the weights that it names."""
+        """Load the package that was logged, and the weights that it names."""
         checkpoints = os.environ.get("GEOLOC_CHECKPOINTS") or context.model_config["checkpoints"]
         self.predictor = Predictor.load(Path(context.artifacts["model"]), Path(checkpoints))
 
-    def predict(self, model_input: list[Photo]) -> list[dict[str, Any]]:  # type: ignore[override]
-        """One answer for each photo, in order."""
-        photos, names = [], []
-        for number, photo in enumerate(model_input):
-            if (photo.path is None) == (photo.image_base64 is None):
-                raise InputError(f"photo {number} needs either a path or image_base64, not both and not none")
-            photos.append(Path(photo.path) if photo.path is not None else _decoded(photo.image_base64 or "", number))
-            names.append(photo.path or f"photo {number}")
-        return [prediction.as_dict() for prediction in self.predictor.predict(photos, names)]
+    def predict(self, model_input: list[Photo]) -> list[Answer]:  # type: ignore[override]
+        """One answer for each photo, in order; plain values, which are what MLflow can send."""
+        photos = [_source(photo, number) for number, photo in enumerate(model_input)]
+        names = [photo.path or f"photo {number}" for number, photo in enumerate(model_input)]
+        answers = self.predictor.predict(photos, names)
+        return [Answer.model_validate(answer.as_dict()).model_dump() for answer in answers]  # type: ignore[misc]
 
 
-def _decoded(text: str, number: int) -> bytes:
+def _source(photo: Photo, number: int) -> Path | bytes:
+    given = [value for value in (photo.path, photo.image_base64, photo.image) if value is not None]
+    if len(given) != 1:
+        raise InputError(f"photo {number} needs one of path, image_base64 and image; it has {len(given)} of them")
+    if photo.path is not None:
+        return Path(photo.path)
+    if photo.image is not None:
+        return photo.image
     try:
-        return base64.b64decode(text, validate=True)
+        return base64.b64decode(photo.image_base64 or "", validate=True)
     except binascii.Error as error:
         raise InputError(f"photo {number}: image_base64 is not base64 ({error})") from error
 

@@ -222,3 +222,16 @@ def value_sha256(value: Mapping[str, Any] | list[Any] | str) -> str:
     """Hex SHA-256 of a JSON-able value; the order of keys does not matter."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def share_file(source: Path, target: Path) -> None:
+    """The bytes of `source` under a second name, atomically: a hard link where the disk allows it, else a copy.
+
+    Files of ours are replaced and never written in place, so what one name holds does not change with the other.
+    """
+    with replacing_path(target) as temporary:
+        try:
+            temporary.unlink()
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)

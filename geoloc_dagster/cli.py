@@ -73,9 +73,12 @@ def _parser() -> argparse.ArgumentParser:
         "--partition", action="append", help="for example clip.linear.country.thesis; all of them if left out"
     )
 
-    predict = add("predict", _predict, "answer for photos: country, sub-division, probability, point, five next best")
+    answers = "answer for photos: country, sub-division, probability, point, five next best, sure or not"
+    predict = add("predict", _predict, answers)
     predict.add_argument("files", nargs="+", type=Path, metavar="FILE")
-    predict.add_argument("--json", action="store_true", help="as JSON, one list")
+    shape = predict.add_mutually_exclusive_group()
+    shape.add_argument("--json", action="store_true", help="as JSON, one list")
+    shape.add_argument("--csv", action="store_true", help="as CSV, one line for each photo")
     predict.add_argument("--model", type=Path, help="folder of a packed model (default: the champion)")
 
     evaluate = add("evaluate", _evaluate, "score the champion on a folder of photos with EXIF GPS, and map its errors")
@@ -184,7 +187,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from geoloc_core.answers_text import as_table
+    from geoloc_core.answers_text import as_csv, as_table, in_words
     from geoloc_core.predict import Predictor
 
     project = _project(options)
@@ -195,8 +198,11 @@ def _predict(options: argparse.Namespace) -> int:
     predictions = predictor.predict(options.files)
     if options.json:
         print(json.dumps([prediction.as_dict() for prediction in predictions], indent=2, ensure_ascii=False))
+    elif options.csv:
+        print(as_csv(predictions), end="")
     else:
         print(as_table(predictions))
+        print(in_words(predictor.answerer.head.promise))
     refused = [prediction for prediction in predictions if prediction.status != "ok"]
     for prediction in refused:
         print(f"geoloc: {prediction.detail}", file=sys.stderr)
@@ -233,7 +239,7 @@ def _report(options: argparse.Namespace) -> int:
 def print_tables(project: Project) -> None:
     """The three tables, and where everything lies."""
     folder = project.layout.results
-    tables = [folder / f"table{number}.md" for number in (1, 2, 3)]
+    tables = [folder / f"{name}.md" for name in ("table1", "table2", "comparison", "table3")]
     if not all(table.is_file() for table in tables):
         raise InputError(f"there are no results in {folder} yet; make them with `geoloc refresh`")
     for table in tables:
@@ -263,7 +269,7 @@ def _demo(options: argparse.Namespace) -> int:
     usable = manifest.loc[manifest["status"] == "ok", "image_path"]
     photo = project.layout.delivery(shard) / "images" / str(usable.iloc[0])
     print(f"\n$ geoloc predict {os.path.relpath(photo)}", flush=True)
-    status = _predict(argparse.Namespace(**vars(options), files=[photo], json=False, model=None))
+    status = _predict(argparse.Namespace(**vars(options), files=[photo], json=False, csv=False, model=None))
     print(
         "\nNext: `make ui` opens the Dagster UI; `.venv/bin/geoloc predict YOUR_PHOTO.jpg` answers for a photo of yours."
     )

@@ -29,12 +29,12 @@ CODE_VERSIONS = {
     "backbones": "1",
     "embeddings": "2",
     "class_weights": "2",
-    "region_anchors": "2",
-    "heads": "1",
-    "validation_report": "2",
-    "benchmark_report": "2",
-    "results": "1",
-    "champion": "2",
+    "region_anchors": "3",
+    "heads": "2",
+    "validation_report": "3",
+    "benchmark_report": "3",
+    "results": "2",
+    "champion": "3",
 }
 LARGE_BYTES = 2**30
 
@@ -212,10 +212,16 @@ class Lineage:
         for backbone in self._features(experiment):
             for shard in self.profile.training_shards():
                 yield Target("embeddings", two_dimensional(backbone=backbone, shard=shard))
-        yield self._anchor()
+        # What the packed head says of itself, beyond its own files.
+        yield Target("regions")
+        for backbone in self._features(experiment):
+            yield Target("backbones", backbone)
+        told = [self.profile.name, self.profile.notice, asdict(self.profile.split)]
+        yield Outside("profile: name, notice and split", lambda: value_sha256(told))
+        yield self._answer(key)
 
-    def _anchor(self) -> Outside:
-        return Outside("profile: anchor", lambda: value_sha256([self.profile.anchor]))
+    def _answer(self, key: str) -> Outside:
+        return Outside(f"profile: answer of {key}", lambda: value_sha256([self.profile.answer_of(key)]))
 
     def _benchmark_report(self, key: str) -> Iterator[Input]:
         benchmark, name = key.split("|")
@@ -225,7 +231,7 @@ class Lineage:
             yield Target("region_anchors", level)
         for backbone in self._features(self.profile.experiment(name)):
             yield Target("embeddings", two_dimensional(backbone=backbone, shard=benchmark))
-        yield self._anchor()
+        yield self._answer(name)
 
     def _results(self, _: str) -> Iterator[Input]:
         yield Target("class_distribution")
@@ -236,11 +242,17 @@ class Lineage:
             yield Target("images", benchmark)
         for level in REGION_LEVELS:
             yield Target("region_anchors", level)
+        # The zero-shot rows ask those backbones that share their space with texts.
+        for name in (name for name in self.profile.backbones() if self.profile.backbone(name).has_text_tower):
+            yield Target("backbones", name)
+            for shard in self.profile.shards():
+                yield Target("embeddings", two_dimensional(backbone=name, shard=shard))
         for asset in ("validation_report", "benchmark_report"):
             for partition in self.partitions(asset):
                 yield Target(asset, partition)
         profile = self.profile
-        shown = [profile.name, profile.notice, profile.map_country, profile.anchor, *profile.experiment_keys()]
+        answers = [[key, profile.answer_of(key)] for key in profile.experiment_keys()]
+        shown = [profile.name, profile.notice, profile.map_country, answers]
         yield Outside("profile: name and notice", lambda: value_sha256(shown))
 
     def _champion(self, _: str) -> Iterator[Input]:
@@ -253,7 +265,8 @@ class Lineage:
         yield Target("regions")
         for name in self.profile.backbones():
             yield Target("backbones", name)
-        yield self._anchor()
+        for key in self.profile.experiment_keys():
+            yield self._answer(key)
 
 
 def boundary_version(source: str) -> str:

@@ -6,6 +6,8 @@ GEOLOC_MLFLOW_URI names.
 
 import contextlib
 import os
+import urllib.parse
+import urllib.request
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,12 +16,13 @@ from typing import Any
 
 import pandas as pd
 
-from geoloc_core.storage import value_sha256
+from geoloc_core.storage import file_sha256, share_file, value_sha256
 from geoloc_dagster.project import Project
 
 EXPERIMENT = "geoloc"
 MODEL_NAME = "geoloc"
 ALIAS = "champion"
+PROVISIONAL = "provisional"
 # MLflow takes at most this many parameters or metrics in one call, and texts of this length.
 LONGEST_VALUE = 500
 
@@ -42,7 +45,7 @@ class HeadRun:
     def log(
         self, parameters: Mapping[str, Any], metrics: Mapping[str, float], history: pd.DataFrame, files: list[Path]
     ) -> None:
-        """Parameters, final metrics, the history epoch by epoch, and the head's files."""
+        """Parameters, final metrics, the history epoch by epoch, and small files; the weights come with the model."""
         from mlflow.entities import Metric, Param
 
         now = 0
@@ -69,12 +72,15 @@ def tracking_uri(project: Project) -> str:
 
 
 @contextlib.contextmanager
-def head_run(project: Project, experiment: str, dagster_run_id: str, made_from: Mapping[str, str]) -> Iterator[HeadRun]:
+def head_run(
+    project: Project, experiment: str, head_version: str, dagster_run_id: str, made_from: Mapping[str, str]
+) -> Iterator[HeadRun]:
     """A run that carries what the head was made from; it ends as failed when the block raises."""
     client, experiment_id = _client(project)
     tags = {
         "mlflow.runName": experiment,
         "geoloc.experiment": experiment,
+        "geoloc.head": head_version,
         "geoloc.profile": project.profile.name,
         "geoloc.inputs": value_sha256(dict(made_from)),
         "dagster.run_id": dagster_run_id,
@@ -88,38 +94,98 @@ def head_run(project: Project, experiment: str, dagster_run_id: str, made_from: 
     client.set_terminated(run.info.run_id, "FINISHED")
 
 
-def register_champion(project: Project, folder: Path, experiment: str, content_version: str) -> RegisteredModel:
-    """Register the packed champion as a pyfunc model and point the alias `champion` at it.
+def log_head_model(
+    project: Project, folder: Path, experiment: str, head_version: str, scores: Mapping[str, float]
+) -> str:
+    """Log a packed head as a pyfunc model in the run that trained it, with its validation scores; the model's address."""
+    client, experiment_id = _client(project)
+    found = client.search_runs([experiment_id], f"tags.`geoloc.head` = '{head_version}'", max_results=1)
+    # A store that was begun anew knows nothing of the training: the model gets a run of its own.
+    run_id = found[0].info.run_id if found else None
+    tags = {"geoloc.experiment": experiment, "geoloc.head": head_version}
+    with _run(project, experiment_id, run_id, experiment):
+        import mlflow
 
-    The same package is registered once: when the version behind the alias has this content already, it stays.
+        mlflow.set_tags(tags)
+        mlflow.log_metrics({f"validation.{name}": value for name, value in scores.items()})
+        return str(_log_package(client, project, folder, "head").model_uri)
+
+
+def register_champion(
+    project: Project, folder: Path, experiment: str, content_version: str, accepted: bool, why: str
+) -> RegisteredModel:
+    """Register the packed model as a pyfunc model, and say why it was chosen.
+
+    One that was accepted by the champion's rule gets the alias `champion`; one that only answers for want of a champion is
+    called `provisional`. The same package is registered once: when the version behind the alias has this content already,
+    it stays, and only hears why.
     """
     client, experiment_id = _client(project)
-    import mlflow
-    from mlflow.utils.logging_utils import disable_logging
-
-    current = _current(client)
+    alias = ALIAS if accepted else PROVISIONAL
+    current = _current(client, alias)
     if current is not None and current.tags.get("geoloc.content") == content_version:
-        return RegisteredModel(MODEL_NAME, str(current.version))
+        version = str(current.version)
+    else:
+        with _run(project, experiment_id, None, f"champion {experiment}"):
+            logged = _log_package(client, project, folder, MODEL_NAME, registered_as=MODEL_NAME)
+        version = str(logged.registered_model_version)
+        client.set_model_version_tag(MODEL_NAME, version, "geoloc.content", content_version)
+        client.set_model_version_tag(MODEL_NAME, version, "geoloc.experiment", experiment)
+        client.set_registered_model_alias(MODEL_NAME, alias, version)
+    client.set_model_version_tag(MODEL_NAME, version, "geoloc.decision", why[:LONGEST_VALUE])
+    client.update_model_version(MODEL_NAME, version, f"{experiment}. {why}")
+    if accepted and _current(client, PROVISIONAL) is not None:
+        client.delete_registered_model_alias(MODEL_NAME, PROVISIONAL)
+    return RegisteredModel(MODEL_NAME, version)
+
+
+@contextlib.contextmanager
+def _run(project: Project, experiment_id: str, run_id: str | None, name: str) -> Iterator[None]:
+    """MLflow's own notion of the run at work, as its models can only be logged in one; quiet."""
+    import mlflow
+    from mlflow.utils.logging_utils import disable_logging, enable_logging
+
+    before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(tracking_uri(project))
-    serving = Path(__file__).resolve().parents[1] / "geoloc_core" / "serving.py"
     # MLflow writes a dozen lines of no use here (progress of eight small files, a guess at pip's version, type hints).
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
     disable_logging()
-    with warnings.catch_warnings(), mlflow.start_run(experiment_id=experiment_id, run_name=f"champion {experiment}"):
-        warnings.simplefilter("ignore")
-        logged = mlflow.pyfunc.log_model(
-            name=MODEL_NAME,
-            python_model=str(serving),
-            artifacts={"model": str(folder)},
-            model_config={"checkpoints": str(project.checkpoints)},
-            pip_requirements=["geoloc"],
-            registered_model_name=MODEL_NAME,
-        )
-    version = str(logged.registered_model_version)
-    client.set_model_version_tag(MODEL_NAME, version, "geoloc.content", content_version)
-    client.set_model_version_tag(MODEL_NAME, version, "geoloc.experiment", experiment)
-    client.set_registered_model_alias(MODEL_NAME, ALIAS, version)
-    return RegisteredModel(MODEL_NAME, version)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            where = None if run_id else experiment_id
+            with mlflow.start_run(run_id, experiment_id=where, run_name=None if run_id else name):
+                yield
+    finally:
+        enable_logging()
+        mlflow.set_tracking_uri(before)
+
+
+def _log_package(client: Any, project: Project, folder: Path, name: str, registered_as: str | None = None) -> Any:
+    """Log a packed folder; in a store on this disk its files become second names of the package's own."""
+    import mlflow
+
+    serving = Path(__file__).resolve().parents[1] / "geoloc_core" / "serving.py"
+    logged = mlflow.pyfunc.log_model(
+        name=name,
+        python_model=str(serving),
+        artifacts={"model": str(folder)},
+        model_config={"checkpoints": str(project.checkpoints)},
+        pip_requirements=["geoloc"],
+        registered_model_name=registered_as,
+    )
+    place = urllib.parse.urlparse(str(client.get_logged_model(logged.model_id).artifact_location))
+    if place.scheme in ("", "file"):
+        _share(folder, Path(urllib.request.url2pathname(place.path)) / "artifacts" / folder.name)
+    return logged
+
+
+def _share(folder: Path, copy: Path) -> None:
+    """Let equal files of a copy be the same bytes on the disk: a large head is kept once, not three times."""
+    for source in folder.rglob("*"):
+        target = copy / source.relative_to(folder)
+        if source.is_file() and target.is_file() and file_sha256(source) == file_sha256(target):
+            share_file(source, target)
 
 
 def _client(project: Project) -> tuple[Any, str]:
@@ -130,6 +196,8 @@ def _client(project: Project) -> tuple[Any, str]:
     # The first use of a store migrates its tables, one line of log for each of some forty steps.
     logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.getLogger("mlflow").setLevel(logging.WARNING)
+    # An environment made by uv has no pip, whose version MLflow would write down.
+    logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     from mlflow import MlflowClient
 
     uri = tracking_uri(project)
@@ -141,11 +209,11 @@ def _client(project: Project) -> tuple[Any, str]:
     return client, client.create_experiment(EXPERIMENT, artifact_location=place)
 
 
-def _current(client: Any) -> Any:
-    """The registered version behind the alias, or None."""
+def _current(client: Any, alias: str) -> Any:
+    """The registered version behind an alias, or None."""
     from mlflow.exceptions import MlflowException
 
     try:
-        return client.get_model_version_by_alias(MODEL_NAME, ALIAS)
+        return client.get_model_version_by_alias(MODEL_NAME, alias)
     except MlflowException:
         return None

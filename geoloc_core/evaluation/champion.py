@@ -23,7 +23,8 @@ class Decision:
         moves: whether the challenger becomes champion.
         reasons: one sentence for each thing that was looked at; the first names the outcome.
         gain: challenger minus champion in `metric`, signed so that more is better; None without a champion.
-        continents: continent, n, n_authors, gain, gain_low, gain_high, judged ("kept", "lost", "too few authors").
+        continents: continent, n, n_authors, gain, gain_low, gain_high, judged ("kept", "lost", "too few authors",
+            "not asked").
     """
 
     moves: bool
@@ -37,7 +38,7 @@ def challenge(
     champion: pd.DataFrame | None,
     *,
     metric: str = METRIC,
-    continent_margin: float = CONTINENT_MARGIN,
+    continent_margin: float | None = CONTINENT_MARGIN,
     minimum_authors: int = MINIMUM_AUTHORS,
     resamples: int = RESAMPLES,
     seed: int = 0,
@@ -49,7 +50,8 @@ def challenge(
         challenger, champion: predictions of the two on the same validation photos, so of the same authors (else an
             InputError); None for the champion when there is none yet.
         metric: a key of `metrics.DEFINITIONS`.
-        continent_margin: how much worse a continent may become, in the metric's own unit.
+        continent_margin: how much worse a continent may become, in the metric's own unit; None judges no continent, as
+            against the class prior, which names one country always and is unbeatable on that one's continent.
         minimum_authors: a continent whose photos come from fewer authors is reported and not judged.
     """
     if champion is None:
@@ -66,14 +68,23 @@ def challenge(
         overall = f"{words} is {'a tie' if gain.tie else 'worse'}: {span}."
     continents = _by_continent(challenger, champion, metric, sign, continent_margin, minimum_authors, resamples, seed)
     lost = [(name, -gain) for name, gain, judged in _judgements(continents) if judged == "lost"]
-    details = [
-        f"{name} would lose {loss:.1f} {unit}, more than the margin of {continent_margin:g}." for name, loss in lost
-    ] or [f"No continent that is judged loses more than the margin of {continent_margin:g} {unit}."]
-    details += [
-        f"{name} is not judged: its photos come from fewer than {minimum_authors} authors."
-        for name, _, judged in _judgements(continents)
-        if judged == "too few authors"
-    ]
+    details = (
+        []
+        if continent_margin is None
+        else [
+            f"{name} would lose {loss:.1f} {unit}, more than the margin of {continent_margin:g}." for name, loss in lost
+        ]
+        or [f"No continent that is judged loses more than the margin of {continent_margin:g} {unit}."]
+    )
+    details += (
+        []
+        if continent_margin is None
+        else [
+            f"{name} is not judged: its photos come from fewer than {minimum_authors} authors."
+            for name, _, judged in _judgements(continents)
+            if judged == "too few authors"
+        ]
+    )
     moves = better and not lost
     outcome = "The challenger becomes champion." if moves else "The champion stays."
     return Decision(moves, (outcome, overall, *details), gain, continents)
@@ -84,7 +95,7 @@ def _by_continent(
     champion: pd.DataFrame,
     metric: str,
     sign: float,
-    margin: float,
+    margin: float | None,
     minimum_authors: int,
     resamples: int,
     seed: int,
@@ -95,7 +106,8 @@ def _by_continent(
         theirs = bootstrap(champion[champion["continent"] == name], resamples, seed)
         gap = _signed(difference(ours, theirs, metric), sign)
         few = ours.n_authors < minimum_authors
-        judged = "too few authors" if few else "lost" if gap.value < -margin else "kept"
+        lost = margin is not None and gap.value < -margin
+        judged = "not asked" if margin is None else "too few authors" if few else "lost" if lost else "kept"
         rows.append((name, len(ours.photo_ids), ours.n_authors, gap.value, gap.low, gap.high, judged))
     return pd.DataFrame(rows, columns=_no_continents().columns)
 

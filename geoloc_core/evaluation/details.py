@@ -11,7 +11,7 @@ import pandas as pd
 
 from geoloc_core.evaluation.baselines import CLASS_PRIOR
 from geoloc_core.evaluation.calibration import calibration
-from geoloc_core.evaluation.comparison import differences
+from geoloc_core.evaluation.comparison import BETTER, TIE, WORSE, differences
 from geoloc_core.evaluation.confusion import confusion, most_confused
 from geoloc_core.evaluation.fairness import (
     MINIMUM_PHOTOS,
@@ -34,6 +34,7 @@ from geoloc_core.evaluation.plots import (
 from geoloc_core.evaluation.selective import area_under_risk, coverage_curve, threshold_for
 
 if TYPE_CHECKING:
+    from geoloc_core.evaluation.certainty import Certainty
     from geoloc_core.geography.boundaries import BoundarySet
     from geoloc_core.photos.images import ImageLimits
 
@@ -41,16 +42,19 @@ TARGETS = (80.0, 90.0, 95.0)
 COUNTRIES_LISTED = 40
 
 
-def comparison_section(
+def comparison_table(
     predictions: Mapping[str, pd.DataFrame],
-    reference: str = CLASS_PRIOR,
+    reference: str,
     metrics: tuple[str, ...] = ("accuracy", "mean_km"),
     resamples: int = RESAMPLES,
-) -> Section:
-    """Each of `predictions` (by name, over the same photos) against one of them, with ties printed as ties."""
+) -> tuple[pd.DataFrame, dict[str, list[str]]]:
+    """Each of `predictions` (by name, over the same photos) against one of them, with ties printed as ties.
+
+    Also the names by verdict ("better", "tie", "worse") on the first metric.
+    """
     boots = {name: bootstrap(frame, resamples) for name, frame in predictions.items()}
     gaps = differences(boots, reference, metrics)
-    shown = pd.DataFrame({"Experiment": gaps["experiment"].drop_duplicates()})
+    shown = pd.DataFrame({"Experiment": gaps["experiment"].drop_duplicates(), "Compared with": reference})
     for metric in metrics:
         rows = gaps[gaps["metric"] == metric]
         words, unit = DEFINITIONS[metric][:2]
@@ -60,15 +64,40 @@ def comparison_section(
             f"{value:+,.{digits}f} [{low:+,.{digits}f}, {high:+,.{digits}f}] {verdict}"
             for value, low, high, verdict in ends
         ]
+    first = gaps[gaps["metric"] == metrics[0]]
+    said = {word: first.loc[first["verdict"] == word, "experiment"].tolist() for word in (BETTER, TIE, WORSE)}
+    return shown.reset_index(drop=True), said
+
+
+def verdict_sentences(said: Mapping[str, list[str]], reference: str) -> tuple[str, ...]:
+    """Who is better, a tie, or worse than `reference`, one sentence for each that there is."""
+    words = {BETTER: "Better than", TIE: "A tie with", WORSE: "Worse than"}
+    return tuple(
+        f"{how} {reference}, by the 95 % interval of the accuracy: {', '.join(said[word])}."
+        for word, how in words.items()
+        if said.get(word)
+    )
+
+
+def comparison_section(
+    predictions: Mapping[str, pd.DataFrame], reference: str = CLASS_PRIOR, resamples: int = RESAMPLES
+) -> Section:
+    """Each of `predictions` against one of them, as a table and in words."""
+    shown, said = comparison_table(predictions, reference, resamples=resamples)
     note = (
         "Differences over the same photos and the same resamples of authors. One whose 95 % interval holds zero is a tie. "
         "With twenty comparisons, one is expected to pass by chance."
     )
-    return Section(f"Compared with {reference}", (Table("Differences on the validation photos", shown, note),))
+    table = Table("Differences on the validation photos", shown.drop(columns="Compared with"), note)
+    return Section(f"Compared with {reference}", (Text(verdict_sentences(said, reference)), table))
 
 
-def certainty_section(best: str, predictions: Mapping[str, pd.DataFrame]) -> Section:
-    """Calibration of each experiment, the reliability diagram of the best, and what saying "not sure" would gain."""
+def certainty_section(
+    best: str, predictions: Mapping[str, pd.DataFrame], kept: Mapping[str, Mapping[str, Certainty]] | None = None
+) -> Section:
+    """Calibration of each experiment, the reliability diagram of the best, what saying "not sure" would gain, and what the
+    heads promise of themselves and keep (`kept`: by set of photos, then by experiment).
+    """
     found = {name: calibration(frame) for name, frame in predictions.items()}
     curves = {name: coverage_curve(frame) for name, frame in predictions.items()}
     table = pd.DataFrame(
@@ -117,8 +146,44 @@ def certainty_section(best: str, predictions: Mapping[str, pd.DataFrame]) -> Sec
                 unsure,
                 'The least threshold that keeps the promise with 95 % confidence; "cannot be reached" where none does.',
             ),
+            *(_promises(called, by_name) for called, by_name in (kept or {}).items() if by_name),
         ),
     )
+
+
+def _promises(called: str, kept: Mapping[str, Certainty]) -> Table:
+    """What each head promised, from the photos held out from its training, and what came of it on others."""
+    items = list(kept.values())
+    shown = pd.DataFrame(
+        {
+            "Experiment": list(kept),
+            "Fitted on": [f"{item.fitted_on} ({item.fitted_photos:,} photos)" for item in items],
+            "Temperature": [f"{item.temperature:.2f}" for item in items],
+            "ECE before": [f"{item.ece_before:.3f}" for item in items],
+            "ECE after": [f"{item.ece:.3f}" for item in items],
+            "Set of countries holds the truth (%)": [
+                f"{100 * item.set_kept.value:.1f} [{100 * item.set_kept.low:.1f}, {100 * item.set_kept.high:.1f}], "
+                f"promised {100 * item.set_promised:.0f}"
+                for item in items
+            ],
+            "Countries in it (mean)": [f"{item.set_size:.1f}" for item in items],
+            "Sure from (%)": [
+                "never" if item.sure_threshold is None else f"{100 * item.sure_threshold:.1f}" for item in items
+            ],
+            "Photos sure (%)": [f"{100 * item.sure_share:.1f}" for item in items],
+            "Of these wrong (%)": [
+                ("none is sure" if item.sure_wrong is None else f"{100 * item.sure_wrong:.1f}")
+                + f", promised at most {100 * item.sure_promised:.0f}"
+                for item in items
+            ],
+        }
+    )
+    note = (
+        "The promises that go with every answer. They are made for photos of new authors like those learned from: another "
+        "collection may keep them or not. Where they were fitted on the validation photos, validation does not test them. "
+        "A truth in a country that no training photo shows is in no set."
+    )
+    return Table(f"Promised and kept on {called}", shown, note)
 
 
 def fairness_section(

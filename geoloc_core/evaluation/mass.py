@@ -47,33 +47,41 @@ def mass_at_anchors(latitude: np.ndarray, longitude: np.ndarray) -> Mass:
     )
 
 
-def mass_of_photos(
-    photos: pd.DataFrame, classes: Sequence[str], anchors: pd.DataFrame, cell_degrees: float = 0.5
-) -> Mass:
+def photo_cells(photos: pd.DataFrame, cell_degrees: float = 0.5) -> pd.DataFrame:
+    """Where the photos of each region are: region_id, latitude, longitude, photos; one row for each occupied cell.
+
+    Args:
+        photos: region_id, latitude, longitude (degrees).
+        cell_degrees: photos of one region within one cell of this size become one place, their mean. Four million photos
+            become some ten thousand places, which is what a model carries with it.
+    """
+    cells = pd.DataFrame(
+        {
+            "region_id": photos["region_id"],
+            "row": np.floor(photos["latitude"] / cell_degrees),
+            "column": np.floor(photos["longitude"] / cell_degrees),
+            "latitude": photos["latitude"],
+            "longitude": photos["longitude"],
+        }
+    )
+    places = cells.groupby(["region_id", "row", "column"], sort=True).agg(
+        latitude=("latitude", "mean"), longitude=("longitude", "mean"), photos=("latitude", "size")
+    )
+    return places.reset_index()[["region_id", "latitude", "longitude", "photos"]]
+
+
+def mass_of_cells(cells: pd.DataFrame, classes: Sequence[str], anchors: pd.DataFrame) -> Mass:
     """The probability of each region spread as its training photos are.
 
     Args:
-        photos: training photos with region_id, latitude, longitude; those of other regions are not used.
+        cells: what `photo_cells` made of the training photos; those of other regions are not used.
         classes: the K region ids of the posterior, in its order.
         anchors: region_id, latitude, longitude: where the mass of a region without photos lies.
-        cell_degrees: photos of one region within one cell of this size become one place, their mean.
     """
     position = {name: index for index, name in enumerate(classes)}
-    region = photos["region_id"].map(position)
-    used = photos.loc[region.notna(), ["latitude", "longitude"]]
-    cells = pd.DataFrame(
-        {
-            "region": region.dropna().astype(np.int64),
-            "row": np.floor(used["latitude"] / cell_degrees),
-            "column": np.floor(used["longitude"] / cell_degrees),
-            "latitude": used["latitude"],
-            "longitude": used["longitude"],
-        }
-    )
-    places = cells.groupby(["region", "row", "column"], sort=True).agg(
-        latitude=("latitude", "mean"), longitude=("longitude", "mean"), photos=("latitude", "size")
-    )
-    places = places.reset_index()[["region", "latitude", "longitude", "photos"]]
+    region = cells["region_id"].map(position)
+    places = cells.loc[region.notna(), ["latitude", "longitude", "photos"]]
+    places = places.assign(region=region.dropna().astype(np.int64))
     without = sorted(set(range(len(classes))) - set(places["region"]))
     if without:
         point = (
@@ -95,3 +103,10 @@ def mass_of_photos(
         count / np.bincount(index, count)[index],
         len(classes),
     )
+
+
+def mass_of_photos(
+    photos: pd.DataFrame, classes: Sequence[str], anchors: pd.DataFrame, cell_degrees: float = 0.5
+) -> Mass:
+    """`mass_of_cells` of `photo_cells`: from training photos with region_id, latitude and longitude."""
+    return mass_of_cells(photo_cells(photos, cell_degrees), classes, anchors)

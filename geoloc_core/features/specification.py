@@ -134,6 +134,11 @@ class BackboneSpec:
         return DRAFT_MARGIN * self.resized_side if self.decode == "draft" else 0
 
     @property
+    def has_text_tower(self) -> bool:
+        """Whether the vectors are a CLIP's or SigLIP's projected ones, which share their space with sentences."""
+        return self.pooling == "projected" and self.library in ("open_clip", "transformers")
+
+    @property
     def weights_kind(self) -> str:
         """How `weights` is to be understood: "hub", "path", "site" or "seeded"."""
         return self.weights.partition(":")[0]

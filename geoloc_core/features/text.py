@@ -57,7 +57,7 @@ def encode_text(
     A sentence longer than the model reads (77 tokens for CLIP, 64 for SigLIP) is cut, as the libraries do. Raises
     CheckpointError where the backbone has no text tower, or its weights or its tokenizer are missing or do not fit.
     """
-    if spec.library not in ("open_clip", "transformers") or spec.pooling != "projected":
+    if not spec.has_text_tower:
         raise CheckpointError(
             f"backbone {spec.name!r} ({spec.library}, {spec.pooling}) shares no space with text; use a CLIP or SigLIP "
             "backbone with pooling: projected"

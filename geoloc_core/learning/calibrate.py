@@ -5,9 +5,12 @@ Labels are positions in the class list; -1 is a truth that is no class: never hi
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
-from scipy.special import log_softmax, softmax
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax, logsumexp, softmax
 
 from geoloc_core.errors import InputError
 
@@ -30,6 +33,39 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
         expected = (softmax(scores * np.exp(middle), axis=1) * scores).sum(axis=1)
         low, high = (middle, high) if (expected - at_truth).mean() < 0 else (low, middle)
     return float(np.exp(-0.5 * (low + high)))
+
+
+def fit_group_temperatures(logits: np.ndarray, labels: np.ndarray, group: np.ndarray) -> tuple[float, float]:
+    """(among, within): the temperature of the groups' probabilities, and of the classes' shares within their group.
+
+    logits (n, K), labels (n,), group (K,) from 0 to C - 1 (the country of each sub-division). Each minimises the mean
+    negative log-likelihood of its own part: -log sum_{k in truth's group} softmax(logits / T)_k, and -log of the truth's
+    softmax among its group's classes. Their sum is that of the class itself. 1 and 1 without any photo.
+    """
+    known = labels >= 0
+    scores, truth = np.asarray(logits, np.float64)[known], labels[known]
+    if not len(scores):
+        return 1.0, 1.0
+    rows = np.arange(len(scores))
+    siblings = np.where(group[None, :] == group[truth][:, None], scores, -np.inf)
+
+    def among(log_t: float) -> float:
+        t = np.exp(log_t)
+        return float((logsumexp(scores / t, axis=1) - logsumexp(siblings / t, axis=1)).mean())
+
+    def within(log_t: float) -> float:
+        t = np.exp(log_t)
+        return float((logsumexp(siblings / t, axis=1) - scores[rows, truth] / t).mean())
+
+    return _least(among), _least(within)
+
+
+def _least(loss: Callable[[float], float]) -> float:
+    """exp of where `loss` is least, between 0.05 and 20: the best of a grid, then around it (it need not be convex)."""
+    grid = np.linspace(np.log(0.05), np.log(20.0), 25)
+    best = int(np.argmin([loss(value) for value in grid]))
+    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-5}).x))
 
 
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:

@@ -25,7 +25,7 @@ from geoloc_core.learning.weights import LEVELS
 if TYPE_CHECKING:
     from geoloc_core.learning.train import TrainedHead
 
-FORMAT = 1
+FORMAT = 2
 MAX_DESCRIPTION_BYTES = 64 * 2**20
 
 
@@ -47,6 +47,7 @@ def save_head(folder: str | os.PathLike[str], trained: TrainedHead, meta: Mappin
         "parents": trained.head.parents,
         "class_counts": [int(count) for count in trained.head.class_counts],
         "temperature": trained.head.temperature,
+        "within_temperature": trained.head.within_temperature,
         "logit_adjustment": trained.head.logit_adjustment,
         "calibration": trained.head.calibration,
         "features": kept.pop("features", trained.head.features),
@@ -92,15 +93,17 @@ def _assemble(described: Any, weights: bytes) -> Head:
         raise ValueError("head.safetensors is not the file that head.json was written with")
     classes, parents = _names(described, "classes"), _names(described, "parents")
     counts = np.asarray(described["class_counts"], dtype=np.int64)
-    level, temperature = described["level"], float(described["temperature"])
+    level = described["level"]
+    temperature, within = float(described["temperature"]), float(described["within_temperature"])
     if len(set(classes)) != len(classes) or not classes:
         raise ValueError("the class list is empty or names a region twice")
     if len(parents) != len(classes) or counts.shape != (len(classes),) or (counts < 1).any():
         raise ValueError("classes, parents and class counts do not belong together")
     if level not in LEVELS:
         raise ValueError(f"level {level!r} is not known")
-    if not (math.isfinite(temperature) and temperature > 0):
-        raise ValueError(f"temperature {temperature} is not a positive number")
+    for number in (temperature, within):
+        if not (math.isfinite(number) and number > 0):
+            raise ValueError(f"temperature {number} is not a positive number")
     return Head(
         spec=HeadSpec.from_dict(described["head"]),
         block_dims=tuple(int(width) for width in described["block_dims"]),
@@ -110,6 +113,7 @@ def _assemble(described: Any, weights: bytes) -> Head:
         parents=parents,
         class_counts=counts,
         temperature=temperature,
+        within_temperature=within,
         logit_adjustment=float(described["logit_adjustment"]),
         calibration=dict(described["calibration"]),
         features=[dict(feature) for feature in described["features"]],

@@ -96,7 +96,7 @@ def _body(spec: HeadSpec, hidden: Sequence[int], n_inputs: int, n_outputs: int) 
     if spec.kind == "linear":
         return nn.Linear(n_inputs, n_outputs)
     if spec.kind == "knn":
-        return NeighbourVote(n_inputs, n_outputs, spec.references, spec.neighbours)
+        return NeighbourVote(n_inputs, n_outputs, spec.references, spec.neighbours, spec.index_bytes)
     layers: list[nn.Module] = []
     for width in hidden:
         layers += [nn.Linear(n_inputs, width), nn.ReLU()]

@@ -1,16 +1,20 @@
 """The nearest training vectors: as a head of their own, and for whoever wants to know which photos a photo is like.
 
-The search is exact. It walks through the reference vectors a piece at a time, so it needs little memory beyond them, and
-a million vectors are within reach of two cores; its time grows with queries x references.
+The search is exact up to a million references. It walks through them a piece at a time, so it needs little memory beyond
+them, and a million are within reach of two cores; its time grows with queries x references. Beyond that, see
+`neighbour_index`.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from geoloc_core.errors import InputError
+from geoloc_core.learning.neighbour_index import nearest_in_index, open_index
 
 QUERIES_AT_ONCE = 1024
 REFERENCES_AT_ONCE = 16_384
@@ -54,15 +58,20 @@ class NeighbourVote(nn.Module):
 
     PRIOR_VOICE = 0.5
     references: Tensor
+    index: Tensor
     labels: Tensor
     prior: Tensor
     width: Tensor
 
-    def __init__(self, n_inputs: int, n_outputs: int, n_references: int, neighbours: int) -> None:
+    def __init__(self, n_inputs: int, n_outputs: int, n_references: int, neighbours: int, index_bytes: int = 0) -> None:
         super().__init__()
         self.neighbours = neighbours
         self.n_outputs = n_outputs
-        self.register_buffer("references", torch.zeros((n_references, n_inputs), dtype=torch.float16))
+        # With an index, which has the vectors in it, there are no others.
+        kept = 0 if index_bytes else n_references
+        self.register_buffer("references", torch.zeros((kept, n_inputs), dtype=torch.float16))
+        self.register_buffer("index", torch.zeros(index_bytes, dtype=torch.uint8))
+        self._opened: Any = None
         self.register_buffer("labels", torch.zeros(n_references, dtype=torch.int32))
         self.register_buffer("prior", torch.full((n_outputs,), 1.0 / n_outputs))
         self.register_buffer("width", torch.tensor(0.1))
@@ -73,7 +82,13 @@ class NeighbourVote(nn.Module):
 
     def look_up(self, fused: Tensor) -> tuple[Tensor, Tensor]:
         """Cosines (B, k) and labels (B, k) of the neighbours."""
-        cosines, rows = nearest(functional.normalize(fused, dim=1), self.references, self.neighbours)
+        unit = functional.normalize(fused, dim=1)
+        if not len(self.index):
+            cosines, rows = nearest(unit, self.references, self.neighbours)
+            return cosines, self.labels[rows].long()
+        if self._opened is None:
+            self._opened = open_index(self.index.cpu())
+        cosines, rows = nearest_in_index(self._opened, unit, self.neighbours)
         return cosines, self.labels[rows].long()
 
     def vote(self, cosines: Tensor, labels: Tensor) -> Tensor:

@@ -14,11 +14,29 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from geoloc_core.errors import CheckpointError, InputError
-from geoloc_core.learning.conformal import prediction_sets
+from geoloc_core.learning.conformal import COVERAGE, MAX_RISK, prediction_sets
 from geoloc_core.learning.heads import build_head
 from geoloc_core.learning.recipes import HeadSpec
 
 ROWS_AT_ONCE = 8192
+
+
+@dataclass(frozen=True)
+class Promise:
+    """What a head promises of its countries, for photos of authors that it never met.
+
+    set_coverage: how often its set of countries holds the truth; set_threshold: the probability from which a country
+    belongs to the set. Of the answers with a probability of sure_threshold or more at most sure_max_risk are wrong; None
+    where no such threshold was found, and no answer is sure. n_photos and fitted_on: how many photos it was fitted on, and
+    which.
+    """
+
+    set_coverage: float
+    set_threshold: float
+    sure_max_risk: float
+    sure_threshold: float | None
+    n_photos: int
+    fitted_on: str
 
 
 @dataclass(frozen=True)
@@ -28,7 +46,7 @@ class Head:
     classes: region_ids of `level` ("hierarchical" has those of the sub-divisions), ascending, seen in training all.
     parents: the country of each class; at level "country" the classes themselves.
     class_counts: int64 (K,), training photos of each class.
-    temperature and logit_adjustment: see `posterior`.
+    temperature, within_temperature and logit_adjustment: see `posterior`.
     calibration: what the held-out photos said: see `train.TrainedHead`.
     features: for each block {"backbone", "version", "dimension"}, empty where nobody said.
     """
@@ -41,6 +59,7 @@ class Head:
     parents: list[str]
     class_counts: np.ndarray
     temperature: float = 1.0
+    within_temperature: float = 1.0
     logit_adjustment: float = 0.0
     calibration: dict[str, Any] = field(default_factory=dict)
     features: list[dict[str, Any]] = field(default_factory=list)
@@ -79,6 +98,10 @@ class Head:
     def posterior(self, blocks: Sequence[np.ndarray], logit_adjustment: float | None = None) -> np.ndarray:
         """Probabilities float32 (n, K) over `classes`: softmax((logits - a log prior) / temperature).
 
+        Where the classes are sub-divisions, a country's probability is the sum of that softmax over its own, and it is
+        divided among them by their softmax at `within_temperature`. One temperature cannot serve both levels: on the
+        sample, the one that suits 200 sub-divisions brings the ECE of the countries from 0.07 to 0.22.
+
         `logit_adjustment` a answers for another balance of classes than the training photos' (Menon et al. 2021): 0 as
         trained, 1 as if all classes were equally frequent; by default the head's own.
         """
@@ -89,7 +112,12 @@ class Head:
         """The same from logits that are at hand."""
         if logit_adjustment:
             logits = adjust_logits(logits, self.class_counts, logit_adjustment)
-        return softmax(logits.astype(np.float32, copy=False) / np.float32(self.temperature), axis=1)
+        logits = logits.astype(np.float32, copy=False)
+        posterior = softmax(logits / np.float32(self.temperature), axis=1)
+        if self.level == "country" or self.within_temperature == self.temperature:
+            return posterior
+        group = self.country_of_class
+        return self.to_countries(posterior)[:, group] * within_groups(logits, group, self.within_temperature)
 
     def country_posterior(self, blocks: Sequence[np.ndarray], logit_adjustment: float | None = None) -> np.ndarray:
         """Probabilities float32 (n, C) over `countries`, each the sum over its sub-divisions."""
@@ -99,13 +127,28 @@ class Head:
         """Sum the columns (n, K) of a posterior over `classes` into those of `countries` (n, C)."""
         return sum_columns(posterior, self.country_of_class)
 
+    @cached_property
+    def promise(self) -> Promise:
+        """What the held-out photos allow to promise; of a head that had none: every country, and never sure."""
+        said = self.calibration
+        threshold = float(said.get("sure_threshold", math.inf))
+        return Promise(
+            set_coverage=float(said.get("set_coverage", COVERAGE)),
+            set_threshold=float(said.get("set_threshold", 0.0)),
+            sure_max_risk=float(said.get("sure_max_risk", MAX_RISK)),
+            sure_threshold=threshold if threshold <= 1.0 else None,
+            n_photos=int(said.get("n_calibration", 0)),
+            fitted_on=str(said.get("stopping_source", "nothing")),
+        )
+
     def country_sets(self, country_posterior: np.ndarray) -> np.ndarray:
         """bool (n, C): sets of countries that hold the truth of a new author's photo `set_coverage` of the time."""
-        return prediction_sets(country_posterior, float(self.calibration.get("set_threshold", 0.0)))
+        return prediction_sets(country_posterior, self.promise.set_threshold)
 
     def sure(self, country_posterior: np.ndarray) -> np.ndarray:
         """bool (n,): whether the likeliest country may be called sure (at most `sure_max_risk` of such are wrong)."""
-        return country_posterior.max(axis=1) >= float(self.calibration.get("sure_threshold", math.inf))
+        threshold = self.promise.sure_threshold
+        return country_posterior.max(axis=1) >= (math.inf if threshold is None else threshold)
 
     def _check(self, blocks: Sequence[np.ndarray]) -> None:
         dims = tuple(block.shape[1] if block.ndim == 2 else -1 for block in blocks)
@@ -123,6 +166,15 @@ def adjust_logits(logits: np.ndarray, class_counts: np.ndarray, strength: float)
     """logits - strength * log(n_k / N), the post-hoc adjustment of Menon et al. (2021), float32 (n, K)."""
     counts = np.asarray(class_counts, np.float64)
     return (logits - strength * np.log(counts / counts.sum())).astype(np.float32)
+
+
+def within_groups(logits: np.ndarray, group: np.ndarray, temperature: float) -> np.ndarray:
+    """float32 (n, K): softmax(logits / temperature) among the columns of each group; `group` as in `sum_columns`."""
+    order = np.argsort(group, kind="stable")
+    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
+    highest = np.maximum.reduceat(logits[:, order], starts, axis=1)
+    shares = np.exp((logits - highest[:, group]) / np.float32(temperature))
+    return shares / sum_columns(shares, group)[:, group]
 
 
 def sum_columns(posterior: np.ndarray, group: np.ndarray) -> np.ndarray:

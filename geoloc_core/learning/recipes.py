@@ -23,7 +23,8 @@ class HeadSpec:
     each photo to length sqrt(D), so that no backbone shouts down another; "gated" weighs the blocks of each photo by a
     learned softmax gate, times the number of blocks; "late" gives each block a body of its own and adds their logits.
     standardise: shift and scale every input dimension by the mean and deviation of the training part (the recipe says).
-    neighbours: how many training vectors vote (knn); references: how many are kept (knn; training fills it in).
+    neighbours: how many training vectors vote (knn); references: how many are kept, index_bytes: the size of their index
+    where they are looked up in one (knn; training fills these in).
     """
 
     kind: str = "linear"
@@ -32,6 +33,7 @@ class HeadSpec:
     standardise: bool = False
     neighbours: int = 0
     references: int = 0
+    index_bytes: int = 0
 
     def __post_init__(self) -> None:
         if self.kind not in HEAD_KINDS:

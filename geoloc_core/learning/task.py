@@ -19,6 +19,7 @@ from geoloc_core.learning.posterior import Head
 from geoloc_core.learning.recipes import HeadSpec, Recipe
 
 NEVER_SURE = 2.0
+SMALLEST_PROBABILITY = 1e-38
 MAX_CALIBRATION_PHOTOS = 20_000
 MAX_CALIBRATION_LOGITS = 20_000_000
 
@@ -116,8 +117,11 @@ class Task:
         rows = self._calibration_rows()
         logits = head.logits([np.asarray(self.data.blocks[index][rows]) for index in self.blocks])
         labels = self.data.labels[rows]
-        if self.recipe.calibrate:
+        if self.recipe.calibrate and self.level == "country":
             head = replace(head, temperature=calibrate.fit_temperature(logits, labels))
+        elif self.recipe.calibrate:
+            among, within = calibrate.fit_group_temperatures(logits, labels, head.country_of_class)
+            head = replace(head, temperature=among, within_temperature=within)
         calibration = {
             "stopping_source": self.parts.stopping_source,
             "n_stopping": len(self.parts.stopping),
@@ -133,22 +137,27 @@ class Task:
 
     def _promises(self, head: Head, logits: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> dict[str, float]:
         """What these photos say of the head: figures over its classes, and thresholds over countries."""
-        posterior = head.posterior_of_logits(logits)
+        posterior = head.posterior_of_logits(logits, head.logit_adjustment)
         confidence, correct = calibrate.top_confidence(posterior, labels)
         by_country = head.to_countries(posterior)
         countries = head.country_of_class[labels]
         country_confidence, country_correct = calibrate.top_confidence(by_country, countries)
         authors = None if self.data.author_id is None else self.data.author_id[rows]
+        # Photos that were learned from say nothing of new ones: then nothing is promised.
+        fresh = self.parts.stopping_source != "training"
+        truth_probability = by_country[np.arange(len(rows)), countries]
+        sure = conformal.sure_threshold(country_confidence, country_correct) if fresh else NEVER_SURE
         return {
             "n_calibration": len(rows),
             "accuracy": float(correct.mean()),
-            "nll": calibrate.negative_log_likelihood(logits / head.temperature, labels),
+            # The log-softmax of log-probabilities are these themselves.
+            "nll": calibrate.negative_log_likelihood(np.log(np.maximum(posterior, SMALLEST_PROBABILITY)), labels),
             "ece": calibrate.expected_calibration_error(confidence, correct),
             "brier": calibrate.brier_score(posterior, labels),
             "set_coverage": conformal.COVERAGE,
-            "set_threshold": conformal.set_threshold(by_country[np.arange(len(rows)), countries], authors),
+            "set_threshold": conformal.set_threshold(truth_probability, authors) if fresh else 0.0,
             "sure_max_risk": conformal.MAX_RISK,
-            "sure_threshold": min(NEVER_SURE, conformal.sure_threshold(country_confidence, country_correct)),
+            "sure_threshold": min(NEVER_SURE, sure),
         }
 
     def _calibration_rows(self) -> np.ndarray:

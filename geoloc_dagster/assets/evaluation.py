@@ -9,6 +9,7 @@ from geoloc_dagster.resources import ProjectResource, files_version
 
 EVERY_PARTITION = dg.AllPartitionMapping()
 ANCHORS = dg.AssetDep("region_anchors", partition_mapping=EVERY_PARTITION)
+BACKBONES = dg.AssetDep("backbones", partition_mapping=EVERY_PARTITION)
 VECTORS = dg.AssetDep("embeddings", partition_mapping=EVERY_PARTITION)
 
 
@@ -22,19 +23,24 @@ def _scores(scores: dict[str, float | None]) -> dict[str, float]:
     kinds={"parquet"},
     owners=["team:ml"],
     partitions_def=EXPERIMENTS,
-    deps=["heads", "training_photos", ANCHORS, VECTORS],
+    deps=["heads", "training_photos", ANCHORS, VECTORS, "regions", BACKBONES],
     code_version=CODE_VERSIONS["validation_report"],
     description="One experiment on the validation photos, whose authors it never learned from: every prediction, and the "
-    "scores of Table 2.",
+    "scores of Table 2, what the head promises of its certainty and keeps; and the head, packed so that it answers by itself "
+    "and logged in MLflow as a model.",
 )
 def validation_report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     from geoloc_core.experiments import report_validation
+    from geoloc_core.packaging import pack_head
+    from geoloc_dagster.tracking import log_head_model
 
     work = project.begin(context)
-    key = context.partition_key
-    files = report_validation(work.project.profile, work.project.layout, work.project.warehouse(), key)
-    scores = read_json(work.project.layout.validation_report(key) / "evaluation.json")["scores"]
-    return work.finish(files_version(files), files=files, metadata=_scores(scores))
+    key, layout = context.partition_key, work.project.layout
+    files = report_validation(work.project.profile, layout, work.project.warehouse(), key)
+    scores = _scores(read_json(layout.validation_report(key) / "evaluation.json")["scores"])
+    packed = pack_head(work.project.profile, layout, key, layout.packed_head(key))
+    model = log_head_model(work.project, packed.folder, key, work.made_from[f"heads[{key}]"], scores)
+    return work.finish(files_version(files), files=[*files, *packed.files], metadata={**scores, "mlflow_model": model})
 
 
 @dg.asset(
@@ -65,19 +71,23 @@ def benchmark_report(context: dg.AssetExecutionContext, project: ProjectResource
         "training_photos",
         "regions",
         ANCHORS,
+        BACKBONES,
+        VECTORS,
         dg.AssetDep("labeled_photos", partition_mapping=EVERY_PARTITION),
         dg.AssetDep("images", partition_mapping=EVERY_PARTITION),
         dg.AssetDep(validation_report, partition_mapping=EVERY_PARTITION),
         dg.AssetDep(benchmark_report, partition_mapping=EVERY_PARTITION),
     ],
     code_version=CODE_VERSIONS["results"],
-    description="Tables 1, 2 and 3 beside the class prior and the best constant point, maps, and the HTML report.",
+    description="Tables 1, 2 and 3 beside the class prior, the best constant point, a random photo and zero-shot CLIP; maps; "
+    "the HTML report.",
 )
 def results(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     from geoloc_core.results import write_results
 
     work = project.begin(context)
-    written = write_results(work.project.profile, work.project.layout, work.project.warehouse())
+    opened = work.project
+    written = write_results(opened.profile, opened.layout, opened.warehouse(), opened.checkpoints)
     return work.finish(
         files_version(written.files),
         files=written.files,
@@ -97,28 +107,34 @@ def results(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.M
         "regions",
         ANCHORS,
         dg.AssetDep("heads", partition_mapping=EVERY_PARTITION),
-        dg.AssetDep("backbones", partition_mapping=EVERY_PARTITION),
+        BACKBONES,
         dg.AssetDep(validation_report, partition_mapping=EVERY_PARTITION),
     ],
     code_version=CODE_VERSIONS["champion"],
     description="The head that answers for new photos, packed with all it needs except the backbones' weights, registered in "
-    "MLflow under the alias `champion`.",
+    "MLflow under the alias `champion`. The best head on the validation photos challenges it; it moves only if that one is "
+    "better beyond its interval and loses on no continent more than a margin. Why is kept in champion.json.",
 )
 def champion(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    from geoloc_core.packaging import pack_champion
+    from geoloc_core.promotion import choose_champion
     from geoloc_dagster.tracking import register_champion
 
     work = project.begin(context)
-    packed = pack_champion(work.project.profile, work.project.layout)
+    chosen = choose_champion(work.project.profile, work.project.layout, work.project.warehouse())
+    packed, reasons = chosen.packed, list(chosen.decision["reasons"])
     version = files_version(packed.files)
-    registered = register_champion(work.project, packed.folder, packed.experiment, version)
+    registered = register_champion(
+        work.project, packed.folder, packed.experiment, version, chosen.accepted, " ".join(reasons)
+    )
     return work.finish(
         version,
-        files=packed.files,
+        files=[*packed.files, work.project.layout.champion_decision],
         metadata={
             "experiment": packed.experiment,
-            "subdivision_experiment": packed.subdivision_experiment,
-            "why": dg.MetadataValue.md(packed.why),
+            "companion": packed.companion,
+            "accepted": chosen.accepted,
+            "why": dg.MetadataValue.md("\n".join(f"- {reason}" for reason in reasons)),
+            "decision": dg.MetadataValue.json(chosen.decision),
             "mlflow_model": registered.name,
             "mlflow_version": registered.version,
         },

@@ -53,24 +53,25 @@ def class_weights(context: dg.AssetExecutionContext, project: ProjectResource) -
     deps=["training_photos", "regions"],
     code_version=CODE_VERSIONS["region_anchors"],
     description="The coordinates that a region answers with: the polygon's centroid (the thesis), and points fitted to the "
-    "training photos: mean, medoid, the best point by GeoScore, within 200 km and within 750 km.",
+    "training photos: mean, medoid, the best point by GeoScore, within 200 km and within 750 km; and where in each region "
+    "the training photos are, for answers from the whole posterior.",
 )
 def region_anchors(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    from geoloc_core.experiments import anchors_of
-    from geoloc_core.photos.rows import write_rows
+    from geoloc_core.experiments import places_of, write_places
 
     work = project.begin(context)
     level = context.partition_key
-    anchors = anchors_of(work.project.layout, work.project.warehouse(), level)
-    path = work.project.layout.region_anchors(level)
-    write_rows(anchors, path)
+    places = places_of(work.project.layout, work.project.warehouse(), level)
+    files = write_places(work.project.layout, level, places)
+    anchors = places.anchors
     return work.finish(
-        file_sha256(path),
-        files=[path],
+        files_version(files),
+        files=files,
         metadata={
             "dagster/row_count": len(anchors),
             "regions": int(anchors["region_id"].nunique()),
             "regions_with_photos": int(anchors.loc[anchors["kind"] == "medoid", "region_id"].nunique()),
+            "cells_with_photos": len(places.cells),
         },
     )
 
@@ -98,13 +99,13 @@ def heads(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Mat
     key = context.partition_key
     trained = train_experiment(work.project.profile, work.project.layout, work.project.warehouse(), key)
     folder = work.project.layout.head(key)
-    files = sorted(folder.iterdir())
-    with head_run(work.project, key, context.run_id, work.made_from) as run:
-        run.log(trained.parameters, trained.metrics, trained.history, files)
+    # What the head answers, not how its training went, is what downstream is made from.
+    version = files_version([folder / "head.safetensors", folder / "head.json"])
+    with head_run(work.project, key, version, context.run_id, work.made_from) as run:
+        run.log(trained.parameters, trained.metrics, trained.history, [folder / "head.json", folder / "history.csv"])
     return work.finish(
-        # What the head answers, not how its training went, is what downstream is made from.
-        files_version([folder / "head.safetensors", folder / "head.json"]),
-        files=files,
+        version,
+        files=sorted(folder.iterdir()),
         metadata={
             "classes": trained.classes,
             "training_photos": trained.n_train,

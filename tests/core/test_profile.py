@@ -1,5 +1,6 @@
 """Profiles: what they say, and what they are refused for."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -103,3 +104,27 @@ def test_the_profile_of_the_thesis_names_its_data_its_weights_and_its_six_experi
     assert len(profile.training_shards()) == 48
     assert profile.benchmark_names() == ("im2gps", "im2gps3k")
     assert sum(experiment.recipe == "thesis" for experiment in profile.experiments) == 6
+
+
+def test_the_point_is_the_experiments_choice_the_profiles_or_the_recipes() -> None:
+    keys = ["a.linear.country.thesis", "b.mlp.country.default", {"key": "a.mlp.country.default", "answer": "medoid"}]
+    profile = parsed(experiments=keys)
+    assert [profile.answer_of(key) for key in profile.experiment_keys()] == ["centroid", "expected_geoscore", "medoid"]
+    everywhere = parsed(experiments=keys, answer="within200")
+    assert [everywhere.answer_of(key) for key in everywhere.experiment_keys()] == ["within200", "within200", "medoid"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"answer": "middle"}, "answer 'middle' is not known; choose one of centroid,"),
+        (
+            {"experiments": [{"key": "a.mlp.country.default", "answer": "here"}]},
+            "a.mlp.country.default answers with 'here', which is not known",
+        ),
+        ({"experiments": [{"answer": "medoid"}]}, "must read {key: features.head.level.recipe, answer: ...}"),
+    ],
+)
+def test_an_answer_that_is_not_known_is_refused(changes: dict[str, Any], words: str) -> None:
+    with pytest.raises(ProfileError, match=re.escape(words)):
+        parsed(**changes)

@@ -5,6 +5,8 @@ import pytest
 from scipy.special import softmax
 
 from geoloc_core.learning import calibrate
+from geoloc_core.learning.calibrate import fit_group_temperatures
+from geoloc_core.learning.posterior import within_groups
 
 RNG = np.random.default_rng(8)
 
@@ -71,3 +73,33 @@ def test_likelihood_by_hand():
     logits = np.log(np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]]))
     assert calibrate.negative_log_likelihood(logits, np.array([0, 2])) == pytest.approx(-np.log(0.7 * 0.4) / 2)
     assert np.isnan(calibrate.negative_log_likelihood(logits, np.array([-1, -1])))
+
+
+def test_each_level_gets_the_temperature_that_undoes_its_own_distortion():
+    """Countries overconfident by 1.5, shares within them by 3: both are found again, and nothing else is changed."""
+    rng = np.random.default_rng(5)
+    group = np.repeat(np.arange(6), 4)
+    n = 20_000
+    country = 1.5 * rng.normal(size=(n, 6))
+    within = 1.5 * rng.normal(size=(n, 24))
+    among = softmax(country, axis=1)
+    shares = within_groups(within, group, 1.0)
+    posterior = among[:, group] * shares
+    labels = (rng.random(n)[:, None] > posterior.cumsum(axis=1)).sum(axis=1).clip(max=23)
+    # Logits whose sums over a country and whose shares within it are both too sharp.
+    norm = np.log(np.add.reduceat(np.exp(3.0 * within), np.arange(0, 24, 4), axis=1))
+    logits = 3.0 * within + (1.5 * country - norm)[:, group]
+    found_among, found_within = fit_group_temperatures(logits, labels, group)
+    assert found_within == pytest.approx(3.0, rel=0.04)
+    # Softening all logits also softens the sums: the best temperature of the countries is not exactly 1.5.
+    assert 1.2 < found_among < 1.8
+    assert fit_group_temperatures(logits[:0], labels[:0], group) == (1.0, 1.0)
+
+
+def test_the_shares_within_groups_are_a_softmax_of_each_group():
+    logits = np.array([[0.0, 1000.0, 1.0, -1000.0, 2.0]], np.float32)
+    group = np.array([1, 0, 1, 0, 1])
+    shares = within_groups(logits, group, 2.0)
+    expected = np.exp(np.array([0.0, 1.0, 2.0]) / 2.0)
+    assert shares[0, [0, 2, 4]] == pytest.approx(expected / expected.sum(), rel=1e-5)
+    assert shares[0, [1, 3]] == pytest.approx([1.0, 0.0])

@@ -43,6 +43,7 @@ def test_what_is_saved_is_what_is_loaded(trained, folder, data, names):
     assert head.countries == ["AAA", "BBB"]
     assert head.level == "hierarchical"
     assert head.temperature == trained.head.temperature
+    assert head.within_temperature == trained.head.within_temperature
     assert head.calibration == trained.head.calibration
     assert head.features == FEATURES
     assert head.meta["experiment"] == "a+b.mlp.hierarchical.default"
@@ -100,14 +101,15 @@ def without(key):
         (lambda folder: (folder / "head.json").unlink(), "no whole head"),
         (lambda folder: (folder / "head.safetensors").unlink(), "no whole head"),
         (lambda folder: (folder / "head.json").write_text("{"), "cannot be read"),
-        (lambda folder: (folder / "head.json").write_text("[]"), "format 1"),
+        (lambda folder: (folder / "head.json").write_text("[]"), "format 2"),
         (lambda folder: (folder / "head.safetensors").write_bytes(b"\0" * 40), "not the file"),
-        (change(format=2), "format 1"),
+        (change(format=1), "format 2"),
         (change(classes=["R00"] * 5), "twice"),
         (change(classes=["R00", "R01"]), "belong together"),
         (change(classes=[1, 2, 3, 4, 5]), "not a list of region ids"),
         (change(class_counts=[0, 1, 1, 1, 1]), "belong together"),
         (change(temperature=-1), "positive"),
+        (change(within_temperature=0), "positive"),
         (change(level="planet"), "planet"),
         (change(block_dims=[5, 4]), "do not fit"),
         (change(head={"kind": "forest"}), "forest"),

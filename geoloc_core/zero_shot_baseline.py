@@ -1,0 +1,83 @@
+"""A row of the tables that learned from no photo of ours: CLIP asked which country's name suits the picture.
+
+One row for each backbone of the profile that shares its space with texts. It stands among the baselines: a head that is not
+better than the names of the countries has learned little.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from geoloc_core.devices import pick_device
+from geoloc_core.errors import CheckpointError
+from geoloc_core.evaluation.predictions import predictions_frame
+from geoloc_core.experiments import continents, picture_status
+from geoloc_core.features.text import encode_text
+from geoloc_core.geography.boundaries import BoundarySet
+from geoloc_core.layout import Layout
+from geoloc_core.learning.posterior import Head
+from geoloc_core.learning.zero_shot import sentences, zero_shot_head
+from geoloc_core.profile import Profile
+from geoloc_core.vectors import read_blocks
+
+ZERO_SHOT = "zero-shot"
+
+
+@dataclass(frozen=True)
+class ZeroShot:
+    """Heads by the name of their row, each with its backbone; `left_out` says why a backbone has no row."""
+
+    heads: dict[str, tuple[str, Head]]
+    left_out: dict[str, str]
+
+
+def zero_shot_heads(profile: Profile, checkpoints: Path, boundaries: BoundarySet) -> ZeroShot:
+    """A head over all countries of the boundary set for each backbone with a text tower; nothing is trained."""
+    countries = boundaries.countries.sort_values("region_id")
+    ids, names = countries["region_id"].tolist(), countries["name"].tolist()
+    heads, left_out = {}, {}
+    for name in profile.backbones():
+        spec = profile.backbone(name)
+        if not spec.has_text_tower:
+            continue
+        try:
+            text = encode_text(spec, checkpoints, sentences(names), pick_device(profile.device))
+        except CheckpointError as error:
+            # Weights whose tokenizer is not at hand still make good image vectors.
+            left_out[name] = str(error)
+            continue
+        made = zero_shot_head(text.vectors, text.logit_scale, ids, ids, np.ones(len(ids), dtype=np.int64))
+        drawn = ", random weights" if spec.weights_kind == "seeded" else ""
+        heads[f"{ZERO_SHOT} {name}{drawn}"] = (name, made.head)
+    return ZeroShot(heads, left_out)
+
+
+def zero_shot_predictions(
+    zero_shot: ZeroShot,
+    layout: Layout,
+    photos: pd.DataFrame,
+    shards: tuple[str, ...],
+    points: pd.DataFrame,
+    boundaries: BoundarySet,
+) -> Mapping[str, pd.DataFrame]:
+    """Predictions by row. photos: with shard, which is one of `shards`; points: region_id, latitude, longitude."""
+    found = {}
+    place = points.set_index("region_id")[["latitude", "longitude"]]
+    for row, (name, head) in zero_shot.heads.items():
+        blocks, there = read_blocks(layout, (name,), shards, photos)
+        posterior = head.country_posterior(blocks)
+        answers = place.loc[head.countries].to_numpy()[posterior.argmax(axis=1)]
+        found[row] = predictions_frame(
+            photos,
+            posterior,
+            head.countries,
+            answers,
+            continents=continents(boundaries),
+            status=picture_status(layout, photos, there),
+        )
+    return found

@@ -1,0 +1,49 @@
+"""Answers as people read them."""
+
+import csv
+import io
+
+from geoloc_core.answers_text import CSV_COLUMNS, as_csv, as_table, in_words
+from geoloc_core.learning.posterior import Promise
+from geoloc_core.predict import Prediction, RegionProbability
+
+FRANCE, SPAIN = RegionProbability("FRA", "France", 0.81234), RegionProbability("ESP", "Spain", 0.1)
+ANSWER = Prediction(
+    "a/b.jpg", "ok", "", "FRA", "France", 0.81234, "FR-IDF", "Île-de-France", 0.5, 48.85, 2.35, (SPAIN,), True, 0.8, 0.2,
+    (FRANCE, SPAIN), 0.9,
+)  # fmt: skip
+REFUSED = Prediction("c.txt", "not_an_image", "c.txt is not a JPEG")
+
+
+def test_the_table_says_sure_or_not_and_shows_the_set() -> None:
+    shown = as_table([ANSWER, REFUSED])
+    line = shown.splitlines()[2]
+    for words in ("France (FRA)", "81.2%", "  sure  ", "FR-IDF", "FRA ESP", "ESP 10%"):
+        assert words in line
+    assert "refused: not_an_image" in shown
+    many = tuple(RegionProbability(f"X{i:02d}", "", 0.01) for i in range(20))
+    unsure = Prediction("d", "ok", country_id="FRA", latitude=0.0, longitude=0.0, country_set=many)
+    assert "not sure" in as_table([unsure])
+    assert "X05 ... (20 in all)" in as_table([unsure])
+
+
+def test_csv_has_a_line_for_each_photo_and_reads_back() -> None:
+    rows = list(csv.DictReader(io.StringIO(as_csv([ANSWER, REFUSED]))))
+    assert tuple(rows[0]) == CSV_COLUMNS
+    assert rows[0]["country_set"] == "FRA 0.8123; ESP 0.1000"
+    assert (rows[0]["sure"], rows[0]["sure_threshold"], rows[0]["set_coverage"]) == ("True", "0.8", "0.9")
+    assert (rows[1]["status"], rows[1]["country_id"], rows[1]["latitude"]) == ("not_an_image", "", "")
+
+
+def test_the_promise_is_said_in_words() -> None:
+    told = in_words(Promise(0.9, 0.01, 0.2, 0.65, 1234, "held-out training authors"))
+    for words in (
+        "at least 65.0%",
+        "at most 20% are wrong",
+        "1,234 photos (held-out training authors)",
+        "90% of the photos",
+    ):
+        assert words in told
+    none = in_words(Promise(0.9, 0.0, 0.2, None, 12, "validation"))
+    assert "no answer is called sure" in none
+    assert "too few" in none

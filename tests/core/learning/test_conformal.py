@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from scipy.stats import beta
+from scipy.stats import beta, binom
 
 from geoloc_core.errors import InputError
 from geoloc_core.learning import conformal
@@ -120,3 +120,17 @@ def test_never_sure_when_nothing_was_shown():
 def test_refusal():
     with pytest.raises(InputError, match="between 0 and 1"):
         conformal.set_threshold(np.array([0.5]), coverage=90)
+
+
+@pytest.mark.parametrize("n", [60, 100, 400])
+def test_the_promise_is_kept_with_95_percent_confidence_by_the_binomial_itself(n):
+    """The most wrong answers that still allow "sure" are those that a risk of 20 % would show in at most 5 % of all draws."""
+    allowed = max(wrong for wrong in range(n) if binom.cdf(wrong, n, 0.2) <= 0.05)
+    for wrong, found in ((allowed, 0.7), (allowed + 1, np.inf)):
+        correct = np.arange(n) >= wrong
+        assert conformal.sure_threshold(np.full(n, 0.7), correct, 0.2) == found
+
+
+def test_fewer_than_thirty_answers_promise_nothing():
+    for n, found in ((29, np.inf), (30, 0.9)):
+        assert conformal.sure_threshold(np.full(n, 0.9), np.ones(n, bool), 0.2) == found

@@ -136,5 +136,5 @@ def test_other_weights_than_those_it_was_trained_with_are_refused(made_project: 
     content[-1] ^= 1
     weights.unlink()
     weights.write_bytes(content)
-    with pytest.raises(CheckpointError, match=r"not the one that the model was trained with|does not"):
+    with pytest.raises(CheckpointError, match=r"not the one that the model was trained with|is not what it was"):
         Predictor.load(made_project.layout.packed_head(KEY), tmp_path / "checkpoints")

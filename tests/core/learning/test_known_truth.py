@@ -83,9 +83,9 @@ def draw(balance, n, dimension, separation=2.5, seed=0):
     )
 
 
-def accuracy(mixture, recipe_name):
+def accuracy(mixture, recipe_name, head="linear"):
     data, classes = mixture.data, mixture.classes
-    trained = train_head(data, head_spec("linear"), recipe(recipe_name), classes, device="cpu", progress=False)
+    trained = train_head(data, head_spec(head), recipe(recipe_name), classes, device="cpu", progress=False)
     return float((trained.head.posterior([mixture.test_vectors]).argmax(axis=1) == mixture.test_labels).mean())
 
 
@@ -114,3 +114,12 @@ def test_the_order_of_the_recipes_on_few_photos(balance):
     assert reached["default"] > 0.85
     assert reached["thesis"] < reached["default"]
     assert max(reached.values()) < 1.01
+
+
+def test_the_mlp_gains_nothing_where_the_truth_is_linear_and_loses_little(balance, record_property):
+    """The Bayes posterior of this mixture is a linear head's: an MLP of the default recipe can at best equal it."""
+    mixture = draw(balance, n=8_000, dimension=64)
+    share = accuracy(mixture, "default", "mlp") / mixture.bayes_accuracy
+    record_property("mlp_default_share_of_bayes", share)
+    assert 0.82 < share < 1.0
+    assert share * mixture.bayes_accuracy > 1.5 * mixture.prior_accuracy

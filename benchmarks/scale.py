@@ -33,7 +33,7 @@ PHOTOS_PER_SHARD = 100_000
 BENCHMARK_PHOTOS = 3_000
 PHOTOS_PER_AUTHOR = 30
 DIMENSION = 768
-BACKBONE = "tiny-clip"  # lends its name; its pictures are never embedded
+BACKBONE = "tiny-vit"  # lends its name; its pictures are never embedded (and it has no text tower to be asked)
 EXPERIMENT = "clip.linear.hierarchical.default"
 JITTER_DEGREES = 0.02
 
@@ -132,7 +132,7 @@ def training_photos(place: Place) -> None:
 
 def class_tables(place: Place) -> None:
     """Class distribution, class weights, anchors of both levels."""
-    from geoloc_core.experiments import anchors_of
+    from geoloc_core.experiments import places_of, write_places
     from geoloc_core.geography.boundaries import read_boundaries
     from geoloc_core.learning.weights import class_weight_table
     from geoloc_core.photos.distribution import class_distribution
@@ -145,7 +145,7 @@ def class_tables(place: Place) -> None:
     classes = warehouse.read_table("training_photos", columns=("country_id", "subdivision_id", "split"))
     for level in ("country", "subdivision"):
         write_rows(class_weight_table(classes, level), layout.class_weights(level))
-        write_rows(anchors_of(layout, warehouse, level), layout.region_anchors(level))
+        write_places(layout, level, places_of(layout, warehouse, level))
 
 
 def head(place: Place) -> None:
@@ -167,7 +167,7 @@ def results(place: Place) -> None:
     """Tables, maps and the HTML report."""
     from geoloc_core.results import write_results
 
-    write_results(place.profile, place.layout, place.warehouse)
+    write_results(place.profile, place.layout, place.warehouse, place.layout.checkpoints)
 
 
 STEPS: dict[str, Callable[[Place], None]] = {

@@ -43,7 +43,7 @@ class Decider:
         anchors: (K, 2) latitude and longitude, degrees, in the order of the posterior's classes.
         mass: where each region's probability lies.
         candidates: (M, 2) points that may be answered.
-        loss: (M, K) expected loss of each candidate when the photo is in each region.
+        loss: float32 (M, K) expected loss of each candidate when the photo is in each region.
         refine: whether to look around the best candidate.
     """
 
@@ -70,12 +70,13 @@ class Decider:
             return points
         for start in range(0, len(answered), ROWS_AT_ONCE):
             rows = answered[start : start + ROWS_AT_ONCE]
-            block = posterior[rows].astype(np.float64)
-            expected = block @ self.loss.T  # (b, M)
+            # The one large product, in 32 bits: a GeoScore of 5000 is then right to 0.001, and it takes half the time.
+            expected = posterior[rows].astype(np.float32) @ self.loss.T  # (b, M)
             winner = np.argmin(expected, axis=1)
             best = self.candidates[winner]
             if self.refine:
-                best = _refine(block, best, expected[np.arange(len(rows)), winner], self.mass, self.rule)
+                value = expected[np.arange(len(rows)), winner].astype(np.float64)
+                best = _refine(posterior[rows].astype(np.float64), best, value, self.mass, self.rule)
             points[rows] = best
         return points
 
@@ -107,7 +108,8 @@ def decider(
     if rule == "anchor":
         return Decider(rule, anchors, mass, anchors, np.zeros((len(anchors), len(anchors))), False)
     candidates = _candidates(anchors, mass)
-    return Decider(rule, anchors, mass, candidates, expected_loss_by_region(candidates, mass, rule), wanted)
+    loss = expected_loss_by_region(candidates, mass, rule).astype(np.float32)
+    return Decider(rule, anchors, mass, candidates, loss, wanted)
 
 
 def decide(

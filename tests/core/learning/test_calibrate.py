@@ -6,7 +6,8 @@ from scipy.special import softmax
 
 from geoloc_core.learning import calibrate
 from geoloc_core.learning.calibrate import fit_group_temperatures
-from geoloc_core.learning.posterior import within_groups
+from geoloc_core.learning.posterior import Head, within_groups
+from geoloc_core.learning.recipes import HeadSpec
 
 RNG = np.random.default_rng(8)
 
@@ -103,3 +104,18 @@ def test_the_shares_within_groups_are_a_softmax_of_each_group():
     expected = np.exp(np.array([0.0, 1.0, 2.0]) / 2.0)
     assert shares[0, [0, 2, 4]] == pytest.approx(expected / expected.sum(), rel=1e-5)
     assert shares[0, [1, 3]] == pytest.approx([1.0, 0.0])
+
+
+def test_a_head_keeps_its_countries_at_one_temperature_and_its_shares_at_another():
+    logits = np.array([[2.0, 1.0, 0.5, -1.0]], np.float32)
+    counts = np.ones(4, dtype=np.int64)
+    head = Head(
+        HeadSpec("linear"), (1,), {}, "hierarchical", ["A1", "A2", "B1", "B2"], ["A", "A", "B", "B"], counts,
+        temperature=2.0, within_temperature=0.5,
+    )  # fmt: skip
+    posterior = head.posterior_of_logits(logits)[0]
+    among = softmax(logits[0] / 2.0)
+    assert posterior[:2].sum() == pytest.approx(among[:2].sum(), rel=1e-5)
+    assert posterior[2:].sum() == pytest.approx(among[2:].sum(), rel=1e-5)
+    assert posterior[:2] / posterior[:2].sum() == pytest.approx(softmax(logits[0, :2] / 0.5), rel=1e-5)
+    assert posterior[2] / posterior[3] == pytest.approx(np.exp(1.5 / 0.5), rel=1e-4)

@@ -53,6 +53,7 @@ from geoloc_core.storage import write_json
 ROOT = Path(__file__).resolve().parents[1]
 LIMITS = ImageLimits()
 LONG_SIDE = 640
+LARGE_SIDES = (1024, 2048, 4000)
 MEMORY_IMAGES = (1_000, 20_000)
 TEXT = {"context_length": 8, "vocab_size": 64, "width": 64, "heads": 2, "layers": 1}
 
@@ -71,7 +72,7 @@ def main() -> None:
         print(json.dumps(peak_memory(arguments.folder, arguments.memory_of)))
         return
     device = pick_device()
-    n = arguments.images or (8192 if device.type == "cuda" else 64)
+    n = arguments.images or (8192 if device.type == "cuda" else 128)
     figures: dict[str, float | str] = {"device": device_name(device), "images": n, "rounds": arguments.rounds}
     with tempfile.TemporaryDirectory(prefix="geoloc-bench-") as temporary:
         folder = Path(temporary)
@@ -81,6 +82,7 @@ def main() -> None:
         for spec in model_specs(device):
             figures |= race(spec, folder / "checkpoints", paths, device, arguments.rounds)
         figures["decode_per_s"] = decode_rate(paths if device.type == "cuda" else files * 3)
+        figures |= large_photo_rates(files, folder / "large")
         figures["read_gb_per_s"] = read_rate(folder)
         figures |= memory_ratio(folder)
     for key in ("ratio_vs_hf_pipeline", "ratio_vs_dataloader"):
@@ -289,9 +291,25 @@ def bfloat16_cosine(spec: BackboneSpec, checkpoints: Path, paths: list[Path], de
     return float(torch.nn.functional.cosine_similarity(*vectors).min())
 
 
-def decode_rate(paths: list[Path]) -> float:
+def large_photo_rates(files: list[Path], folder: Path) -> dict[str, float | str]:
+    """`decode_rate` of photos as cameras and collections hand them out, at full size and reduced (decode: draft)."""
+    figures: dict[str, float | str] = {}
+    for side in LARGE_SIDES:
+        (folder / str(side)).mkdir(parents=True)
+        paths = []
+        for path in files[:24]:
+            image = load_image(path, LIMITS)
+            size = (round(image.width * side / max(image.size)), round(image.height * side / max(image.size)))
+            paths.append(folder / str(side) / path.name)
+            image.resize(size, Image.Resampling.BICUBIC).save(paths[-1], quality=90)
+        for decode in ("exact", "draft"):
+            figures[f"decode_per_s/{side} px, {decode}"] = decode_rate(paths * 4, decode)
+    return figures
+
+
+def decode_rate(paths: list[Path], decode: str = "exact") -> float:
     """Photos a second through decoding and resizing alone, with all processors."""
-    spec = backbone("vit-b-16-in21k")
+    spec = backbone("vit-b-16-in21k").changed(decode=decode)
     items = [ImageItem(str(number), path) for number, path in enumerate(paths)]
     processes = torch.cuda.is_available()
     batches = decoded_batches(items, {"x": spec}, LIMITS, 32, processes=processes)

@@ -1,9 +1,13 @@
 """Pictures into batches: a pool that decodes ahead of the network, into buffers that are filled over and over.
 
 There are a few buffers of one batch each, and no more: whoever consumes batches slower than they are decoded makes the
-pool wait, and memory does not grow with the number of pictures. Threads serve a CPU, where the network needs the same
-processors anyway (Pillow lets go of the interpreter while it decodes and resizes). A GPU eats more pictures than one
-interpreter can hand out, so there the pool is of processes, which write into memory shared with this one.
+pool wait, and memory does not grow with the number of pictures. Threads serve a CPU (Pillow lets go of the interpreter
+while it decodes and resizes). A GPU eats more pictures than one interpreter can hand out, so there the pool is of
+processes, which write into memory shared with this one.
+
+Beside a GPU batches are decoded ahead. On a CPU the network needs the same processors, and its threads meet after each
+matrix: one that shares its processor with a decoder keeps all others waiting. So there decoding and network take turns,
+each with all processors, and only the files of the next batch are read ahead, which costs no processor.
 """
 
 from __future__ import annotations
@@ -114,7 +118,10 @@ def decoded_batches(
     processes: bool = False,
     ahead: int = 3,
 ) -> Iterator[DecodedBatch]:
-    """Yield all of `items` in order, `batch_size` at a time, decoding `ahead` batches before they are asked for."""
+    """Yield all of `items` in order, `batch_size` at a time, decoding `ahead` batches before they are asked for.
+
+    With `ahead` = 0 a batch is decoded when it is asked for, while nobody waits for anything else.
+    """
     workers = workers or os.cpu_count() or 1
     if not items:
         return
@@ -136,12 +143,25 @@ def decoded_batches(
                 if not waiting:
                     return
                 start, slot, futures = waiting.popleft()
-                yield DecodedBatch(start, [future.result() for future in futures], buffers[slot])
+                reasons = [future.result() for future in futures]
+                if not ahead:
+                    _read_ahead(items[start + batch_size : start + 2 * batch_size])
+                yield DecodedBatch(start, reasons, buffers[slot])
                 free.append(slot)
         finally:
             for _, _, futures in waiting:
                 for future in futures:
                     future.cancel()
+
+
+def _read_ahead(items: Sequence[ImageItem]) -> None:
+    """Ask the system to have the bytes of these files ready soon."""
+    if not hasattr(os, "posix_fadvise"):
+        return
+    for item in items:
+        if isinstance(item.path, Path) and item.path.is_file():
+            with contextlib.suppress(OSError), item.path.open("rb") as file:
+                os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_WILLNEED)
 
 
 class _Submit:

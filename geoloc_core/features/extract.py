@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from geoloc_core.photos.images import ImageLimits
 
 NOT_FINITE = "vector_not_finite"
+BATCHES_AHEAD = 3
+"""How many batches are decoded beside a GPU before they are needed."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,10 @@ def embed_batches(
     )
     specs = {name: encoder.spec for name, encoder in encoders.items()}
     started: deque[tuple[int, list[str], dict[str, PendingVectors]]] = deque()
-    for batch in decoded_batches(items, specs, limits, batch_size, workers=options.workers, processes=processes):
+    ahead = BATCHES_AHEAD if on_gpu else 0
+    for batch in decoded_batches(
+        items, specs, limits, batch_size, workers=options.workers, processes=processes, ahead=ahead
+    ):
         pending = {name: start_forward(encoder, batch.pixels[name]) for name, encoder in encoders.items()}
         started.append((batch.start, batch.reasons, pending))
         if len(started) > on_gpu:  # on a GPU one batch stays in its queue while the next is prepared

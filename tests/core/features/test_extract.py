@@ -95,6 +95,24 @@ def test_memory_of_decoding_is_a_few_batches_however_many_pictures(picture_files
     assert len(decoded) == 200
 
 
+def test_beside_a_cpu_nothing_is_decoded_before_it_is_asked_for(picture_files: list[Path], tmp_path: Path):
+    decoded: list[int] = []
+    load = images.load_image
+
+    def counting(source, limits=None, smallest_side=0):
+        decoded.append(1)
+        return load(source, limits, smallest_side)
+
+    paths = [*picture_files[:5], tmp_path / "absent.jpg"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(images, "load_image", counting)
+        batches = decoding.decoded_batches(items(paths), {"x": backbone("tiny-vit")}, LIMITS, 2, workers=2, ahead=0)
+        found = []
+        for batch in batches:
+            found.append((batch.start, batch.reasons, len(decoded)))
+    assert found == [(0, ["ok", "ok"], 2), (2, ["ok", "ok"], 4), (4, ["ok", "missing_file"], 5)]
+
+
 def test_processes_decode_what_threads_decode(picture_files: list[Path], tmp_path: Path):
     specs = {name: backbone(name) for name in ("tiny-clip", "tiny-vit")}
     paths = [*picture_files, tmp_path / "absent.jpg"]

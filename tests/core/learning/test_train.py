@@ -172,6 +172,8 @@ def test_default_calibrates_on_its_held_out_photos(train, clusters):
     labels = data.labels[divide(data, 0.1, 0).stopping.numpy()]
     assert trained.head.temperature == pytest.approx(calibrate.fit_temperature(raw, labels), rel=1e-6)
     assert trained.head.calibration["n_stopping"] > 100
+    # What the documents promise with every answer: nine times in ten, and at most one in five wrong.
+    assert (trained.head.promise.set_coverage, trained.head.promise.sure_max_risk) == (0.9, 0.2)
 
 
 def test_plateau_divides_the_rate_by_ten_and_patience_ends_it():

@@ -3,8 +3,10 @@ PYTHON ?= python3
 UV := .uv/bin/uv
 BIN := .venv/bin
 STAMP := .venv/.geoloc-installed
+# Which optional dependencies come along (pyproject.toml).
+EXTRAS ?= dev
 
-.PHONY: setup demo test ui lint format pins clean
+.PHONY: setup demo test ui stack lint format pins clean
 
 setup: $(STAMP)
 
@@ -14,7 +16,7 @@ $(UV):
 
 $(STAMP): pyproject.toml constraints.txt | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
-	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@touch $@
 
 # The exact versions of everything, by name alone: no address is ever written down.
@@ -39,6 +41,10 @@ demo: $(STAMP)
 
 ui: $(STAMP)
 	$(BIN)/geoloc ui
+
+# What docker/compose.yaml starts, as processes on loopback (docs/deploy.md); needs PostgreSQL on this machine.
+stack: $(STAMP)
+	$(BIN)/geoloc stack
 
 # Speed and scale, side by side with peers in one run: a table on the screen, the same figures in .bench/NAME.json.
 bench-%: $(STAMP)

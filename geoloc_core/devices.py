@@ -23,3 +23,10 @@ def pick_device(choice: str = "auto") -> torch.device:
     if choice == "auto":
         choice = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(choice)
+
+
+def fallback(choice: str) -> str:
+    """What to say where the profile would take a GPU, there is none, and it lets the CPU do the work; else nothing."""
+    if choice != "auto" or pick_device(choice).type != "cpu":
+        return ""
+    return "no CUDA GPU is visible: this step runs on the CPU, as `device: auto` allows (`device: cuda` would not)"

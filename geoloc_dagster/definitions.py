@@ -11,11 +11,18 @@ from geoloc_dagster.checks import evaluation as evaluation_checks
 from geoloc_dagster.checks import features as features_checks
 from geoloc_dagster.checks import learning as learning_checks
 from geoloc_dagster.checks import photos as photos_checks
+from geoloc_dagster.code_references import with_code_references
 from geoloc_dagster.executors import executor
 from geoloc_dagster.resources import ProjectResource
 
 defs = dg.Definitions(
-    assets=dg.load_assets_from_modules([geography, photos, features, learning, evaluation]),
+    assets=with_code_references(
+        [
+            asset
+            for asset in dg.load_assets_from_modules([geography, photos, features, learning, evaluation])
+            if isinstance(asset, dg.AssetsDefinition)
+        ]
+    ),
     asset_checks=[
         check
         for room in (photos_checks, expectations, features_checks, learning_checks, evaluation_checks, current, intact)

@@ -1,8 +1,11 @@
-"""What the Dagster UI shows of an artifact: columns, small tables, small pictures."""
+"""What the Dagster UI shows of an artifact besides its columns (columns.py): small tables, small pictures, links."""
 
 import base64
+import os
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import dagster as dg
 
@@ -14,29 +17,25 @@ LARGEST_PICTURE_BYTES = 100_000
 MOST_ROWS = 50
 
 
-def column_schema(model: Any) -> dg.TableSchema:
-    """The columns of a pandera model, with what must hold of each."""
-    columns = []
-    for name, column in model.to_schema().columns.items():
-        checks = [str(check.error or check.name) for check in column.checks]
-        columns.append(
-            dg.TableColumn(
-                name=str(name),
-                type=str(column.dtype),
-                description=column.description or column.title,
-                constraints=dg.TableColumnConstraints(
-                    nullable=bool(column.nullable), unique=bool(column.unique), other=checks
-                ),
-            )
-        )
-    return dg.TableSchema(columns=columns)
+def picture(content: bytes, caption: str) -> dg.MetadataValue:
+    """A PNG or a JPEG that the UI shows where it stands; one larger than the event log should hold is named instead."""
+    kind = "jpeg" if content.startswith(b"\xff\xd8") else "png"
+    text = f"![{caption}](data:image/{kind};base64,{base64.b64encode(content).decode('ascii')})"
+    if len(text) > LARGEST_PICTURE_BYTES:
+        return dg.MetadataValue.md(f"{caption}: {len(content):,} bytes, too large to be shown here; see the report.")
+    return dg.MetadataValue.md(text)
 
 
-def picture(png: bytes, caption: str) -> dg.MetadataValue:
-    """A PNG that the UI shows where it stands; a larger one than the event log should hold is named instead."""
-    if len(png) > LARGEST_PICTURE_BYTES:
-        return dg.MetadataValue.md(f"{caption}: {len(png):,} bytes, too large to be shown here; see the report.")
-    return dg.MetadataValue.md(f"![{caption}](data:image/png;base64,{base64.b64encode(png).decode('ascii')})")
+def file_link(home: Path, file: Path) -> dg.MetadataValue:
+    """A file of the data folder, as something to click on or to copy.
+
+    Browsers follow no link from a page to a file of the machine. Where a web server gives out the data folder (a proxy in
+    front of the stack), GEOLOC_FILES_URL names it and the link goes there; elsewhere the UI shows the path.
+    """
+    served = os.environ.get("GEOLOC_FILES_URL")
+    if served:
+        return dg.MetadataValue.url(f"{served.rstrip('/')}/{quote(file.relative_to(home).as_posix())}")
+    return dg.MetadataValue.path(str(file))
 
 
 def counts_table(counts: Mapping[str, int], name: str) -> dg.MetadataValue:
@@ -53,3 +52,10 @@ def repairs_table(repairs: Sequence["Repair"]) -> dg.MetadataValue:
     if len(repairs) > MOST_ROWS:
         lines.append(f"\n... and {len(repairs) - MOST_ROWS:,} more, in the metadata of regions.parquet")
     return dg.MetadataValue.md("\n".join(lines))
+
+
+def parquet_rows(file: Path) -> int:
+    """Rows of a Parquet file, from its footer."""
+    import pyarrow.parquet as pq
+
+    return int(pq.read_metadata(file).num_rows)

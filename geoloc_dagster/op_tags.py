@@ -11,7 +11,13 @@ WAREHOUSE_POOL = "warehouse"
 
 # One GPU, on whichever engine places the step.
 GPU = {
-    "dagster-k8s/config": {"container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}}},
+    "dagster-k8s/config": {
+        "container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}},
+        # Nodes with GPUs are commonly tainted, so that nothing else fills them.
+        "pod_spec_config": {
+            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
+        },
+    },
     "dagster-ray/config": {"num_gpus": 1},
     "dagster-celery/queue": "gpu",
 }

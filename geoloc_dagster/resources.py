@@ -9,6 +9,7 @@ import dagster as dg
 
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.storage import file_sha256, value_sha256
+from geoloc_dagster.columns import table_metadata
 from geoloc_dagster.lineage import CODE_VERSIONS, Lineage, Outside, Target
 from geoloc_dagster.project import Project, open_project
 from geoloc_dagster.receipts import Receipt, Stamp, read_receipt, write_receipt
@@ -39,6 +40,7 @@ class Work:
         without owning them: their change makes it out of date.
         """
         layout = self.project.layout
+        files = list(files)
         stamps = {self._name(path): Stamp.of(path) for path in files}
         write_receipt(
             layout,
@@ -57,9 +59,10 @@ class Work:
             "geoloc/made_from": dg.MetadataValue.json(self.made_from),
             "geoloc/seconds": round(time.monotonic() - self.started, 3),
             **(metadata or {}),
+            **table_metadata(self.target.asset, next((file for file in files if file.suffix == ".parquet"), None)),
         }
         if stamps:
-            told["geoloc/bytes"] = sum(stamp.size for stamp in stamps.values())
+            told["dagster/size_bytes"] = sum(stamp.size for stamp in stamps.values())
             told["dagster/uri"] = str(layout.home / next(iter(stamps)))
         return dg.MaterializeResult(metadata=told, data_version=dg.DataVersion(version))
 

@@ -5,6 +5,8 @@ GEOLOC_MLFLOW_URI names.
 """
 
 import contextlib
+import io
+import logging
 import os
 import urllib.parse
 import urllib.request
@@ -14,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pandas as pd
 
 from geoloc_core.storage import file_sha256, share_file, value_sha256
@@ -69,6 +72,28 @@ def tracking_uri(project: Project) -> str:
         return given
     project.layout.mlflow_home.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{project.layout.mlflow_home / 'mlflow.db'}"
+
+
+def run_link(project: Project, run_id: str) -> dg.MetadataValue:
+    """Where a run can be seen: its page where a server keeps the store, else its id and the command that shows it."""
+    uri = tracking_uri(project)
+    if uri.startswith(("http://", "https://")):
+        # Inside a network the server may have another name than the one that people's browsers know.
+        shown = (os.environ.get("GEOLOC_MLFLOW_UI") or uri).rstrip("/")
+        _, experiment_id = _client(project)
+        return dg.MetadataValue.url(f"{shown}/#/experiments/{experiment_id}/runs/{run_id}")
+    return dg.MetadataValue.md(f"run `{run_id}`; see it with `mlflow ui --backend-store-uri '{uri}'`")
+
+
+def model_link(project: Project, model: "RegisteredModel") -> dg.MetadataValue:
+    """The same for a version of the registered model."""
+    uri = tracking_uri(project)
+    if uri.startswith(("http://", "https://")):
+        shown = (os.environ.get("GEOLOC_MLFLOW_UI") or uri).rstrip("/")
+        return dg.MetadataValue.url(f"{shown}/#/models/{model.name}/versions/{model.version}")
+    return dg.MetadataValue.md(
+        f"`models:/{model.name}/{model.version}`; see it with `mlflow ui --backend-store-uri '{uri}'`"
+    )
 
 
 @contextlib.contextmanager
@@ -143,21 +168,19 @@ def register_champion(
 def _run(project: Project, experiment_id: str, run_id: str | None, name: str) -> Iterator[None]:
     """MLflow's own notion of the run at work, as its models can only be logged in one; quiet."""
     import mlflow
-    from mlflow.utils.logging_utils import disable_logging, enable_logging
 
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(tracking_uri(project))
-    # MLflow writes a dozen lines of no use here (progress of eight small files, a guess at pip's version, type hints).
+    # MLflow writes a dozen lines of no use here (progress of eight small files, a guess at pip's version, type hints, what
+    # it registered), some of them whatever its own switch says. What goes wrong is an exception, and is not held back.
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
-    disable_logging()
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
             warnings.simplefilter("ignore")
             where = None if run_id else experiment_id
             with mlflow.start_run(run_id, experiment_id=where, run_name=None if run_id else name):
                 yield
     finally:
-        enable_logging()
         mlflow.set_tracking_uri(before)
 
 
@@ -191,11 +214,10 @@ def _share(folder: Path, copy: Path) -> None:
 def _client(project: Project) -> tuple[Any, str]:
     """A client of the project's store and the id of its experiment."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    import logging
-
-    # The first use of a store migrates its tables, one line of log for each of some forty steps.
+    # The first use of a store migrates its tables, one line of log for each of some forty steps. MLflow sets up its log
+    # while it is imported, by this variable.
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    logging.getLogger("mlflow").setLevel(logging.WARNING)
     # An environment made by uv has no pip, whose version MLflow would write down.
     logging.getLogger("mlflow.utils.environment").setLevel(logging.ERROR)
     from mlflow import MlflowClient

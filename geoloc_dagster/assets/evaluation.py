@@ -1,9 +1,13 @@
 """How good each head is, and compared with what; the tables, the report, and the champion."""
 
+from pathlib import Path
+from typing import Any
+
 import dagster as dg
 
 from geoloc_core.storage import read_json
 from geoloc_dagster.lineage import CODE_VERSIONS
+from geoloc_dagster.metadata import file_link, parquet_rows, picture
 from geoloc_dagster.partitions import EXPERIMENTS, EXPERIMENTS_BY_BENCHMARK
 from geoloc_dagster.resources import ProjectResource, files_version
 
@@ -13,9 +17,13 @@ BACKBONES = dg.AssetDep("backbones", partition_mapping=EVERY_PARTITION)
 VECTORS = dg.AssetDep("embeddings", partition_mapping=EVERY_PARTITION)
 
 
-def _scores(scores: dict[str, float | None]) -> dict[str, float]:
-    """Scores as metadata that plots over partitions; a score that does not exist is left out."""
-    return {name: float(value) for name, value in scores.items() if value is not None}
+def _told(written: dict[str, Any], files: list[Path]) -> dict[str, Any]:
+    """Rows, and scores that plot over partitions; a score that does not exist is left out."""
+    rows = sum(parquet_rows(file) for file in files if file.suffix == ".parquet")
+    return {
+        "dagster/row_count": rows,
+        **{name: float(value) for name, value in written["scores"].items() if value is not None},
+    }
 
 
 @dg.asset(
@@ -37,10 +45,11 @@ def validation_report(context: dg.AssetExecutionContext, project: ProjectResourc
     work = project.begin(context)
     key, layout = context.partition_key, work.project.layout
     files = report_validation(work.project.profile, layout, work.project.warehouse(), key)
-    scores = _scores(read_json(layout.validation_report(key) / "evaluation.json")["scores"])
+    told = _told(read_json(layout.validation_report(key) / "evaluation.json"), files)
+    scores = {name: value for name, value in told.items() if isinstance(value, float)}
     packed = pack_head(work.project.profile, layout, key, layout.packed_head(key))
     model = log_head_model(work.project, packed.folder, key, work.made_from[f"heads[{key}]"], scores)
-    return work.finish(files_version(files), files=[*files, *packed.files], metadata={**scores, "mlflow_model": model})
+    return work.finish(files_version(files), files=[*files, *packed.files], metadata={**told, "mlflow_model": model})
 
 
 @dg.asset(
@@ -58,8 +67,8 @@ def benchmark_report(context: dg.AssetExecutionContext, project: ProjectResource
     work = project.begin(context)
     benchmark, key = str(context.partition_key).split("|")
     files = report_benchmark(work.project.profile, work.project.layout, work.project.warehouse(), key, benchmark)
-    scores = read_json(work.project.layout.benchmark_report(key, benchmark) / "evaluation.json")["scores"]
-    return work.finish(files_version(files), files=files, metadata=_scores(scores))
+    written = read_json(work.project.layout.benchmark_report(key, benchmark) / "evaluation.json")
+    return work.finish(files_version(files), files=files, metadata=_told(written, files))
 
 
 @dg.asset(
@@ -92,8 +101,14 @@ def results(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.M
         files_version(written.files),
         files=written.files,
         metadata={
-            "report": dg.MetadataValue.url(written.report.as_uri()),
+            "report": file_link(work.project.layout.home, written.report),
+            "experiments": len(work.project.profile.experiments),
             **{name: dg.MetadataValue.md(text) for name, text in written.tables.items()},
+            **{
+                file.stem: picture(file.read_bytes(), file.stem.replace("_", " "))
+                for file in written.files
+                if file.stem.startswith("map_errors")
+            },
         },
     )
 
@@ -117,7 +132,7 @@ def results(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.M
 )
 def champion(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     from geoloc_core.promotion import choose_champion
-    from geoloc_dagster.tracking import register_champion
+    from geoloc_dagster.tracking import model_link, register_champion
 
     work = project.begin(context)
     chosen = choose_champion(work.project.profile, work.project.layout, work.project.warehouse())
@@ -137,5 +152,6 @@ def champion(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.
             "decision": dg.MetadataValue.json(chosen.decision),
             "mlflow_model": registered.name,
             "mlflow_version": registered.version,
+            "mlflow_page": model_link(work.project, registered),
         },
     )

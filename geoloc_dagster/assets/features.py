@@ -58,9 +58,12 @@ def backbones(context: dg.AssetExecutionContext, project: ProjectResource) -> dg
     "what is missing is embedded: a killed run goes on from what it had, ten more photos embed ten.",
 )
 def embeddings(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    from geoloc_core.devices import fallback
     from geoloc_core.embed import embed_shard
 
     work = project.begin(context)
+    if slower := fallback(work.project.profile.device):
+        context.log.warning(slower)
     # A partition of two dimensions reads "backbone|shard": the dimensions stand in the order of their names.
     name, shard = str(context.partition_key).split("|")
     names = [name, *decoded_with(context.run.tags)]

@@ -89,14 +89,18 @@ def region_anchors(context: dg.AssetExecutionContext, project: ProjectResource) 
     pool=GPU_POOL,
     op_tags=GPU,
     code_version=CODE_VERSIONS["heads"],
-    description="A classifier on frozen vectors. Its partition reads features.head.level.recipe.",
+    description="A small classifier on frozen vectors: given a photo's vector, how probable is each region. Its partition "
+    "reads features.head.level.recipe: which backbones, which network, countries or sub-divisions, how it is trained.",
 )
 def heads(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+    from geoloc_core.devices import fallback, pick_device
     from geoloc_core.experiments import train_experiment
-    from geoloc_dagster.tracking import head_run
+    from geoloc_dagster.tracking import head_run, run_link
 
     work = project.begin(context)
     key = context.partition_key
+    if slower := fallback(work.project.profile.device):
+        context.log.warning(slower)
     trained = train_experiment(work.project.profile, work.project.layout, work.project.warehouse(), key)
     folder = work.project.layout.head(key)
     # What the head answers, not how its training went, is what downstream is made from.
@@ -110,8 +114,9 @@ def heads(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Mat
             "classes": trained.classes,
             "training_photos": trained.n_train,
             "photos_without_vector": trained.n_without_vector,
+            "device": str(pick_device(work.project.profile.device)),
             **{f"validation_{name}": value for name, value in trained.metrics.items()},
             "recipe": dg.MetadataValue.json(trained.parameters),
-            "mlflow_run": run.run_id,
+            "mlflow_run": run_link(work.project, run.run_id),
         },
     )

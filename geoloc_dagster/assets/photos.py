@@ -4,7 +4,7 @@ import dagster as dg
 
 from geoloc_core.storage import file_sha256, value_sha256
 from geoloc_dagster.lineage import CODE_VERSIONS, path_version
-from geoloc_dagster.metadata import column_schema, counts_table, picture
+from geoloc_dagster.metadata import counts_table, picture
 from geoloc_dagster.op_tags import WAREHOUSE_POOL
 from geoloc_dagster.partitions import SHARDS
 from geoloc_dagster.resources import ProjectResource, files_version
@@ -71,7 +71,6 @@ def deliveries(context: dg.AssetExecutionContext, project: ProjectResource) -> d
 )
 def raw_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     from geoloc_core.photos.rows import read_shard_rows, tally, write_rows
-    from geoloc_core.photos.schemas import RawPhotos
 
     work = project.begin(context)
     shard, layout = context.partition_key, work.project.layout
@@ -84,7 +83,6 @@ def raw_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> d
         files=paths,
         metadata={
             "dagster/row_count": len(rows.accepted),
-            "dagster/column_schema": column_schema(RawPhotos),
             "rows_in": len(rows.accepted) + len(rows.rejected),
             "rejected": len(rows.rejected),
             "rejected_by_reason": counts_table(tally(rows.rejected["reason"]), "reason"),
@@ -104,9 +102,9 @@ def raw_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> d
     "did not come.",
 )
 def images(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    from geoloc_core.photos.pictures import gather_pictures
+    from geoloc_core.photos.contact_sheet import contact_sheet
+    from geoloc_core.photos.pictures import gather_pictures, image_root
     from geoloc_core.photos.rows import read_rows, tally, write_rows
-    from geoloc_core.photos.schemas import ImageManifest
 
     work = project.begin(context)
     profile, layout, shard = work.project.profile, work.project.layout, context.partition_key
@@ -115,15 +113,16 @@ def images(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
     path = layout.images(shard)
     write_rows(manifest, path)
     usable = manifest["status"] == "ok"
+    sheet = contact_sheet(manifest, image_root(profile, shard, layout))
     return work.finish(
         file_sha256(path),
         files=[path],
         metadata={
             "dagster/row_count": len(manifest),
-            "dagster/column_schema": column_schema(ImageManifest),
             "usable": int(usable.sum()),
             "not_usable": int((~usable).sum()),
             "by_status": counts_table(tally(manifest["status"]), "status"),
+            **({"pictures": picture(sheet, f"pictures of {shard}")} if sheet else {}),
             **({"unpacked": counts_table(dict(gathered.unpacked), "outcome")} if gathered.unpacked else {}),
             **({"fetched": counts_table(dict(gathered.fetched), "status")} if gathered.fetched else {}),
             **({"may_come_later": gathered.may_come_later} if gathered.fetched else {}),
@@ -145,7 +144,6 @@ def images(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
 def labeled_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     from geoloc_core.photos.labels import label_photos, locator_of
     from geoloc_core.photos.rows import frame_version, read_rows
-    from geoloc_core.photos.schemas import LabeledPhotos
 
     work = project.begin(context)
     layout, shard = work.project.layout, context.partition_key
@@ -158,7 +156,6 @@ def labeled_photos(context: dg.AssetExecutionContext, project: ProjectResource) 
         rows={"labeled_photos": len(labeled)},
         metadata={
             "dagster/row_count": len(labeled),
-            "dagster/column_schema": column_schema(LabeledPhotos),
             "dagster/table_name": "labeled_photos",
             "countries": int(labeled.loc[labeled["country_id"] != "", "country_id"].nunique()),
             **{quality: int(qualities.get(quality, 0)) for quality in ("inside", "near", "none")},
@@ -181,7 +178,6 @@ def labeled_photos(context: dg.AssetExecutionContext, project: ProjectResource) 
 )
 def training_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     from geoloc_core.photos.rows import frame_version, tally
-    from geoloc_core.photos.schemas import TrainingPhotos
     from geoloc_core.photos.training import collect_training
 
     work = project.begin(context)
@@ -195,7 +191,6 @@ def training_photos(context: dg.AssetExecutionContext, project: ProjectResource)
         rows={"training_photos": len(training), "excluded_photos": len(excluded)},
         metadata={
             "dagster/row_count": len(training),
-            "dagster/column_schema": column_schema(TrainingPhotos),
             "dagster/table_name": "training_photos",
             "train": int(split.get("train", 0)),
             "validation": int(split.get("validation", 0)),
@@ -220,7 +215,6 @@ def class_distribution(context: dg.AssetExecutionContext, project: ProjectResour
     from geoloc_core.photos.distribution import class_distribution as distribution_of
     from geoloc_core.photos.distribution import distribution_summary
     from geoloc_core.photos.rows import write_rows
-    from geoloc_core.photos.schemas import ClassDistribution
     from geoloc_core.storage import write_bytes
 
     work = project.begin(context)
@@ -249,7 +243,6 @@ def class_distribution(context: dg.AssetExecutionContext, project: ProjectResour
         files=paths,
         metadata={
             "dagster/row_count": len(distribution),
-            "dagster/column_schema": column_schema(ClassDistribution),
             **numbers,
             "coverage": picture(maps[0], "photos by country"),
             "one_country": picture(maps[1], f"photos of {profile.map_country}"),

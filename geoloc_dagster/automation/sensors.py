@@ -5,6 +5,7 @@ somebody switches them on (Automation in the UI, or `dagster sensor start NAME`)
 """
 
 import datetime
+import os
 
 import dagster as dg
 
@@ -30,6 +31,8 @@ PROMOTED = "champion"
 LEARNED = "heads"
 # Artifacts of another instance that one tick makes known: a tick has a minute.
 MOST_REGISTRATIONS = 300
+# Seconds between two looks at the state of things, at least; those that ask less often count in multiples of it.
+TICK_S = int(os.environ.get("GEOLOC_TICK_SECONDS", "30"))
 EVIDENCE_TAG = "geoloc/drift"
 
 
@@ -117,7 +120,7 @@ def content_checks(context: dg.SensorEvaluationContext | dg.ScheduleEvaluationCo
 
 
 @dg.sensor(
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=TICK_S,
     description="Takes in metadata files laid in the landing folder, once they are complete: each becomes shards to learn "
     "from. The same content twice is one delivery.",
 )
@@ -136,7 +139,7 @@ def deliveries(context: dg.SensorEvaluationContext, project: ProjectResource) ->
 
 @dg.sensor(
     asset_selection=dg.AssetSelection.all(),
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=TICK_S,
     description="Remakes what is out of date and nothing else: one run for each target whose inputs are settled. A run that "
     "failed is tried again when something that it depends on has changed.",
 )
@@ -146,7 +149,7 @@ def refresh(context: dg.SensorEvaluationContext, project: ProjectResource) -> Ti
 
 @dg.sensor(
     job=tidy,
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=2 * TICK_S,
     description="Removes files and rows of shards, backbones and experiments that the profile no longer names.",
 )
 def removals(context: dg.SensorEvaluationContext, project: ProjectResource) -> Tick:
@@ -155,7 +158,7 @@ def removals(context: dg.SensorEvaluationContext, project: ProjectResource) -> T
 
 @dg.sensor(
     asset_selection=[LEARNED],
-    minimum_interval_seconds=120,
+    minimum_interval_seconds=4 * TICK_S,
     description="Compares new shards with the photos that the heads learned from (countries, vectors); where they differ, "
     "asks for a retraining and gives the evidence. The profile's `retraining: asked` leaves the heads to it.",
 )
@@ -165,7 +168,7 @@ def drift(context: dg.SensorEvaluationContext, project: ProjectResource) -> Tick
 
 @dg.sensor(
     asset_selection=[PROMOTED],
-    minimum_interval_seconds=60,
+    minimum_interval_seconds=2 * TICK_S,
     description="When the results are settled: lets the best head challenge the champion, and registers it in MLflow.",
 )
 def champion(context: dg.SensorEvaluationContext, project: ProjectResource) -> Tick:
@@ -173,7 +176,7 @@ def champion(context: dg.SensorEvaluationContext, project: ProjectResource) -> T
 
 
 @dg.run_failure_sensor(
-    minimum_interval_seconds=30,
+    minimum_interval_seconds=TICK_S,
     description="Writes one line for each failed run, with the mend, to the log and to failures.log in the data folder.",
 )
 def failures(context: dg.RunFailureSensorContext, project: ProjectResource) -> None:

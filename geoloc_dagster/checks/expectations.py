@@ -8,6 +8,7 @@ import dagster as dg
 from geoloc_core.layout import EMBEDDED_BOUNDARIES
 from geoloc_dagster.assets import photos
 from geoloc_dagster.checks.verdict import Verdict, asset_check
+from geoloc_dagster.metadata import file_link
 from geoloc_dagster.project import Project
 
 
@@ -62,7 +63,7 @@ def delivery_as_expected(project: Project, shard: str) -> Verdict:
     )
     wrong = "; ".join(outcome.sentence for outcome in outcomes if not outcome.success)
     figures = {outcome.name: outcome.observed for outcome in outcomes}
-    return Verdict(wrong, {**figures, "data_docs": dg.MetadataValue.url((pages / "index.html").as_uri())})
+    return Verdict(wrong, {**figures, "data_docs": file_link(layout.home, pages / "index.html")})
 
 
 def previous_shard(project: Project, shard: str) -> str:

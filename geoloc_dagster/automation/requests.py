@@ -19,6 +19,7 @@ from geoloc_core.storage import value_sha256
 from geoloc_dagster.lineage import CODE_VERSIONS, Lineage, Target
 from geoloc_dagster.plan import REFUSED, Plan, State, Step
 from geoloc_dagster.project import Project
+from geoloc_dagster.receipts import read_receipt
 
 # Runs of one target from the very same inputs and code within a day. A run that ends well and leaves its target out of
 # date (its data folder is not ours, a file is deleted again and again) would otherwise be started for ever.
@@ -77,6 +78,11 @@ def ask(
     made = _last_materializations(instance, {step.target.asset for step in ready})
     for step in ready:
         target = step.target
+        if _made_since(state, target):
+            # The tick looked before the target was made and would ask for it once more: the materialization that it has
+            # found by now makes another run key. A receipt is written before its materialization, so it tells.
+            asked.held[target] = "made while this tick was looking"
+            continue
         if all(reason.what.startswith(REFUSED) for reason in step.reasons):
             # The same inputs and the same code give the same content: only something new, or a person, tries again.
             asked.held[target] = str(step.reasons[0])
@@ -101,6 +107,12 @@ def ask(
             )
         )
     return asked
+
+
+def _made_since(state: State, target: Target) -> bool:
+    """Whether a run wrote the target's receipt after the state of things was read."""
+    known, now = state.receipts.get(target), read_receipt(state.lineage.project.layout, target)
+    return now is not None and (known is None or known.run_id != now.run_id)
 
 
 def wanted_state(state: State, target: Target) -> dict[str, Any]:

@@ -10,14 +10,16 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from geoloc_dagster import lineage as lineage_module
 from geoloc_dagster.automation import sensors
-from geoloc_dagster.automation.requests import ATTEMPT_TAG, MOST_ATTEMPTS, REASON_TAG, TARGET_TAG
+from geoloc_dagster.automation.requests import ATTEMPT_TAG, MOST_ATTEMPTS, REASON_TAG, TARGET_TAG, ask
 from geoloc_dagster.automation.schedules import weekly_retraining
 from geoloc_dagster.checks.current import CURRENT
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.lineage import Target
+from geoloc_dagster.lineage import Lineage, Target
+from geoloc_dagster.plan import State, make_plan
+from geoloc_dagster.progress import Teller
 from geoloc_dagster.project import Project
-from geoloc_dagster.receipts import record_verdict
-from geoloc_dagster.refresh import project_plan, refresh_lock
+from geoloc_dagster.receipts import record_verdict, remove_receipt
+from geoloc_dagster.refresh import project_plan, refresh_lock, remake
 from geoloc_dagster.resources import ProjectResource
 
 Edit = Callable[..., Project]
@@ -257,3 +259,21 @@ def test_a_failed_run_becomes_a_line_that_a_person_can_act_on(
     assert f"FAILED deliveries[mine] (run {run.run_id[:8]}): InputError: the metadata of 'mine', " in line
     assert "absent.csv, is not there; mend `metadata` in the profile" in line
     assert line.endswith("or at once by `geoloc run deliveries --partition 'mine'`")
+
+
+def test_a_target_made_while_a_tick_was_looking_is_not_asked_for_again(
+    copy: Project, own_instance: dg.DagsterInstance
+) -> None:
+    """As it happened under the daemon: half of all targets were made twice, each by a run key of its own."""
+    target = Target("class_weights", "country")
+    lineage = Lineage(copy)
+    remove_receipt(copy.layout, target)
+    looked = State(lineage)
+    plan = make_plan(lineage, state=looked)
+    before = ask(looked, own_instance, plan, ["class_weights"])
+    assert [request.tags[TARGET_TAG] for request in before.requests] == [str(target)]
+
+    assert remake(copy, own_instance, defs, target.asset, [target.partition], Teller(0)).well
+    late = ask(looked, own_instance, plan, ["class_weights"])
+    assert not late.requests
+    assert late.held == {target: "made while this tick was looking"}

@@ -5,6 +5,8 @@ The sensors do the work, as they would on a server; the test only switches them 
 
 import json
 import os
+import shutil
+import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -41,15 +43,24 @@ def stack(tmp_path: Path, make_project, monkeypatch: pytest.MonkeyPatch) -> Iter
     monkeypatch.setenv("GEOLOC_EXECUTOR", "in_process")
     monkeypatch.setenv("GEOLOC_TICK_SECONDS", "3")
     monkeypatch.delenv("GEOLOC_POSTGRES_PASSWORD", raising=False)
-    with Stack(project, tell=print) as started:
-        pids = [service.process.pid for service in started.services if service.process]
-        yield started
-    assert not any(alive(pid) for pid in pids), "a process of the stack outlived it"
-
-
-def alive(pid: int) -> bool:
+    # PostgreSQL, which runs as another user where we are root, cannot walk down to pytest's own folder.
+    folder = Path(tempfile.mkdtemp(prefix="geoloc-stack-"))
+    folder.chmod(0o755)
     try:
-        os.kill(pid, 0)
+        with Stack(project, folder, tell=print) as started:
+            sessions = [service.process.pid for service in started.services if service.process]
+            yield started
+        assert len(sessions) == 5
+        assert not any(alive(session) for session in sessions), "a process of the stack outlived it"
+    finally:
+        shutil.copytree(folder / "logs", tmp_path / "logs")
+        shutil.rmtree(folder)
+
+
+def alive(session: int) -> bool:
+    """Whether a process of that session is still there: each service leads one of its own."""
+    try:
+        os.killpg(session, 0)
     except ProcessLookupError:
         return False
     return True

@@ -259,13 +259,13 @@ def _maps(
     }
     recall = scores_by(gathered[VALIDATION].experiments[best], "country_id").set_index("country_id")["accuracy"]
     pictures["map_recall"] = Picture(
-        f"Share of the validation photos of each country that `{best}` puts there.",
+        f"Share of the validation photos of each country that {best} puts there.",
         country_value_map(recall, boundaries, f"Recall by country, {best}", "per cent"),
         "World map of recall by country",
     )
     for benchmark in profile.benchmark_names():
         pictures[f"map_errors_{benchmark}"] = Picture(
-            f"Errors of `{best}` on {benchmark}: a line leads from where a photo was taken to where it was put.",
+            f"Errors of {best} on {benchmark}: a line leads from where a photo was taken to where it was put.",
             error_map(gathered[benchmark].experiments[best], boundaries, f"{benchmark}, {best}"),
             f"World map of the errors on {benchmark}",
         )

@@ -33,7 +33,7 @@ CODE_VERSIONS = {
     "heads": "2",
     "validation_report": "3",
     "benchmark_report": "3",
-    "results": "2",
+    "results": "3",
     "champion": "3",
 }
 LARGE_BYTES = 2**30

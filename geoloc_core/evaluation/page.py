@@ -170,7 +170,9 @@ nav ol { columns: 2; max-width: 48rem; padding-left: 1.4rem; }
   max-width: 60rem; }
 .table { overflow-x: auto; margin: 1rem 0 .3rem; }
 table { border-collapse: collapse; font-size: .9rem; font-variant-numeric: tabular-nums; }
-caption { caption-side: top; text-align: left; font-weight: 600; padding: .2rem 0 .5rem; }
+caption { caption-side: top; text-align: left; font-weight: 600; padding: .2rem 0 .5rem;
+  /* On a telephone a wide table is moved sideways; its caption stays and wraps. */
+  position: sticky; left: 0; max-width: calc(100vw - 3rem); }
 th, td { padding: .35rem .7rem .35rem 0; text-align: left; vertical-align: top; white-space: nowrap; }
 th { border-bottom: 2px solid var(--ink); font-weight: 600; white-space: normal; vertical-align: bottom; }
 td { border-bottom: 1px solid var(--line); }

@@ -9,6 +9,8 @@ import pytest
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Page, expect
 
+from geoloc_core.photos.contact_sheet import SIDE
+from geoloc_dagster.columns import COLUMNS
 from geoloc_dagster.lineage import ASSETS, Target
 from geoloc_dagster.receipts import read_receipt
 from tests.browser.conftest import PATIENCE_MS, Shoot, Ui
@@ -34,7 +36,7 @@ def test_the_asset_graph_shows_every_asset_as_materialized(page: Page, ui: Ui, s
     page.get_by_role("img", name="zoom_out").click()
     for asset in ASSETS:
         expect(page.locator("foreignObject").get_by_text(asset, exact=True).first).to_be_visible()
-    shoot("asset_graph")
+    shoot("asset_graph", page.locator("[class*=SVGViewport_container]").first)
 
 
 def test_a_partition_is_materialized_by_clicking(page: Page, ui: Ui, shoot: Shoot) -> None:
@@ -67,6 +69,30 @@ def test_a_partition_is_materialized_by_clicking(page: Page, ui: Ui, shoot: Shoo
     made_from = page.get_by_role("row").filter(has_text="geoloc/made_from").get_by_role("cell").nth(1)
     assert json.loads(made_from.inner_text()) == dict(after.made_from)
     shoot("partition")
+
+
+def test_an_assets_page_explains_its_columns_and_shows_its_pictures(page: Page, ui: Ui, shoot: Shoot) -> None:
+    page.goto(f"{ui.address}/assets/training_photos")
+    explained = COLUMNS["training_photos"]["split"].description
+    expect(page.get_by_text(explained).first).to_be_attached()
+    expect(page.get_by_text(re.compile("Open photos.py in editor|Source code")).first).to_be_visible()
+    shoot("columns")
+
+    page.goto(f"{ui.address}/assets/images?view=partitions&partition={SHARD}")
+    page.get_by_text("[Show Markdown]").first.click()
+    sheet = page.get_by_role("img", name=f"pictures of {SHARD}")
+    expect(sheet).to_be_visible()
+    assert sheet.evaluate("image => image.naturalWidth") == 6 * SIDE, "the picture is drawn, not only named"
+    shoot("pictures")
+
+
+def test_numbers_plot_over_partitions(page: Page, ui: Ui, shoot: Shoot) -> None:
+    page.goto(f"{ui.address}/assets/validation_report")
+    page.get_by_text("Plots", exact=True).first.click()
+    for number in ("accuracy", "dagster/row_count"):
+        expect(page.get_by_text(number, exact=True).first).to_be_visible()
+    assert page.locator("canvas").count() >= 2
+    shoot("plots")
 
 
 def test_lineage_leads_upstream_and_downstream(page: Page, ui: Ui, shoot: Shoot) -> None:

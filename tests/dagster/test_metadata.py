@@ -62,7 +62,7 @@ def test_every_column_of_every_table_is_explained(told: dict[str, Any], asset: s
         schema = metadata["dagster/column_schema"].value
         assert [column.name for column in schema.columns] == list(COLUMNS[asset]), asset
         for column in schema.columns:
-            assert column.description, f"{asset}.{column.name}"
+            assert column.description == COLUMNS[asset][column.name].description, f"{asset}.{column.name}"
             assert column.type, f"{asset}.{column.name}"
     if asset in CONTRACTS:
         rules = [rule for column in schema.columns for rule in column.constraints.other]

@@ -1,7 +1,8 @@
 """What each column of each table means, and which columns upstream it comes from.
 
-The Dagster UI shows both beside the column's type; column lineage is told as well in Dagster's own terms. Types and rules come from
-the table's pandera contract where it has one, and from the written Parquet file where it has none. Imports nothing heavy.
+The Dagster UI shows both beside the column's type; column lineage is told as well in Dagster's own terms. Types and rules
+come from the table's pandera contract where it has one, and from the written Parquet file where it has none. Imports
+nothing heavy.
 """
 
 import importlib

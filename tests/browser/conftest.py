@@ -25,7 +25,7 @@ CHROMIUM = next(
 )
 # Two cores that others work on as well: a page may take its time, a run its half minute.
 PATIENCE_MS = 60_000
-Shoot = Callable[..., Path]
+Shoot = Callable[[str], Path]
 
 
 @dataclass(frozen=True)
@@ -101,15 +101,15 @@ def page(browser: "playwright.Browser") -> Iterator["playwright.Page"]:
 
 @pytest.fixture
 def shoot(page: "playwright.Page", tmp_path: Path) -> Shoot:
-    """A function that keeps a screenshot of the tab, or of a part of it."""
+    """A function that keeps a screenshot of the tab."""
     folder = Path(os.environ.get("GEOLOC_SCREENSHOTS") or tmp_path)
     folder.mkdir(parents=True, exist_ok=True)
 
-    def keep(name: str, part: "playwright.Locator | None" = None) -> Path:
+    def keep(name: str) -> Path:
         # Animations of the UI (a graph that unfolds, a drawer that slides) take under a second.
         page.wait_for_timeout(1_200)
         path = folder / f"{name}.png"
-        (part or page).screenshot(path=path)
+        page.screenshot(path=path)
         assert path.stat().st_size > 10_000, f"{path} shows next to nothing"
         return path
 

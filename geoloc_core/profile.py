@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from geoloc_core.devices import CHOICES as DEVICES
 from geoloc_core.errors import ProfileError
 
 if TYPE_CHECKING:
@@ -329,6 +330,8 @@ def check_profile(profile: Profile, where: str) -> None:
         raise ProfileError(f"{where}: answer {profile.answer!r} is not known; choose one of {_listed(ANSWERS)}")
     if profile.retraining not in RETRAINING:
         raise ProfileError(f"{where}: retraining {profile.retraining!r} must be one of {_listed(RETRAINING)}")
+    if profile.device not in DEVICES:
+        raise ProfileError(f"{where}: device {profile.device!r} must be one of {_listed(DEVICES)}")
     if profile.landing.rows_per_shard < 1:
         raise ProfileError(f"{where}: landing.rows_per_shard must be at least 1")
     if not 0.0 < profile.split.validation_share < 1.0:

@@ -215,7 +215,7 @@ def contract_schema(model: Any, columns: Mapping[str, Column]) -> dg.TableSchema
             dg.TableColumn(
                 name=str(name),
                 type=str(column.dtype),
-                description=columns[str(name)].description,
+                description=_described(columns, str(name)),
                 constraints=dg.TableColumnConstraints(
                     nullable=bool(column.nullable), unique=bool(column.unique), other=checks
                 ),
@@ -234,8 +234,13 @@ def file_schema(file: Path, columns: Mapping[str, Column]) -> dg.TableSchema:
             dg.TableColumn(
                 name=field.name,
                 type=str(field.type),
-                description=columns[field.name].description if field.name in columns else "",
+                description=_described(columns, field.name),
             )
             for field in written
         ]
     )
+
+
+def _described(columns: Mapping[str, Column], name: str) -> str:
+    """What is written here of a column. One that was forgotten fails a test, and no run."""
+    return columns[name].description if name in columns else ""

@@ -6,7 +6,7 @@ import open_clip
 import pytest
 
 from geoloc_core.errors import CheckpointError
-from geoloc_core.features.backbones import BACKBONES
+from geoloc_core.features.backbones import BACKBONES, backbone
 from geoloc_core.features.checkpoints import locate_checkpoint, wanted_files
 from geoloc_core.features.clip import check_pretrained_tag
 from geoloc_core.features.published_backbones import PUBLISHED_BACKBONES
@@ -59,3 +59,25 @@ def test_missing_weights_are_named_with_where_to_get_them(spec, tmp_path: Path):
     assert all(name in message for name in wanted_files(spec))
     assert spec.weights_target in message
     assert str(tmp_path / spec.folder_name) in message
+
+
+@pytest.mark.parametrize(
+    ("name", "resize", "crop", "interpolation", "mean", "std"),
+    [
+        ("vit-l-16-in21k", "squash", "none", "bilinear", (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        ("dinov2-l-14-reg", "shortest", "center_floor", "bicubic", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        ("seg-vit", "squash", "none", "bilinear", (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+        (
+            "streetclip",
+            "shortest",
+            "center_floor",
+            "bicubic",
+            (0.48145466, 0.4578275, 0.40821073),
+            (0.26862954, 0.26130258, 0.27577711),
+        ),
+    ],
+)
+def test_preprocessing_is_that_of_the_published_files(name, resize, crop, interpolation, mean, std):
+    """As the models' preprocessor_config.json say; those of open_clip are compared with its tables above."""
+    spec = backbone(name)
+    assert (spec.resize, spec.crop, spec.interpolation, spec.mean, spec.std) == (resize, crop, interpolation, mean, std)

@@ -20,11 +20,12 @@ from typing import Any, BinaryIO
 
 import fsspec
 
-from geoloc_core.errors import DiskFullError, StaleArtifactError
+from geoloc_core.errors import DiskFullError, GeolocError, StaleArtifactError
 
 TEMPORARY_PREFIX = ".geoloc-part-"
 # No room, over the quota, or beyond the largest file that is allowed here.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_LEAST_ROOM_BYTES = 256 * 1024
 # The same in the words of libraries that give no number: Arrow, DuckDB, SQLite.
 _NO_ROOM_WORDS = (
     "No space left on device",
@@ -157,6 +158,30 @@ def no_room(error: BaseException | str) -> bool:
             return True
         seen = seen.__cause__ or seen.__context__
     return False
+
+
+@contextlib.contextmanager
+def room(folder: str | os.PathLike[str]) -> Iterator[None]:
+    """A full disk gets one name, whoever met it first: our own writing, Dagster's records or MLflow's.
+
+    SQLite calls it an I/O error, so that any failure on a disk with next to nothing left is told as that.
+    """
+    try:
+        yield
+    except GeolocError:
+        raise
+    except Exception as error:
+        if no_room(error) or nearly_full(folder):
+            raise disk_full(folder) from error
+        raise
+
+
+def nearly_full(folder: str | os.PathLike[str]) -> bool:
+    """Whether there is not even room for a few records below `folder`."""
+    try:
+        return shutil.disk_usage(folder).free < _LEAST_ROOM_BYTES
+    except OSError:
+        return False
 
 
 def disk_full(folder: str | os.PathLike[str]) -> DiskFullError:

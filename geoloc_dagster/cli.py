@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from geoloc_core import __version__
 from geoloc_core.errors import GeolocError, InputError
+from geoloc_core.storage import room
 from geoloc_dagster.project import Project, open_project
 
 if TYPE_CHECKING:
@@ -28,7 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        return command(options)
+        with room(_project(options).layout.home):
+            return command(options)
     except GeolocError as error:
         print(f"geoloc: {error}", file=sys.stderr)
         return WRONG

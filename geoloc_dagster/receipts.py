@@ -139,6 +139,11 @@ def all_receipts(layout: Layout) -> Iterator[Receipt]:
             yield receipt
 
 
+def refusal(receipt: Receipt) -> str:
+    """What the blocking checks found wrong, in a sentence; an empty text where all passed."""
+    return "; ".join(f"its check {name} refused it: {wrong}" for name, wrong in receipt.refused.items())
+
+
 def remove_receipt(layout: Layout, target: Target) -> None:
     """Forget that a target was made."""
     layout.receipt(target.asset, target.partition).unlink(missing_ok=True)

@@ -19,7 +19,7 @@ import dagster as dg
 
 from geoloc_core.errors import DiskFullError, GeolocError, InputError
 from geoloc_core.layout import Layout
-from geoloc_core.storage import disk_full, no_room, write_bytes
+from geoloc_core.storage import disk_full, nearly_full, no_room, room, write_bytes
 from geoloc_dagster.aftermath import MAKER_TAG, put_right
 from geoloc_dagster.checks.current import report_current
 from geoloc_dagster.checks.intact import OF_ALL_PARTITIONS
@@ -27,7 +27,7 @@ from geoloc_dagster.lineage import ASSETS, Lineage, Target
 from geoloc_dagster.partitions import synchronise
 from geoloc_dagster.plan import Plan, Reason, State, Step, make_plan
 from geoloc_dagster.project import SOURCE_ROOT, Project
-from geoloc_dagster.receipts import Receipt, read_receipt, remove_receipt, write_receipt
+from geoloc_dagster.receipts import Receipt, read_receipt, refusal, remove_receipt, write_receipt
 from geoloc_dagster.sharing import sharing_tags
 
 # Hears of an event, the target that it is about (None where it is about no one target), and a detail.
@@ -157,7 +157,7 @@ def refresh(
     `listener` hears ("mended" | "start" | "done" | "failed" | "registered" | "removed", target, detail). `verify` reads
     every byte of every file, and of the warehouse, in place of trusting those that nobody seems to have written to.
     """
-    with refresh_lock(project.layout), _room(project.layout):
+    with refresh_lock(project.layout), room(project.layout.home):
         for mended in put_right(project, instance, verify):
             listener("mended", None, mended)
         synchronise(instance, project.profile)
@@ -232,19 +232,6 @@ def distrust_damaged(lineage: Lineage, failed: Collection[Target]) -> dict[Targe
     return damaged
 
 
-@contextlib.contextmanager
-def _room(layout: Layout) -> Iterator[None]:
-    """A full disk has one name, whoever met it first: an asset, Dagster's records or MLflow's."""
-    try:
-        yield
-    except GeolocError:
-        raise
-    except Exception as error:
-        if no_room(error):
-            raise disk_full(layout.home) from error
-        raise
-
-
 def _make(
     project: Project,
     jobs: Jobs,
@@ -269,10 +256,14 @@ def _make(
         listener("done", step.target, f"{time.monotonic() - started:.1f} s")
         return
     kind, message = failure(result)
+    receipt = read_receipt(project.layout, step.target)
+    if receipt is not None and receipt.run_id == result.run_id and receipt.refused:
+        # Dagster only says that a check failed; the receipt says what was wrong.
+        kind, message = InputError.__name__, refusal(receipt)
     if kind == "DagsterExecutionInterruptedError":
         # Dagster ends the run well when somebody stops the process; going on to the next target is not what they meant.
         raise KeyboardInterrupt
-    if kind == DiskFullError.__name__ or no_room(message):
+    if kind == DiskFullError.__name__ or no_room(message) or nearly_full(project.layout.home):
         # All that follows would fail the same way.
         raise disk_full(project.layout.home)
     outcome.failed[step.target] = message
@@ -370,7 +361,7 @@ def remake(
     for partition in partitions:
         if partition not in known:
             raise InputError(f"{asset} has no partition {partition!r}; it has {', '.join(known)}")
-    with refresh_lock(project.layout), _room(project.layout):
+    with refresh_lock(project.layout), room(project.layout.home):
         for mended in put_right(project, instance):
             listener("mended", None, mended)
         synchronise(instance, project.profile)

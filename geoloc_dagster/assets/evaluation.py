@@ -1,5 +1,6 @@
 """How good each head is, and compared with what; the tables, the report, and the champion."""
 
+import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,11 @@ EVERY_PARTITION = dg.AllPartitionMapping()
 ANCHORS = dg.AssetDep("region_anchors", partition_mapping=EVERY_PARTITION)
 BACKBONES = dg.AssetDep("backbones", partition_mapping=EVERY_PARTITION)
 VECTORS = dg.AssetDep("embeddings", partition_mapping=EVERY_PARTITION)
+# Results are remade when something changed, and the heads are looked at every Monday. So older than a week says that
+# nothing new came, and older than a month that deliveries, or somebody's attention, have stopped.
+FRESH_RESULTS = dg.FreshnessPolicy.time_window(
+    fail_window=datetime.timedelta(days=31), warn_window=datetime.timedelta(days=8)
+)
 
 
 def _told(written: dict[str, Any], files: list[Path]) -> dict[str, Any]:
@@ -88,6 +94,7 @@ def benchmark_report(context: dg.AssetExecutionContext, project: ProjectResource
         dg.AssetDep(benchmark_report, partition_mapping=EVERY_PARTITION),
     ],
     code_version=CODE_VERSIONS["results"],
+    freshness_policy=FRESH_RESULTS,
     description="Tables 1, 2 and 3 beside the class prior, the best constant point, a random photo and zero-shot CLIP; maps; "
     "the HTML report.",
 )

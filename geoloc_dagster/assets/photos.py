@@ -1,5 +1,7 @@
 """What is known of each photo: where it lies, whether it can be opened, which regions it was taken in, and its split."""
 
+import shutil
+
 import dagster as dg
 
 from geoloc_core.storage import file_sha256, value_sha256
@@ -54,6 +56,9 @@ def deliveries(context: dg.AssetExecutionContext, project: ProjectResource) -> d
         seed=drawn.seed, shards=drawn.shards, photos_per_shard=drawn.photos_per_shard, benchmarks=drawn.benchmarks
     )
     folder = work.project.layout.delivery(shard)
+    if not (folder / "metadata.csv").is_file():
+        # What is left of a damaged delivery of ours; in a folder of a person's, drawing would refuse to begin.
+        shutil.rmtree(folder, ignore_errors=True)
     counts = draw_delivery(spec, shard, folder, load_boundaries("embedded"))
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     return work.finish(files_version(files), files=files, metadata={"drawn": counts_table(counts, "what")})

@@ -14,7 +14,10 @@ from geoloc_core.errors import GeolocError
 from geoloc_dagster.automation.requests import TARGET_TAG
 
 # Errors whose sentence says what to mend; all others are faults of the program or the machine.
-MENDABLE = {name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, GeolocError)}
+REFUSED = "Refused"
+MENDABLE = {REFUSED} | {
+    name for name, kind in vars(errors).items() if isinstance(kind, type) and issubclass(kind, GeolocError)
+}
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,12 @@ class Failure:
         return f"{at:%Y-%m-%dT%H:%M:%SZ} FAILED {self.target} (run {self.run_id[:8]}): {what} | {self.advice}"
 
 
-def describe(run: dg.DagsterRun, failure_message: str, step_failures: Sequence[dg.DagsterEvent]) -> Failure:
-    """The failure of a run, down to the error that began it."""
+def describe(
+    run: dg.DagsterRun, failure_message: str, step_failures: Sequence[dg.DagsterEvent], refused: str = ""
+) -> Failure:
+    """The failure of a run, down to the error that began it; `refused` is what a check found wrong with the content."""
+    if refused:
+        return Failure(target_of(run), run.run_id, REFUSED, refused)
     kind, message = "", " ".join(failure_message.split())
     for event in step_failures:
         error = getattr(event.event_specific_data, "error", None)

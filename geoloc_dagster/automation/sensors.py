@@ -10,6 +10,7 @@ import os
 import dagster as dg
 
 from geoloc_core.drift import Drift
+from geoloc_core.layout import Layout
 from geoloc_core.storage import value_sha256
 from geoloc_dagster.automation.drifting import learned_and_new, shard_drift
 from geoloc_dagster.automation.failures import describe
@@ -18,10 +19,11 @@ from geoloc_dagster.automation.landing import take_in
 from geoloc_dagster.automation.requests import ask, chosen_project
 from geoloc_dagster.checks.current import report_current
 from geoloc_dagster.checks.intact import OF_ALL_PARTITIONS
-from geoloc_dagster.lineage import ASSETS, Lineage
+from geoloc_dagster.lineage import ASSETS, Lineage, Target
 from geoloc_dagster.partitions import synchronise
 from geoloc_dagster.plan import State, make_plan
 from geoloc_dagster.project import Project
+from geoloc_dagster.receipts import read_receipt, refusal
 from geoloc_dagster.refresh import is_refreshing, register, registered_versions
 from geoloc_dagster.resources import ProjectResource
 
@@ -180,13 +182,23 @@ def champion(context: dg.SensorEvaluationContext, project: ProjectResource) -> T
     description="Writes one line for each failed run, with the mend, to the log and to failures.log in the data folder.",
 )
 def failures(context: dg.RunFailureSensorContext, project: ProjectResource) -> None:
-    failure = describe(context.dagster_run, context.failure_event.message or "", context.get_step_failure_events())
+    run, layout = context.dagster_run, project.open().layout
+    failure = describe(
+        run, context.failure_event.message or "", context.get_step_failure_events(), refused(layout, run)
+    )
     line = failure.line(datetime.datetime.now(datetime.UTC))
-    log = project.open().layout.failures
+    log = layout.failures
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("a", encoding="utf-8") as file:
         file.write(line + "\n")
     context.log.error(line)
+
+
+def refused(layout: Layout, run: dg.DagsterRun) -> str:
+    """What checks found wrong with what a run made, in a sentence; an empty text where they found nothing."""
+    partition = run.tags.get("dagster/partition", "")
+    receipts = [read_receipt(layout, Target(key.path[-1], partition)) for key in sorted(run.asset_selection or ())]
+    return "; ".join(refusal(receipt) for receipt in receipts if receipt and receipt.run_id == run.run_id)
 
 
 SENSORS = [deliveries, refresh, removals, drift, champion, failures]

@@ -30,7 +30,29 @@ def benchmark_denominator(project: Project, key: str) -> Verdict:
     return Verdict(wrong, {"photos": len(photos), "missing": int((predictions["status"] != "ok").sum())})
 
 
+def no_worse_than_the_champion(project: Project, _: str) -> Verdict:
+    """The best present head is not worse than the standing champion beyond the interval of their paired difference. Where it
+    is, the champion stays, and somebody should look at what changed in the data.
+    """
+    from geoloc_core.evaluation.baselines import CLASS_PRIOR
+    from geoloc_core.storage import read_json
+
+    last = read_json(project.layout.champion_decision)[0]
+    gain = last["gain"]
+    if gain is None or last["opponent"] == CLASS_PRIOR:
+        return Verdict("", {"champion": last["experiment"]})
+    figures = {
+        "champion": last["opponent"],
+        "challenger": last["challenger"],
+        **{f"gain_{k}": v for k, v in gain.items()},
+    }
+    span = f"{gain['value']:+.1f} [{gain['low']:+.1f}, {gain['high']:+.1f}]"
+    told = f"{last['challenger']} is worse than the champion {last['opponent']} in {last['metric']}: {span}"
+    return Verdict(told if gain["high"] < 0 else "", figures)
+
+
 CHECKS: list[dg.AssetChecksDefinition] = [
     asset_check(evaluation.validation_report, "denominator", validation_denominator, blocking=True),
     asset_check(evaluation.benchmark_report, "denominator", benchmark_denominator, blocking=True),
+    asset_check(evaluation.champion, "no_worse_than_the_champion", no_worse_than_the_champion, blocking=False),
 ]

@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import dagster as dg
+from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.lineage import ASSETS, CODE_VERSIONS, Lineage, Target
@@ -33,6 +34,16 @@ def test_every_asset_of_the_line_is_defined_with_group_owner_description_kind_an
         assert spec.owners
         assert spec.kinds
         assert len(spec.description or "") > 40
+
+
+def test_results_that_nobody_renewed_for_a_month_are_told() -> None:
+    """Dagster's freshness daemon warns after eight days and fails after 31."""
+    policies = {spec.key.to_user_string(): spec.freshness_policy for spec in defs.resolve_all_asset_specs()}
+    policy = policies.pop("results")
+    assert isinstance(policy, TimeWindowFreshnessPolicy)
+    assert policy.warn_window is not None
+    assert (policy.warn_window.to_timedelta().days, policy.fail_window.to_timedelta().days) == (8, 31)
+    assert set(policies.values()) == {None}
 
 
 def test_dagster_and_our_lineage_name_the_same_upstream_assets(made_project: Project) -> None:

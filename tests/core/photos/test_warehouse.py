@@ -143,3 +143,24 @@ def test_writers_in_threads_take_turns(warehouse):
         thread.join()
     assert warehouse.shards("t") == [f"s{number}" for number in range(6)]
     assert len(warehouse.read_table("t")) == 300
+
+
+def _write_shards(path, writer, begin):
+    begin.wait(60)
+    for number in range(5):
+        shard = f"w{writer}-{number}"
+        Warehouse(path).replace_shard("t", shard, rows(shard, 40))
+
+
+def test_four_processes_write_at_once_and_all_rows_land(tmp_path):
+    """None of them made the file or the table: each meets the others at the very first write."""
+    context = multiprocessing.get_context("spawn")
+    begin = context.Barrier(4)
+    writers = [context.Process(target=_write_shards, args=(tmp_path / "w.duckdb", n, begin)) for n in range(4)]
+    for process in writers:
+        process.start()
+    for process in writers:
+        process.join(120)
+    assert [process.exitcode for process in writers] == [0, 0, 0, 0]
+    expected = {f"w{writer}-{number}": 40 for writer in range(4) for number in range(5)}
+    assert Warehouse(tmp_path / "w.duckdb").rows_by_shard("t", every_byte=True) == expected

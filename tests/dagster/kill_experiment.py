@@ -1,0 +1,289 @@
+"""SIGKILL at random moments of the sample line: does `geoloc refresh` end with the same content, and nothing left over?
+
+    python -m tests.dagster.kill_experiment --kills 30 [--seed 1] [--output .bench/kills.json]
+
+With `--made FOLDER` (a tiny.yaml and its home/, refreshed to the end) lines begin as a copy of that in which most receipts
+are gone: the same moments in less time, as the tests do it.
+
+Victims take turns: the process of `geoloc refresh` (run worker and step in one), a step's process and a run's worker that
+the daemon started, and the daemon itself. Each is killed at a random moment while targets are being made. Every
+`--line` kills the line is made to its end by `geoloc refresh` and compared with one that nobody disturbed, and another
+line is begun. Prints a line for each kill, then a table, and writes the counts as JSON.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import dagster as dg
+import yaml
+
+from geoloc_core.storage import TEMPORARY_PREFIX
+from geoloc_dagster.project import SOURCE_ROOT, Project, open_project
+from geoloc_dagster.receipts import all_receipts, remove_receipt
+from geoloc_dagster.refresh import open_instance, project_plan
+
+FORGOTTEN = ("labeled_photos", "embeddings", "class_weights", "heads", "validation_report", "benchmark_report")
+VICTIMS = ("refresh", "step", "refresh", "worker", "refresh", "daemon")
+# The profile of tests/conftest.py: this runs by itself, too.
+TINY: dict[str, object] = {
+    "name": "tiny",
+    "notice": "Drawn pictures, untrained backbones.",
+    "drawn": {"seed": 11, "shards": 3, "photos_per_shard": 40, "benchmarks": {"bench-a": 24}},
+    "features": {"clip": ["tiny-clip"], "clip+vit": ["tiny-clip", "tiny-vit"]},
+    "experiments": ["clip.linear.country.thesis", "clip+vit.linear.hierarchical.default"],
+    "split": {"validation_share": 0.3},
+}
+LONGEST_WAIT_S = 120.0
+# How many targets are let through before a kill, at most, and how long after the last of them.
+MOST_TARGETS, LONGEST_DELAY_S = 9, 1.5
+
+
+@dataclass(frozen=True)
+class Kill:
+    """Who was killed, how many targets were made by then, and after how many seconds of its work."""
+
+    victim: str
+    targets: int
+    seconds: float
+    left_over: int
+
+
+def environment(project: Project) -> dict[str, str]:
+    """What `geoloc` and Dagster's processes need to work on this project, steps in processes of their own."""
+    return {
+        **os.environ,
+        "DAGSTER_HOME": str(project.layout.dagster_home),
+        "GEOLOC_PROFILE": str(project.profile_path),
+        "GEOLOC_HOME": str(project.layout.home),
+        "GEOLOC_EXECUTOR": "multiprocess",
+        "GEOLOC_TICK_SECONDS": "5",
+        "PYTHONPATH": os.pathsep.join([str(SOURCE_ROOT), os.environ.get("PYTHONPATH", "")]),
+    }
+
+
+def new_project(folder: Path, profile: dict[str, object]) -> Project:
+    """A project that nothing was made of yet."""
+    folder.mkdir(parents=True)
+    path = folder / "tiny.yaml"
+    path.write_text(yaml.safe_dump(profile))
+    return open_project(str(path), folder / "home")
+
+
+def forgetful_copy(made_folder: Path, folder: Path) -> Project:
+    """A copy of a line that was made to its end, less the receipts and files of the assets FORGOTTEN."""
+    shutil.copytree(made_folder, folder)
+    project = open_project(str(folder / "tiny.yaml"), folder / "home")
+    for receipt in list(all_receipts(project.layout)):
+        if receipt.target.asset in FORGOTTEN:
+            for name in receipt.files:
+                (project.layout.home / name).unlink()
+            remove_receipt(project.layout, receipt.target)
+    return project
+
+
+def contents(project: Project) -> dict[str, str]:
+    """The version of every target, and the hash of every file, as the receipts say."""
+    found = {}
+    for receipt in all_receipts(project.layout):
+        found[str(receipt.target)] = receipt.data_version
+        files = {**receipt.files, **receipt.watched}.items()
+        found.update({name: stamp.sha256 for name, stamp in files if not tells_of_the_making(name)})
+    return found
+
+
+def tells_of_the_making(name: str) -> bool:
+    """Whether a file tells how, or when, something was made (speed, the day of a decision), and so is never the same."""
+    return name.endswith(".json") and name.startswith(("embeddings/", "champion"))
+
+
+def left_over(project: Project) -> list[Path]:
+    """What has a temporary name, or is the journal of a shard."""
+    return [*project.layout.home.rglob(f"{TEMPORARY_PREFIX}*"), *project.layout.home.rglob("*.journal")]
+
+
+def start(project: Project, *command: str) -> subprocess.Popen[bytes]:
+    """A process in a group of its own, with the signals as a person's shell would give them."""
+    log = (project.layout.home.parent / "processes.log").open("ab")
+    return subprocess.Popen(
+        [sys.executable, "-m", *command], env=environment(project), stdout=log, stderr=log, start_new_session=True
+    )
+
+
+def end_group(leader: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of a group of processes that was started here."""
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader.pid, signal.SIGKILL)
+    leader.wait()
+
+
+def refresh_to_the_end(project: Project) -> None:
+    """`geoloc refresh`, undisturbed."""
+    child = start(project, "geoloc_dagster.cli", "refresh")
+    if child.wait(timeout=600):
+        log = (project.layout.home.parent / "processes.log").read_text(errors="replace")
+        raise SystemExit(f"geoloc refresh ended with {child.returncode}:\n{log[-4000:]}")
+
+
+def made(project: Project) -> int:
+    """How many targets have a receipt."""
+    return sum(1 for _ in (project.layout.home / "receipts").rglob("*.json"))
+
+
+def pids(instance: dg.DagsterInstance) -> dict[str, list[int]]:
+    """Processes of the runs under way: `worker` and `step`."""
+    found: dict[str, list[int]] = {"worker": [], "step": []}
+    for run in instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])):
+        for entry in instance.all_logs(run.run_id):
+            event = entry.dagster_event
+            pid = getattr(event.event_specific_data, "metadata", {}).get("pid") if event else None
+            if pid is not None and event is not None and Path(f"/proc/{pid.value}").exists():
+                found["step" if event.step_key else "worker"].append(int(pid.value))
+    return found
+
+
+def kill_refresh(project: Project, rng: random.Random) -> Kill:
+    """SIGKILL `geoloc refresh` after some targets."""
+    before, began = made(project), time.monotonic()
+    wanted, delay = before + rng.randrange(MOST_TARGETS), rng.uniform(0, LONGEST_DELAY_S)
+    child = start(project, "geoloc_dagster.cli", "refresh")
+    while made(project) <= wanted and child.poll() is None and time.monotonic() - began < LONGEST_WAIT_S:
+        time.sleep(0.01)
+    time.sleep(delay)
+    end_group(child)
+    return Kill("refresh", made(project) - before, time.monotonic() - began, len(left_over(project)))
+
+
+def kill_of_daemon(project: Project, rng: random.Random, victim: str) -> Kill:
+    """Let the daemon make some targets, then SIGKILL a step, a run's worker, or the daemon; the rest is stopped after."""
+    before, began = made(project), time.monotonic()
+    wanted, delay = before + rng.randrange(2), rng.uniform(0, LONGEST_DELAY_S)
+    workspace = ("-w", str(SOURCE_ROOT / "workspace.yaml"))
+    subprocess.run(
+        [sys.executable, "-m", "dagster", "sensor", "start", "refresh", *workspace],
+        env=environment(project), check=False, capture_output=True,
+    )  # fmt: skip
+    daemon = start(project, "dagster._daemon", "run", *workspace)
+    target = 0
+    try:
+        with open_instance(project.layout) as instance:
+            while time.monotonic() - began < LONGEST_WAIT_S:
+                alive = pids(instance)
+                ready = alive[victim] if victim != "daemon" else alive["worker"]
+                if ready and made(project) >= wanted:
+                    target = daemon.pid if victim == "daemon" else rng.choice(ready)
+                    break
+                time.sleep(0.05)
+        time.sleep(delay)
+        try:
+            if target:
+                os.kill(target, signal.SIGKILL)
+        except ProcessLookupError:
+            target = 0
+        # What the victim leaves alive goes on for a moment, as it would.
+        time.sleep(rng.uniform(0, LONGEST_DELAY_S))
+    finally:
+        end_group(daemon)
+    killed = victim if target else f"{victim} (was gone)"
+    return Kill(killed, made(project) - before, time.monotonic() - began, len(left_over(project)))
+
+
+def compare(project: Project, wanted: dict[str, str]) -> list[str]:
+    """What is not as in the undisturbed line; empty when all is."""
+    found = contents(project)
+    wrong = [f"{name} differs" for name in sorted(set(found) | set(wanted)) if found.get(name) != wanted.get(name)]
+    wrong += [f"{path.relative_to(project.layout.home)} is left over" for path in left_over(project)]
+    with open_instance(project.layout) as instance:
+        plan = project_plan(project, instance, verify=True)
+        wrong += [f"{step.target} is out of date" for step in plan.steps]
+        # A run that was asked for and has no process yet (STARTING) is Dagster's run monitoring's to end, by its time limit.
+        going_on = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+        wrong += [f"run {run.run_id} never ended ({run.tags.get('geoloc/target')})" for run in going_on]
+        pools = instance.event_log_storage.get_concurrency_keys()
+        held = {pool: instance.event_log_storage.get_concurrency_info(pool).active_slot_count for pool in pools}
+        wrong += [f"{count} places in the pool {pool} are held" for pool, count in held.items() if count]
+    return wrong
+
+
+def experiment(
+    begin: Callable[[int], Project], wanted: dict[str, str], kills: int, line: int, seed: int, victims: Sequence[str]
+) -> tuple[list[Kill], list[str]]:
+    """Kill, and compare the line after every `line` kills; all kills, and everything that was wrong.
+
+    `begin` gives the project of a new line.
+    """
+    rng = random.Random(seed)
+    done: list[Kill] = []
+    wrong: list[str] = []
+    while len(done) < kills:
+        project = begin(len(done))
+        with open_instance(project.layout):
+            pass
+        for _ in range(min(line, kills - len(done))):
+            victim = victims[len(done) % len(victims)]
+            kill = kill_refresh(project, rng) if victim == "refresh" else kill_of_daemon(project, rng, victim)
+            done.append(kill)
+            print(
+                f"{len(done):3d} {kill.victim:18s} {kill.targets:2d} targets more, {kill.seconds:5.1f} s,"
+                f" {kill.left_over} files left over",
+                flush=True,
+            )
+        refresh_to_the_end(project)
+        found = compare(project, wanted)
+        wrong += found
+        print(f"    line made to its end: {found or 'the same as undisturbed, nothing left over'}", flush=True)
+        shutil.rmtree(project.layout.home.parent)
+    return done, wrong
+
+
+def main() -> None:
+    """Run the experiment, print the table, write the counts."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kills", type=int, default=30)
+    parser.add_argument("--line", type=int, default=5, help="kills of one line, before it is made to its end")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--victims", nargs="+", default=VICTIMS, choices=sorted(set(VICTIMS)))
+    parser.add_argument("--made", type=Path, help="begin from a copy of this refreshed project")
+    parser.add_argument("--output", type=Path, default=Path(".bench/kills.json"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="geoloc-kills-") as temporary:
+        folder = Path(temporary)
+
+        def begin(number: int) -> Project:
+            line = folder / f"line-{number}"
+            return forgetful_copy(options.made, line) if options.made else new_project(line, TINY)
+
+        if options.made:
+            undisturbed = open_project(str(options.made / "tiny.yaml"), options.made / "home")
+        else:
+            undisturbed = new_project(folder / "undisturbed", TINY)
+            refresh_to_the_end(undisturbed)
+        wanted = contents(undisturbed)
+        print(f"undisturbed: {made(undisturbed)} targets, {len(wanted)} versions and hashes", flush=True)
+        kills, wrong = experiment(begin, wanted, options.kills, options.line, options.seed, options.victims)
+    by_victim = Counter(kill.victim for kill in kills)
+    print("\n| killed | times | left files over |\n|---|---:|---:|")
+    for victim, times in sorted(by_victim.items()):
+        with_files = sum(kill.left_over > 0 for kill in kills if kill.victim == victim)
+        print(f"| {victim} | {times} | {with_files} |")
+    print(f"\n{len(kills)} kills, {len(wrong)} things wrong afterwards.")
+    options.output.parent.mkdir(parents=True, exist_ok=True)
+    figures = {"kills": len(kills), "wrong": len(wrong), **{f"killed_{name}": n for name, n in by_victim.items()}}
+    options.output.write_text(json.dumps(figures, indent=2) + "\n")
+    sys.exit(1 if wrong else 0)
+
+
+if __name__ == "__main__":
+    main()

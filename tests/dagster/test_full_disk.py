@@ -1,0 +1,80 @@
+"""A disk without room: a clear failure, and recovery once there is room. The disk is a small tmpfs."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from geoloc_core.storage import TEMPORARY_PREFIX
+from geoloc_dagster.project import SOURCE_ROOT, Project, open_project
+from geoloc_dagster.receipts import all_receipts
+
+BLOCK = 64 * 1024
+
+
+@pytest.fixture
+def small_disk(made_project: Project, tmp_path: Path) -> Iterator[Project]:
+    """The refreshed TINY on a disk of its own that has a few MiB to spare."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    size = sum(path.stat().st_blocks * 512 for path in made_project.layout.home.parent.rglob("*")) + 24 * 2**20
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)], capture_output=True, check=False
+    )
+    if mounted.returncode:
+        pytest.skip(f"no tmpfs can be mounted here: {mounted.stderr.decode().strip()}")
+    try:
+        shutil.copytree(made_project.layout.home.parent, place / "copy")
+        yield open_project(str(place / "copy" / "tiny.yaml"), place / "copy" / "home")
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def fill(file: Path, spare: int) -> None:
+    """Let a file take all room but `spare` bytes."""
+    try:
+        with file.open("wb", buffering=0) as filler:
+            while True:
+                filler.write(bytes(BLOCK))
+    except OSError:
+        os.truncate(file, max(0, file.stat().st_size - spare))
+
+
+def geoloc(project: Project, *command: str) -> subprocess.CompletedProcess[str]:
+    chosen = ["--profile", str(project.profile_path), "--home", str(project.layout.home)]
+    return subprocess.run(
+        [sys.executable, "-m", "geoloc_dagster.cli", *command, *chosen],
+        env={**os.environ, "PYTHONPATH": str(SOURCE_ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize("spare", [0, 2 * 2**20], ids=["none", "2MiB"])
+def test_a_full_disk_is_named_and_when_there_is_room_the_refresh_goes_on(small_disk: Project, spare: int) -> None:
+    """Without any room Dagster's own records fail; with a little, the line goes on until an artifact does not fit."""
+    home = small_disk.layout.home
+    before = {receipt.target: receipt.data_version for receipt in all_receipts(small_disk.layout)}
+    for asset in ("deliveries", "embeddings", "labeled_photos", "heads", "class_distribution"):
+        shutil.rmtree(home / "receipts" / asset, ignore_errors=True)
+    shutil.rmtree(home / "embeddings")
+    filler = home.parent / "filler"
+    fill(filler, spare)
+    failed = geoloc(small_disk, "refresh")
+    assert failed.returncode == 2, failed.stderr
+    assert "Traceback" not in failed.stderr
+    (told,) = [line for line in failed.stderr.splitlines() if line.startswith("geoloc: ")]
+    assert f"no room to write below {home}" in told
+    assert told.endswith("make room, then `geoloc refresh` goes on from there")
+
+    filler.unlink()
+    done = geoloc(small_disk, "refresh")
+    assert done.returncode == 0, done.stderr
+    assert {receipt.target: receipt.data_version for receipt in all_receipts(small_disk.layout)} == before
+    assert not list(home.rglob(f"{TEMPORARY_PREFIX}*"))
+    assert geoloc(small_disk, "plan", "--verify").stdout == "Nothing is out of date.\n"

@@ -1,0 +1,105 @@
+"""The daemon itself, with its sensors on: a metadata file laid into the landing folder becomes labelled shards."""
+
+import csv
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster._core.definitions.freshness import FreshnessState
+
+from geoloc_dagster.lineage import Target
+from geoloc_dagster.project import SOURCE_ROOT, Project, open_project
+from geoloc_dagster.receipts import read_receipt
+from geoloc_dagster.refresh import open_instance
+
+WORKSPACE = ["-w", str(SOURCE_ROOT / "workspace.yaml")]
+SENSORS = ("deliveries", "refresh", "failures")
+
+
+def environment(project: Project) -> dict[str, str]:
+    return {
+        **os.environ,
+        "DAGSTER_HOME": str(project.layout.dagster_home),
+        "GEOLOC_PROFILE": str(project.profile_path),
+        "GEOLOC_HOME": str(project.layout.home),
+        "GEOLOC_EXECUTOR": "in_process",
+        "GEOLOC_TICK_SECONDS": "5",
+        "PYTHONPATH": str(SOURCE_ROOT),
+    }
+
+
+def wait_for(what: Callable[[], bool], seconds: float, log: Path) -> None:
+    until = time.monotonic() + seconds
+    while not what():
+        if time.monotonic() > until:
+            pytest.fail(f"not within {seconds:.0f} s; the daemon's last words:\n{log.read_text()[-3000:]}")
+        time.sleep(0.5)
+
+
+def lay_down(project: Project) -> Path:
+    """A delivery of the first usable rows of a shard, as a tool would copy it: old enough to be complete."""
+    source = project.layout.delivery("sample-01")
+    landing = project.layout.landing
+    landing.mkdir(parents=True, exist_ok=True)
+    with (source / "metadata.csv").open(newline="") as file:
+        rows = list(csv.reader(file))[:13]
+    for row in rows[1:]:
+        if (source / "images" / row[0]).is_file():
+            target = landing / row[0]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(source / "images" / row[0], target)
+    path = landing / "news.csv"
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows(rows)
+    return path
+
+
+@pytest.mark.slow
+def test_a_file_in_the_landing_folder_becomes_labelled_photos_by_itself(copy: Project) -> None:
+    """And the freshness of the results is told. Heads are left alone (`retraining: asked`), as they take longest."""
+    profile = copy.profile_path
+    profile.write_text(profile.read_text() + "retraining: asked\n")
+    project = open_project(str(profile), copy.layout.home)
+    log = project.layout.home.parent / "daemon.log"
+    with open_instance(project.layout) as instance, log.open("ab") as told:
+        started = subprocess.run(
+            [sys.executable, "-m", "dagster", "sensor", "start", "--start-all", *WORKSPACE],
+            env=environment(project), capture_output=True, text=True,
+        )  # fmt: skip
+        assert started.returncode == 0, started.stderr
+        lay_down(project)
+        daemon = subprocess.Popen(
+            [sys.executable, "-m", "dagster._daemon", "run", *WORKSPACE],
+            env=environment(project), stdout=told, stderr=told, start_new_session=True,
+        )  # fmt: skip
+        try:
+            landed = Target("labeled_photos", "news")
+            well = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS], tags={"geoloc/target": str(landed)})
+            wait_for(lambda: bool(instance.get_runs(well)), 240, log)
+            assert read_receipt(project.layout, landed) is not None
+            wait_for(lambda: fresh(instance) is FreshnessState.PASS, 60, log)
+        finally:
+            os.killpg(daemon.pid, signal.SIGTERM)
+            try:
+                daemon.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                os.killpg(daemon.pid, signal.SIGKILL)
+                daemon.wait()
+        runs = instance.get_runs(well)
+        assert len(runs) == 1
+        assert runs[0].tags["geoloc/reason"] == "not made yet"
+        assert "news" in instance.get_dynamic_partitions("shards")
+    assert project.warehouse().rows_by_shard("labeled_photos")["news"] >= 8
+
+
+def fresh(instance: dg.DagsterInstance) -> FreshnessState | None:
+    key = dg.AssetKey("results")
+    record = instance.get_freshness_state_records([key]).get(key)
+    return record.freshness_state if record else None

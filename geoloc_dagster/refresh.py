@@ -248,7 +248,12 @@ def _make(
         run_config=run_config(project),
         partition_key=step.target.partition or None,
         instance=instance,
-        tags={"geoloc/reason": why[:500], MAKER_TAG: str(project.layout.home), **(more_tags or {})},
+        tags={
+            "geoloc/target": str(step.target),
+            "geoloc/reason": why[:500],
+            MAKER_TAG: str(project.layout.home),
+            **(more_tags or {}),
+        },
         raise_on_error=False,
     )
     if result.success:

@@ -63,7 +63,7 @@ def choose_champion(profile: Profile, layout: Layout, warehouse: Warehouse) -> P
 
     theirs, instead = None, ""
     if standing is not None:
-        if profile_split(profile) != standing["split"]:
+        if asdict(profile.split) != standing["split"]:
             instead = "The champion may have learned from these validation photos, as the split has changed."
         else:
             theirs, instead = _answers_of_standing(profile, layout, training, same_head, standing)
@@ -104,11 +104,6 @@ def choose_champion(profile: Profile, layout: Layout, warehouse: Warehouse) -> P
     }
     write_json(layout.champion_decision, [entry, *history][:MOST_REMEMBERED])
     return Promotion(packed, accepted, entry)
-
-
-def profile_split(profile: Profile) -> dict[str, Any]:
-    """The settings that decide which authors are validated on."""
-    return asdict(profile.split)
 
 
 def _pack(profile: Profile, layout: Layout, key: str, evaluations: Mapping[str, Evaluation]) -> Packed:

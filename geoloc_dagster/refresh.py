@@ -21,6 +21,7 @@ from geoloc_core.errors import DiskFullError, GeolocError, InputError
 from geoloc_core.layout import Layout
 from geoloc_core.storage import disk_full, nearly_full, no_room, room, write_bytes
 from geoloc_dagster.aftermath import MAKER_TAG, put_right
+from geoloc_dagster.automation.requests import LONGEST_REASON, REASON_TAG, TARGET_TAG, chosen_project
 from geoloc_dagster.checks.current import report_current
 from geoloc_dagster.checks.intact import OF_ALL_PARTITIONS
 from geoloc_dagster.lineage import ASSETS, Lineage, Target
@@ -249,8 +250,8 @@ def _make(
         partition_key=step.target.partition or None,
         instance=instance,
         tags={
-            "geoloc/target": str(step.target),
-            "geoloc/reason": why[:500],
+            TARGET_TAG: str(step.target),
+            REASON_TAG: why[:LONGEST_REASON],
             MAKER_TAG: str(project.layout.home),
             **(more_tags or {}),
         },
@@ -279,9 +280,8 @@ def _make(
 
 def run_config(project: Project) -> dict[str, Any]:
     """Say in the run itself which project it works on, so that it can be executed again from the UI as it was."""
-    chosen = {"profile": str(project.profile_path), "home": str(project.layout.home)}
     return {
-        "resources": {"project": {"config": chosen}},
+        **chosen_project(project),
         # The listener tells what happens; Dagster's own log of each event would drown it. The event log has it all.
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }

@@ -11,7 +11,7 @@ import os
 import urllib.parse
 import urllib.request
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,24 +76,22 @@ def tracking_uri(project: Project) -> str:
 
 def run_link(project: Project, run_id: str) -> dg.MetadataValue:
     """Where a run can be seen: its page where a server keeps the store, else its id and the command that shows it."""
-    uri = tracking_uri(project)
-    if uri.startswith(("http://", "https://")):
-        # Inside a network the server may have another name than the one that people's browsers know.
-        shown = (os.environ.get("GEOLOC_MLFLOW_UI") or uri).rstrip("/")
-        _, experiment_id = _client(project)
-        return dg.MetadataValue.url(f"{shown}/#/experiments/{experiment_id}/runs/{run_id}")
-    return dg.MetadataValue.md(f"run `{run_id}`; see it with `mlflow ui --backend-store-uri '{uri}'`")
+    return _page(project, f"run `{run_id}`", lambda: f"experiments/{_client(project)[1]}/runs/{run_id}")
 
 
 def model_link(project: Project, model: "RegisteredModel") -> dg.MetadataValue:
     """The same for a version of the registered model."""
+    name, version = model.name, model.version
+    return _page(project, f"`models:/{name}/{version}`", lambda: f"models/{name}/versions/{version}")
+
+
+def _page(project: Project, called: str, place: Callable[[], str]) -> dg.MetadataValue:
     uri = tracking_uri(project)
     if uri.startswith(("http://", "https://")):
+        # Inside a network the server may have another name than the one that people's browsers know.
         shown = (os.environ.get("GEOLOC_MLFLOW_UI") or uri).rstrip("/")
-        return dg.MetadataValue.url(f"{shown}/#/models/{model.name}/versions/{model.version}")
-    return dg.MetadataValue.md(
-        f"`models:/{model.name}/{model.version}`; see it with `mlflow ui --backend-store-uri '{uri}'`"
-    )
+        return dg.MetadataValue.url(f"{shown}/#/{place()}")
+    return dg.MetadataValue.md(f"{called}; see it with `mlflow ui --backend-store-uri '{uri}'`")
 
 
 @contextlib.contextmanager

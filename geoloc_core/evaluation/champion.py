@@ -68,26 +68,23 @@ def challenge(
         overall = f"{words} is {'a tie' if gain.tie else 'worse'}: {span}."
     continents = _by_continent(challenger, champion, metric, sign, continent_margin, minimum_authors, resamples, seed)
     lost = [(name, -gain) for name, gain, judged in _judgements(continents) if judged == "lost"]
-    details = (
-        []
-        if continent_margin is None
-        else [
-            f"{name} would lose {loss:.1f} {unit}, more than the margin of {continent_margin:g}." for name, loss in lost
-        ]
-        or [f"No continent that is judged loses more than the margin of {continent_margin:g} {unit}."]
-    )
-    details += (
-        []
-        if continent_margin is None
-        else [
-            f"{name} is not judged: its photos come from fewer than {minimum_authors} authors."
-            for name, _, judged in _judgements(continents)
-            if judged == "too few authors"
-        ]
-    )
+    details = [] if continent_margin is None else _told(continents, lost, continent_margin, unit, minimum_authors)
     moves = better and not lost
     outcome = "The challenger becomes champion." if moves else "The champion stays."
     return Decision(moves, (outcome, overall, *details), gain, continents)
+
+
+def _told(
+    continents: pd.DataFrame, lost: list[tuple[str, float]], margin: float, unit: str, minimum_authors: int
+) -> list[str]:
+    """What is said of the continents, a sentence each."""
+    told = [f"{name} would lose {loss:.1f} {unit}, more than the margin of {margin:g}." for name, loss in lost]
+    told = told or [f"No continent that is judged loses more than the margin of {margin:g} {unit}."]
+    return told + [
+        f"{name} is not judged: its photos come from fewer than {minimum_authors} authors."
+        for name, _, judged in _judgements(continents)
+        if judged == "too few authors"
+    ]
 
 
 def _by_continent(

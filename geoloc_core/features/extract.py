@@ -1,9 +1,10 @@
 """The engine: image files and encoders in, vectors out.
 
 Bytes are decoded once, however many encoders ask for the picture, resized for each, batched, sent through the networks
-beside the decoding of the next ones, and come out as float16. A picture that cannot be opened keeps its row, with the
-reason and without a vector: it goes through the network as a black square, so that every batch has the same shape and
-nobody's vector depends on who else is in the batch, and what comes out for it is thrown away.
+(on a GPU beside the decoding of the next ones, on a CPU in turns with it), and come out as float16. A picture that
+cannot be opened keeps its row, with the reason and without a vector: it goes through the network as a black square, so
+that every batch has the same shape and nobody's vector depends on who else is in the batch, and what comes out for it is
+thrown away.
 """
 
 from __future__ import annotations

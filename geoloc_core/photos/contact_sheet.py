@@ -8,19 +8,23 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image, ImageOps
 
+from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image
+
 MOST_PICTURES = 12
 COLUMNS = 6
 SIDE = 96
 
 
-def contact_sheet(manifest: pd.DataFrame, folder: Path) -> bytes | None:
+def contact_sheet(manifest: pd.DataFrame, folder: Path, limits: ImageLimits | None = None) -> bytes | None:
     """A JPEG of up to `MOST_PICTURES` usable pictures, spread evenly over the manifest (`ImageManifest`); None without any.
 
     Each is cut to a square of `SIDE` pixels. A picture that went missing since is left out.
     """
     usable = manifest.loc[manifest["status"] == "ok", "image_path"]
     step = max(1, len(usable) // MOST_PICTURES)
-    squares = [square for name in usable.iloc[::step][:MOST_PICTURES] if (square := _square(folder / str(name)))]
+    squares = [
+        square for name in usable.iloc[::step][:MOST_PICTURES] if (square := _square(folder / str(name), limits))
+    ]
     if not squares:
         return None
     rows = -(-len(squares) // COLUMNS)
@@ -32,11 +36,9 @@ def contact_sheet(manifest: pd.DataFrame, folder: Path) -> bytes | None:
     return file.getvalue()
 
 
-def _square(path: Path) -> Image.Image | None:
+def _square(path: Path, limits: ImageLimits | None) -> Image.Image | None:
     try:
-        with Image.open(path) as opened:
-            # A JPEG is decoded at the size that is needed, not at its own.
-            opened.draft("RGB", (SIDE, SIDE))
-            return ImageOps.fit(ImageOps.exif_transpose(opened).convert("RGB"), (SIDE, SIDE))
-    except (OSError, ValueError, Image.DecompressionBombError):
+        # A large JPEG is decoded at a reduced size.
+        return ImageOps.fit(load_image(path, limits, smallest_side=SIDE), (SIDE, SIDE))
+    except RefusedImage:
         return None

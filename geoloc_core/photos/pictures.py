@@ -103,7 +103,7 @@ def fetch_policy(fetching: Fetching, limits: ImageLimits) -> FetchPolicy:
 def unpack_once(archives: list[Path], folder: Path, limits: ImageLimits) -> Mapping[str, int]:
     """Unpack each archive that is not unpacked yet, as it is now, below `folder`; members of all, by outcome.
 
-    One archive fills `folder` itself; of several each has a folder of its own name, as their members' names may meet.
+    One archive fills `folder` itself; of several each has a folder of its whole name, as their members' names may meet.
     """
     outcomes: Counter[str] = Counter()
     if not archives:
@@ -116,16 +116,11 @@ def unpack_once(archives: list[Path], folder: Path, limits: ImageLimits) -> Mapp
             state = {"bytes": status.st_size, "modified_ns": status.st_mtime_ns, **asdict(limits)}
             known = read_json(record) if record.is_file() else {}
             if known.get("state") != state:
-                into = folder if len(archives) == 1 else folder / archive_folder(archive)
+                into = folder if len(archives) == 1 else folder / archive.name
                 known = {"state": state, "outcomes": dict(unpack_images(archive, into, limits))}
                 write_json(record, known)
             outcomes.update(known["outcomes"])
     return dict(sorted(outcomes.items()))
-
-
-def archive_folder(archive: Path) -> str:
-    """The name of an archive's own folder: `00017.tar.gz` unpacks into `00017`."""
-    return archive.name.split(".", 1)[0]
 
 
 def _in_folders_of_archives(photos: pd.DataFrame, archives: list[Path], folder: Path) -> pd.DataFrame:
@@ -136,7 +131,7 @@ def _in_folders_of_archives(photos: pd.DataFrame, archives: list[Path], folder: 
     wanted = set(photos["image_path"])
     found: dict[str, str] = {}
     for archive in archives:
-        own = archive_folder(archive)
+        own = archive.name
         for file in photo_files(folder / own):
             if f"{own}/{file}" in wanted or file not in wanted:
                 continue

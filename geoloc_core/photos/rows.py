@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from geoloc_core.errors import StaleArtifactError
 from geoloc_core.layout import Layout
 from geoloc_core.photos.cutting import cut_shard, read_dataset
 from geoloc_core.photos.schemas import RawPhotos, RejectedRows, validate
@@ -31,8 +33,14 @@ def read_shard_rows(profile: Profile, shard: str, layout: Layout, reader_version
     dataset, number = of
     if dataset.shards == 1:
         return _joined(list(read_dataset(dataset)))
-    files = cut_shard(dataset, number, layout.cut(dataset.name), reader_version)
-    return _joined([SourceBatch(*(read_rows(file) for file in files))])
+    cache = layout.cut(dataset.name)
+    try:
+        batch = SourceBatch(*map(read_rows, cut_shard(dataset, number, cache, reader_version)))
+    except StaleArtifactError:
+        # No receipt watches over a cache: what is damaged in it is cut once more.
+        shutil.rmtree(cache)
+        batch = SourceBatch(*map(read_rows, cut_shard(dataset, number, cache, reader_version)))
+    return _joined([batch])
 
 
 def _joined(batches: list[SourceBatch]) -> SourceBatch:

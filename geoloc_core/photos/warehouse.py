@@ -169,15 +169,7 @@ class Warehouse:
 
     def shards(self, table: str) -> list[str]:
         """The shards that have rows in `table`, sorted."""
-        if not self.path.is_file():
-            return []
-        with self.reader() as connection:
-            if not _exists(connection, table):
-                return []
-            return [
-                row[0]
-                for row in connection.execute(f"SELECT DISTINCT shard FROM {_quoted(table)} ORDER BY 1").fetchall()
-            ]
+        return sorted(self.rows_by_shard(table))
 
     def rows_by_shard(self, table: str, every_byte: bool = False) -> dict[str, int]:
         """Rows of each shard; none where the table is not there. `every_byte` reads every column of every row.

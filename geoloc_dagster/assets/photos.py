@@ -108,7 +108,7 @@ def raw_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> d
 )
 def images(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     from geoloc_core.photos.contact_sheet import contact_sheet
-    from geoloc_core.photos.pictures import gather_pictures, image_root
+    from geoloc_core.photos.pictures import gather_pictures, image_limits, image_root
     from geoloc_core.photos.rows import read_rows, tally, write_rows
 
     work = project.begin(context)
@@ -118,7 +118,7 @@ def images(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Ma
     path = layout.images(shard)
     write_rows(manifest, path)
     usable = manifest["status"] == "ok"
-    sheet = contact_sheet(manifest, image_root(profile, shard, layout))
+    sheet = contact_sheet(manifest, image_root(profile, shard, layout), image_limits(profile))
     return work.finish(
         file_sha256(path),
         files=[path],

@@ -70,10 +70,12 @@ def _vectors(state: State, name: str, shards: Sequence[str], labels: pd.DataFram
     """Vectors of one backbone (n, D), and the author of each row (n,)."""
     from geoloc_core.features.shards import read_shard
 
-    blocks, ids = [], []
+    blocks, authors = [], []
     for shard in shards:
         block, _ = read_shard(state.layout.embeddings(name, shard))
         blocks.append(block.vectors[block.ok])
-        ids += [photo_id for photo_id, ok in zip(block.photo_ids, block.ok, strict=True) if ok]
-    authors = pd.Series(ids, dtype=object).map(labels.set_index("photo_id")["author_id"]).fillna("")
-    return np.concatenate(blocks), authors
+        # Shard by shard: a photo's id is its own within its dataset only.
+        author_of = labels[labels["shard"] == shard].set_index("photo_id")["author_id"]
+        ids = pd.Series(block.photo_ids, dtype=object)[block.ok]
+        authors.append(ids.map(author_of).fillna(""))
+    return np.concatenate(blocks), pd.concat(authors, ignore_index=True)

@@ -17,7 +17,7 @@ from typing import Any
 from geoloc_core.errors import InputError
 from geoloc_dagster.project import SOURCE_ROOT, Project
 from geoloc_dagster.stack.postgres import USER, Postgres, create_databases, make_postgres
-from geoloc_dagster.stack.service import HOST, Service, answers, unused_port, wait_until
+from geoloc_dagster.stack.service import HOST, Service, answers, unused_port
 
 SETTINGS = SOURCE_ROOT / "docker"
 Tell = Callable[[str], None]
@@ -183,6 +183,3 @@ def serve(project: Project) -> int:
         print("Ctrl-C stops it; started again it goes on from where it was.", flush=True)
         stack.watch()
     return 0
-
-
-__all__ = ["Stack", "serve", "wait_until"]

@@ -60,7 +60,7 @@ def test_a_webdataset_in_two_archives_goes_through_and_a_third_is_noticed(
     shown = make(project, instance, "wds")
     assert (shown["dagster/row_count"], shown["usable"], shown["not_usable"]) == (20, 20, 0)
     assert "| written | 20 |" in shown["unpacked"]
-    assert set(read_rows(project.layout.images("wds"))["image_path"].str.slice(0, 6)) == {"00000/", "00001/"}
+    assert set(read_rows(project.layout.images("wds"))["image_path"].str.slice(0, 10)) == {"00000.zip/", "00001.zip/"}
     made = {Target(asset, "wds") for asset in TO_IMAGES[1:]}
     assert not made & {step.target for step in project_plan(project, instance).steps}
 

@@ -5,7 +5,7 @@ follow each other and share their name up to its first dot; a `.json` among them
 (see `columns.NAMES`), the position, the author, the id or the URL, and is believed before the EXIF block. The other
 files of a sample are its labels and captions, which are not used and not rows. Without a `.json` the `photo_id` is the
 path inside the archive, with its suffix. `image_path` is that path too; in a folder of archives (a WebDataset of many
-shards) the archive's own name stands before it. `pictures.unpack_once` unpacks in the same way.
+shards) the archive's whole name stands before it. `pictures.unpack_once` unpacks in the same way.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ class PhotoArchiveSource:
             row
             for archive in archives
             for sample in _samples(archive, self.limits)
-            for row in sample.rows(f"{archive.name.split('.', 1)[0]}/" if path.is_dir() else "")
+            for row in sample.rows(f"{archive.name}/" if path.is_dir() else "")
         )
         for some in in_batches(enumerate(rows, start=1), rows_per_batch):
             frame = pd.DataFrame([(number, *row) for number, row in some], columns=list(CANDIDATE_COLUMNS))

@@ -77,6 +77,16 @@ def test_another_content_another_size_or_another_reader_cuts_again(tmp_path: Pat
     assert len(list(Layout(tmp_path).cut("d").iterdir())) == 1  # what is out of date does not stay
 
 
+def test_a_damaged_cut_is_made_again(tmp_path: Path, readings: list) -> None:
+    write(tmp_path / "m.csv", [f"p{n}" for n in range(10)])
+    profile = profile_of({"metadata": str(tmp_path / "m.csv"), "shards": 2, "rows_per_shard": 4})
+    expected = rows_of(profile, tmp_path)
+    for file in Layout(tmp_path).cut("d").rglob("*.parquet"):
+        file.write_bytes(file.read_bytes()[:-20])
+    assert rows_of(profile, tmp_path) == expected
+    assert len(readings) == 2
+
+
 def test_a_file_that_ends_early_leaves_empty_shards(tmp_path: Path) -> None:
     write(tmp_path / "m.csv", ["a", "b", "c"])
     profile = profile_of({"metadata": str(tmp_path / "m.csv"), "shards": 3, "rows_per_shard": 2})

@@ -90,7 +90,7 @@ def test_pictures_are_found_in_a_folder_of_archives(tmp_path: Path, layout: str)
     profile = profile_of({"metadata": table, "images": str(tmp_path / "images"), "layout": layout})
     manifest = gathered(profile, tmp_path / "home").manifest
     assert manifest["status"].tolist() == ["ok", "ok"]
-    assert manifest["image_path"].tolist() == [f"00/{names[0]}", f"01/{names[1]}"]
+    assert manifest["image_path"].tolist() == [f"00.zip/{names[0]}", f"01.zip/{names[1]}"]
 
 
 def test_two_archives_with_the_same_picture_are_an_error_and_not_a_guess(tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_two_archives_with_the_same_picture_are_an_error_and_not_a_guess(tmp_pat
         zipped(tmp_path / "images" / f"{number:02d}.zip", {"7.jpg": jpeg(number)})
     table = metadata(tmp_path / "m.csv", [{"photo_id": 7, "image_path": "7.jpg"}])
     profile = profile_of({"metadata": table, "images": str(tmp_path / "images")})
-    with pytest.raises(InputError, match=r"two archives hold the picture 7\.jpg: 00 and 01"):
+    with pytest.raises(InputError, match=r"two archives hold the picture 7\.jpg: 00\.zip and 01\.zip"):
         gathered(profile, tmp_path / "home")
 
 
@@ -112,7 +112,16 @@ def test_a_webdataset_of_several_shards_brings_its_own_metadata(tmp_path: Path) 
     assert rows["latitude"].tolist() == [40.0, 41.0]
     manifest = gathered(profile, tmp_path / "home").manifest
     assert manifest["status"].tolist() == ["ok", "ok"]
-    assert manifest["image_path"].tolist() == ["00000/0.jpg", "00001/0.jpg"]
+    assert manifest["image_path"].tolist() == ["00000.zip/0.jpg", "00001.zip/0.jpg"]
+    assert manifest["sha256"].nunique() == 2
+
+
+def test_archives_whose_names_begin_alike_do_not_overwrite_each_other(tmp_path: Path) -> None:
+    for part in (1, 2):
+        facts = f'{{"id": "p{part}", "latitude": {40 + part}, "longitude": 3}}'.encode()
+        zipped(tmp_path / "wds" / f"photos.part{part}.zip", {"0.jpg": jpeg(part), "0.json": facts})
+    manifest = gathered(profile_of({"metadata": str(tmp_path / "wds")}), tmp_path / "home").manifest
+    assert manifest["status"].tolist() == ["ok", "ok"]
     assert manifest["sha256"].nunique() == 2
 
 

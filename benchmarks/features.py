@@ -4,12 +4,14 @@
 
 On a CPU: models of the size of CLIP B/32 and ViT-B/16 in float32; on a GPU: of CLIP L/14 and ViT-L/16 in bfloat16;
 with random weights, which compute as long as trained ones do. Every contender embeds the same JPEG files (real photos
-where ../shared/data is there, drawn ones elsewhere; the longer side 640 pixels) in the same batches:
+where ../shared/data is there, drawn ones elsewhere; the longer side 640 pixels) in the same batches, those that the
+engine chooses for the model:
 
-- forward: the network alone, its tensors ready in memory: the limit.
+- forward: geoloc's network alone, its tensors ready in memory: the limit.
+- library_forward: the same of the library's own model; on a CPU geoloc's linear layers are packed, the library's not.
 - geoloc: files to float16 vectors through the engine.
 - pipeline: transformers' image-feature-extraction pipeline (for the model that transformers runs).
-- dataloader: a plain loop over a torch DataLoader with the library's own transform.
+- dataloader: a plain loop over a torch DataLoader with the library's own transform and model.
 
 Contenders take turns within a round and ratios are taken within a round, so that a machine that is busy with something
 else for a while does not favour one; medians over rounds are given. Prints a Markdown table and writes
@@ -33,6 +35,7 @@ from statistics import median
 
 import numpy as np
 import torch
+from peak_memory import peak_bytes
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
@@ -160,11 +163,13 @@ def race(
 ) -> dict[str, float | str]:
     """Images a second of each contender, and the ratios, for one model."""
     encoder = load_encoder(spec, checkpoints, device)
+    library = library_model(spec, checkpoints, device)
     batch_size = find_batch_size({spec.name: encoder})
     contenders: dict[str, Callable[[], int]] = {
-        "forward": forward_alone(encoder, paths, batch_size),
+        "forward": forward_alone(encoder, encoder.encode, paths, batch_size),
         "geoloc": lambda: geoloc(encoder, paths, batch_size),
-        "dataloader": dataloader(spec, checkpoints, encoder, paths, batch_size),
+        "dataloader": dataloader(library, device, paths, batch_size),
+        "library_forward": forward_alone(encoder, library.encode, paths, batch_size),
     }
     if spec.library == "transformers":
         contenders["pipeline"] = hf_pipeline(spec, checkpoints, paths, device, batch_size)
@@ -191,15 +196,17 @@ def race(
     return figures
 
 
-def forward_alone(encoder: Encoder, paths: list[Path], batch_size: int) -> Callable[[], int]:
-    """The network on tensors that lie ready on its device, preprocessed: no file, no resizing, no copy."""
+def forward_alone(
+    encoder: Encoder, encode: Callable[[torch.Tensor], torch.Tensor], paths: list[Path], batch_size: int
+) -> Callable[[], int]:
+    """A network on tensors that lie ready on its device, preprocessed: no file, no resizing, no copy."""
     images = [load_image(path, LIMITS) for path in paths[:batch_size]]
     batch = torch.stack([encoder.preprocess(image) for image in images]).to(encoder.device)
 
     def run() -> int:
         times = max(1, len(paths) // len(batch))
         for _ in range(times):
-            vectors = encoder.encode(batch)
+            vectors = encode(batch)
         vectors.cpu()
         return times * len(batch)
 
@@ -230,29 +237,52 @@ class Photos(Dataset):
         return self.transform(Image.open(self.paths[index]).convert("RGB"))
 
 
-def dataloader(
-    spec: BackboneSpec, checkpoints: Path, encoder: Encoder, paths: list[Path], batch_size: int
-) -> Callable[[], int]:
-    """A DataLoader with one worker for each processor, the library's own transform, and the same network."""
+@dataclass(frozen=True)
+class LibraryModel:
+    """A model and its transform, as its library hands them out."""
+
+    encode: Callable[[torch.Tensor], torch.Tensor]
+    transform: Callable[[Image.Image], torch.Tensor]
+
+
+def library_model(spec: BackboneSpec, checkpoints: Path, device: torch.device) -> LibraryModel:
+    """The checkpoint of `spec` (written by `load_encoder`) through its library alone."""
+    folder = checkpoints / spec.name
     if spec.library == "open_clip":
         import open_clip
 
-        _, transform = open_clip.create_model_from_pretrained(f"local-dir:{checkpoints / spec.name}")
+        model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+        network = model.visual.to(device).eval()
     else:
-        from transformers import AutoImageProcessor
+        from transformers import AutoImageProcessor, AutoModel
 
-        processor = AutoImageProcessor.from_pretrained(checkpoints / spec.name)
+        with quiet_transformers():
+            processor = AutoImageProcessor.from_pretrained(folder)
+            model = AutoModel.from_pretrained(folder, add_pooling_layer=False).to(device).eval()
 
         def transform(image: Image.Image) -> torch.Tensor:
             return processor(images=image, return_tensors="pt")["pixel_values"][0]
 
-    pinned = encoder.device.type == "cuda"
+        def network(batch: torch.Tensor) -> torch.Tensor:
+            return model(pixel_values=batch).last_hidden_state[:, 0]
+
+    @torch.inference_mode()
+    def encode(batch: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=spec.dtype == "bfloat16"):
+            return network(batch)
+
+    return LibraryModel(encode, transform)
+
+
+def dataloader(library: LibraryModel, device: torch.device, paths: list[Path], batch_size: int) -> Callable[[], int]:
+    """A DataLoader with one worker for each processor, the library's own transform, and its own network."""
+    pinned = device.type == "cuda"
 
     def run() -> int:
         loader = DataLoader(
-            Photos(paths, transform), batch_size=batch_size, num_workers=os.cpu_count() or 1, pin_memory=pinned
+            Photos(paths, library.transform), batch_size=batch_size, num_workers=os.cpu_count() or 1, pin_memory=pinned
         )
-        vectors = [encoder.encode(batch.to(encoder.device, non_blocking=pinned)).half().cpu() for batch in loader]
+        vectors = [library.encode(batch.to(device, non_blocking=pinned)).half().cpu() for batch in loader]
         return sum(map(len, vectors))
 
     return run
@@ -335,10 +365,11 @@ def read_rate(folder: Path, shards: int = 4, rows: int = 20_000, dimension: int 
         write_shard(paths[-1], EmbeddingBlock(names, vectors, ["ok"] * rows), wide)
         ids += names
     size = shards * rows * dimension * 2 / 1e9
+    shard_of = np.repeat(np.arange(shards), rows)
     rates = []
     for _ in range(5):
         started = time.perf_counter()
-        matrix, found = open_matrix(paths, ids)
+        matrix, found = open_matrix(paths, ids, shard_of=shard_of)
         rates.append(size / (time.perf_counter() - started))
         if not found.all() or matrix.shape != (shards * rows, dimension):
             raise SystemExit("the matrix of the benchmark is not whole")
@@ -360,8 +391,6 @@ def memory_ratio(folder: Path) -> dict[str, float | str]:
 
 def peak_memory(folder: Path, n: int) -> float:
     """Embed `n` photos into a shard; the peak memory of this process in megabytes."""
-    import resource
-
     spec = backbone("tiny-vit")
     encoder = load_encoder(spec, folder / "checkpoints", pick_device())
     identity = checkpoint_identity(spec, folder / "checkpoints")
@@ -373,7 +402,7 @@ def peak_memory(folder: Path, n: int) -> float:
     items = [ImageItem(str(number), path) for number, path in zip(range(n), itertools.cycle(small), strict=False)]
     target = ShardTarget(lambda: encoder, identity, folder / f"memory-{n}.parquet")
     embed_shard(items, {"x": target}, LIMITS, EngineOptions(batch_size=32, decode_in="threads"))
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return peak_bytes() / 2**20
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from peak_memory import peak_bytes
 from torch.utils.data import DataLoader, Dataset
 
 from geoloc_core.devices import pick_device
@@ -177,7 +178,7 @@ def train_mapped(path: Path, n_rows: int) -> None:
     from geoloc_core.learning.recipes import DEFAULT
     from geoloc_core.learning.train import train_head
 
-    start_bytes = resident("VmHWM")
+    start_bytes = peak_bytes()
     rng = np.random.default_rng(1)
     labels = np.concatenate([np.arange(N_CLASSES), rng.integers(0, N_CLASSES, n_rows - N_CLASSES)])
     data = TrainingData(
@@ -193,7 +194,7 @@ def train_mapped(path: Path, n_rows: int) -> None:
         data, head_spec("linear"), once, [f"C{index:03d}" for index in range(N_CLASSES)], device="cpu", progress=False
     )
     rate = n_rows / (time.perf_counter() - started)
-    print(json.dumps({"start_bytes": start_bytes, "peak_bytes": resident("VmHWM"), "photos_per_second": rate}))
+    print(json.dumps({"start_bytes": start_bytes, "peak_bytes": peak_bytes(), "photos_per_second": rate}))
 
 
 def invented(n_rows: int, widths: tuple[int, ...]) -> TrainingData:
@@ -355,12 +356,6 @@ def describe(device: torch.device) -> str:
         line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in line
     ]
     return f"{models[0] if models else 'CPU'}, {torch.get_num_threads()} threads"
-
-
-def resident(what: str) -> int:
-    """Bytes of this process's memory as the kernel counts it, pages of mapped files included."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return int(next(line for line in lines if line.startswith(what)).split()[1]) * 1024
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -24,6 +23,7 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import shapely
+from peak_memory import peak_bytes
 
 from geoloc_core.errors import GeolocError, InputError
 from geoloc_core.geography.boundaries import BoundarySet, load_boundaries
@@ -158,7 +158,7 @@ def peak_memory_gib(data: Path) -> float:
     """Peak resident memory of this process after it has labelled ten million photos with sub-divisions."""
     points = draw_points(data, MEMORY_PHOTOS)
     RegionLocator(load_boundaries()).locate(points.longitude, points.latitude)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return peak_bytes() / 2**30
 
 
 def _index(locator: RegionLocator, points: Points) -> np.ndarray:

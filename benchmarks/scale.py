@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import resource
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from peak_memory import peak_bytes
 
 from geoloc_core.layout import Layout
 from geoloc_core.photos.warehouse import Warehouse
@@ -203,7 +203,7 @@ def main() -> None:
         start = time.perf_counter()
         STEPS[options.step](place)
         seconds = time.perf_counter() - start
-        print(json.dumps({"s": seconds, "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20}))
+        print(json.dumps({"s": seconds, "peak_gib": peak_bytes() / 2**30}))
         return
 
     flat: dict[str, float | str] = {"photos": options.photos, "dimension": DIMENSION, "experiment": EXPERIMENT}

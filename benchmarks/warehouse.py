@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from peak_memory import peak_bytes
 
 from geoloc_core.photos.warehouse import Warehouse
 from geoloc_core.storage import write_json
@@ -82,7 +82,7 @@ def measure(millions: int, folder: Path) -> dict[str, float]:
         "summary_s": summary_s,
         "subdivision_summary_s": units_s,
         "file_mib": warehouse.path.stat().st_size / 2**20,
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "peak_mib": peak_bytes() / 2**20,
     }
 
 

@@ -152,7 +152,7 @@ class Predictor:
     def vectors(self, photos: Sequence[Path | bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
         """float16 (n, D) by backbone, and for each photo "ok" or the reason why one of its vectors is missing."""
         items = [ImageItem(str(row), photo) for row, photo in enumerate(photos)]
-        embedded = embed_images(items, self.encoders, self.limits, batch_size=min(32, len(items)), what="photos")
+        embedded = embed_images(items, self.encoders, self.limits, what="photos")
         status = [OK] * len(items)
         for block in embedded.values():
             status = [old if old != OK else new for old, new in zip(status, block.status, strict=True)]

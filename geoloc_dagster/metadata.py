@@ -12,9 +12,9 @@ import dagster as dg
 if TYPE_CHECKING:
     from geoloc_core.geography.repair import Repair
 
-# The event log keeps every picture of every materialization: larger ones belong into a file.
+# The event log keeps every picture and every table of every materialization: larger ones belong into a file.
 LARGEST_PICTURE_BYTES = 100_000
-MOST_ROWS = 50
+MOST_ROWS = 60
 
 
 def picture(content: bytes, caption: str) -> dg.MetadataValue:
@@ -38,20 +38,25 @@ def file_link(home: Path, file: Path) -> dg.MetadataValue:
     return dg.MetadataValue.path(str(file))
 
 
+def rows_table(header: Sequence[str], rows: Sequence[Sequence[str]], rest: str = "") -> str:
+    """A Markdown table of the first `MOST_ROWS` rows; others are counted, and `rest` says where they are."""
+    lines = [header, ["---"] * len(header), *rows[:MOST_ROWS]]
+    if len(rows) > MOST_ROWS:
+        lines.append([f"and {len(rows) - MOST_ROWS:,} more", rest, *[""] * (len(header) - 2)])
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+
+
 def counts_table(counts: Mapping[str, int], name: str) -> dg.MetadataValue:
     """A small table of how often each thing occurs, the most frequent first."""
     rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    lines = [f"| {name} | count |", "|---|---:|", *(f"| {key} | {value:,} |" for key, value in rows)]
-    return dg.MetadataValue.md("\n".join(lines))
+    return dg.MetadataValue.md(rows_table((name, "count"), [(key, f"{value:,}") for key, value in rows]))
 
 
 def repairs_table(repairs: Sequence["Repair"]) -> dg.MetadataValue:
     """What was changed in a boundary set's polygons, the first `MOST_ROWS` of it."""
-    lines = ["| level | region | what | detail |", "|---|---|---|---|"]
-    lines += [f"| {one.level} | {one.region_id} | {one.what} | {one.detail} |" for one in repairs[:MOST_ROWS]]
-    if len(repairs) > MOST_ROWS:
-        lines.append(f"\n... and {len(repairs) - MOST_ROWS:,} more, in the metadata of regions.parquet")
-    return dg.MetadataValue.md("\n".join(lines))
+    rows = [(one.level, one.region_id, one.what, one.detail) for one in repairs]
+    header = ("level", "region", "what", "detail")
+    return dg.MetadataValue.md(rows_table(header, rows, "the metadata of regions.parquet has them"))
 
 
 def parquet_rows(file: Path) -> int:

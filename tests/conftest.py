@@ -6,10 +6,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-import yaml
 
-from geoloc_dagster.project import Project, open_project
+from geoloc_dagster.project import Project
 from geoloc_dagster.refresh import open_instance
+from tests.dagster.tiny_line import new_project
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
 
@@ -23,29 +23,13 @@ def shared_data() -> Path:
     return folder
 
 
-TINY = {
-    "name": "tiny",
-    "notice": "Drawn pictures, untrained backbones.",
-    "drawn": {"seed": 11, "shards": 3, "photos_per_shard": 40, "benchmarks": {"bench-a": 24}},
-    "features": {"clip": ["tiny-clip"], "clip+vit": ["tiny-clip", "tiny-vit"]},
-    "experiments": ["clip.linear.country.thesis", "clip+vit.linear.hierarchical.default"],
-    "split": {"validation_share": 0.3},
-}
-
 ProjectMaker = Callable[..., Project]
 
 
 @pytest.fixture(scope="session")
 def make_project() -> ProjectMaker:
     """A function that writes a profile (TINY with changes) into a folder and opens the project there."""
-
-    def make(folder: Path, **changes: object) -> Project:
-        folder.mkdir(parents=True, exist_ok=True)
-        profile = folder / "tiny.yaml"
-        profile.write_text(yaml.safe_dump({**TINY, **changes}))
-        return open_project(str(profile), folder / "home")
-
-    return make
+    return new_project
 
 
 @pytest.fixture

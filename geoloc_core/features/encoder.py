@@ -14,6 +14,7 @@ import torch
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features import preprocessing
 from geoloc_core.features.checkpoints import ensure_checkpoint
+from geoloc_core.features.packed_linear import pack_linears
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -27,6 +28,8 @@ class Encoder(ABC):
     def __init__(self, spec: BackboneSpec, device: torch.device) -> None:
         self.spec = spec
         self.device = device
+        self.widest_bytes = 0
+        """Bytes of the largest tensor that a module of the network gives for one picture (set by `load_encoder`)."""
 
     @property
     def dimension(self) -> int:
@@ -87,6 +90,10 @@ def load_encoder(spec: BackboneSpec, checkpoints: Path | str, device: torch.devi
         from geoloc_core.features.vit import TransformersEncoder
 
         encoder = TransformersEncoder(spec, path, device)
+    if device.type == "cpu" and spec.dtype == "float32":
+        for part in vars(encoder).values():
+            if isinstance(part, torch.nn.Module):
+                pack_linears(part)
     _try_out(encoder, path)
     return encoder
 
@@ -95,7 +102,16 @@ def _try_out(encoder: Encoder, path: Path) -> None:
     """One grey image through the network: a wrong dimension is found here, not after an hour of decoding."""
     spec = encoder.spec
     grey = torch.full((1, spec.input_size, spec.input_size, 3), 128, dtype=torch.uint8)
-    vector = encoder.encode(encoder.normalize(grey))
+
+    def measure(_module: torch.nn.Module, _inputs: object, output: object) -> None:
+        if isinstance(output, torch.Tensor):
+            encoder.widest_bytes = max(encoder.widest_bytes, output.nbytes)
+
+    measuring = torch.nn.modules.module.register_module_forward_hook(measure)
+    try:
+        vector = encoder.encode(encoder.normalize(grey))
+    finally:
+        measuring.remove()
     if tuple(vector.shape) != (1, spec.dimension):
         raise CheckpointError(
             f"the checkpoint of backbone {spec.name!r} in {path} gives vectors of {vector.shape[-1]} numbers and the "

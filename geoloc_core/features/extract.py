@@ -76,7 +76,7 @@ def embed_batches(
     items: Sequence[ImageItem], encoders: Mapping[str, Encoder], limits: ImageLimits, options: EngineOptions
 ) -> Iterator[EmbeddedBatch]:
     """Embed `items` in order, a batch at a time; memory does not depend on how many there are."""
-    batch_size = options.batch_size or find_batch_size(encoders)
+    batch_size = options.batch_size or find_batch_size(encoders, len(items))
     on_gpu = any(encoder.device.type == "cuda" for encoder in encoders.values())
     processes = options.decode_in == "processes" or (
         options.decode_in == "auto" and on_gpu and len(items) >= PROCESSES_FROM

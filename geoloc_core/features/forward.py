@@ -16,8 +16,11 @@ import torch
 if TYPE_CHECKING:
     from geoloc_core.features.encoder import Encoder
 
-CPU_BATCH = 32
-"""On a CPU a larger batch gains nothing: the matrices of a ViT are large enough already."""
+CPU_BATCH_BYTES = 17_000_000
+"""On a CPU the widest tensor of a batch should stay in the cache, of which servers have 32 MiB and more: beyond that a
+ViT-B/16 loses a tenth of its rate, while its matrices are large enough from four pictures on (docs/performance.md)."""
+
+CPU_BATCHES = (32, 16, 8, 4, 2)
 
 GPU_BATCHES = (64, 128, 256, 512, 1024)
 WORTH_DOUBLING = 1.03
@@ -54,14 +57,24 @@ def start_forward(encoder: Encoder, pixels: np.ndarray) -> PendingVectors:
     return PendingVectors(on_host, ready, held=(staged, vectors))
 
 
-def find_batch_size(encoders: Mapping[str, Encoder]) -> int:
-    """How many pictures to embed at once.
+def find_batch_size(encoders: Mapping[str, Encoder], pictures: int = 2**62) -> int:
+    """How many of `pictures` to embed at once.
 
-    On a CPU a constant. On a GPU the batch is doubled as long as it fits into memory and brings more images a second,
-    measured with grey pictures; all encoders of a run share one size, the smallest that suits any of them.
+    On a CPU a matter of the network's shape alone. On a GPU the batch is doubled as long as it fits into memory and
+    brings more images a second, measured with grey pictures. All encoders of a run share one size, the smallest that
+    suits any of them. For fewer pictures than a GPU's smallest batch nothing is measured.
     """
-    sizes = [_best_on_gpu(encoder) for encoder in encoders.values() if encoder.device.type == "cuda"]
-    return min(sizes, default=CPU_BATCH)
+    if pictures <= GPU_BATCHES[0] and all(encoder.device.type == "cuda" for encoder in encoders.values()):
+        return max(1, pictures)
+    best = min(
+        _best_on_gpu(encoder) if encoder.device.type == "cuda" else _best_on_cpu(encoder.widest_bytes)
+        for encoder in encoders.values()
+    )
+    return max(1, min(best, pictures))
+
+
+def _best_on_cpu(widest_bytes: int) -> int:
+    return next((size for size in CPU_BATCHES if size * widest_bytes <= CPU_BATCH_BYTES), CPU_BATCHES[-1])
 
 
 def _best_on_gpu(encoder: Encoder) -> int:

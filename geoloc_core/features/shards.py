@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,9 @@ from geoloc_core.storage import replacing_path
 
 IN_MEMORY_SHARE = 0.5
 """A matrix larger than this share of the machine's memory is kept in a file instead."""
+
+READERS = 4
+"""Shards that are read at once: checksums, copies and fresh memory are more than one processor keeps up with."""
 
 
 def write_shard(path: Path | str, block: EmbeddingBlock, identity: CheckpointIdentity) -> None:
@@ -105,7 +109,9 @@ def open_matrix(
     matrix = _zeros((len(photo_ids), identities[0]["dimension"]), in_memory_bytes)
     found = np.zeros(len(photo_ids), dtype=bool)
     wanted = pa.array(photo_ids, type=pa.string())
-    for number, path in enumerate(paths):
+
+    def read(number: int) -> None:
+        path = paths[number]
         try:
             columns = pq.read_table(path, columns=["photo_id", "status"], page_checksum_verification=True)
         except (OSError, pa.ArrowException) as error:
@@ -119,6 +125,12 @@ def open_matrix(
             into = target[rows][ok[rows]]
             _place(vectors, into, matrix)
             found[into[into >= 0]] = True
+
+    # Where a photo may be in several shards the last one's vector is taken, so those are read one after the other.
+    readers = 1 if shard_of is None else min(READERS, os.cpu_count() or 1)
+    with ThreadPoolExecutor(readers) as pool:
+        for _ in pool.map(read, range(len(paths))):
+            pass
     return matrix, found
 
 

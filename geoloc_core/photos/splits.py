@@ -62,15 +62,15 @@ def assemble_training(
     of the same shards, with a column `shard` added. A photo is left out for the first reason that applies to it:
 
     - `no_label`: it lies in no country and near none;
-    - `benchmark_photo`, `benchmark_author`: a benchmark has the same photo id, or the same (non-empty) author;
+    - `benchmark_photo`, `benchmark_author`: a benchmark has the same photo, or the same (non-empty) author;
     - `image_not_usable`: its picture is missing or broken;
     - `near_duplicate_of_benchmark`: its perceptual hash is within `max_phash_distance` bits of a benchmark picture's
       (pictures of a single colour have no hash to compare);
-    - `duplicate_photo`: an earlier shard, in alphabetical order, has the same photo. Ids made of digits are Flickr's
-      and mean the same photo in every dataset; other ids only within their dataset;
+    - `duplicate_photo`: an earlier shard, in alphabetical order, has the same photo;
     - `below_min_support`: it is on the training side and its country has fewer than `min_support` photos there (see
       `support`, also for what happens to sub-divisions).
 
+    Photo ids made of digits are Flickr's and mean the same photo in every dataset; other ids only within their dataset.
     The order of rows is by shard and photo id, whatever the order of `labeled`.
     """
     photos = labeled.sort_values(["shard", "photo_id"], kind="stable", ignore_index=True)
@@ -82,7 +82,7 @@ def assemble_training(
 
     authors = set(benchmark_labeled["author_id"]) - {""}
     leave_out((photos["label_quality"] == "none").to_numpy(), "no_label")
-    leave_out(photos["photo_id"].isin(set(benchmark_labeled["photo_id"])).to_numpy(), "benchmark_photo")
+    leave_out(photo_identities(photos).isin(photo_identities(benchmark_labeled)), "benchmark_photo")
     leave_out(photos["author_id"].isin(authors).to_numpy(), "benchmark_author")
     leave_out(status != "ok", "image_not_usable")
     open_rows = np.flatnonzero((reason == "") & (phash != FLAT_HASH))
@@ -129,9 +129,14 @@ def _benchmark_hashes(manifests: pd.DataFrame) -> np.ndarray:
 
 def _later_copies(photos: pd.DataFrame, usable: np.ndarray) -> np.ndarray:
     """Whether an earlier usable row is the same photo, (n,) bool."""
-    ids = photos["photo_id"]
-    world = np.where(ids.str.fullmatch("[0-9]+").to_numpy(dtype=bool), "", photos["dataset"].to_numpy(dtype=object))
-    same = pd.DataFrame({"world": world, "photo_id": ids})[usable]
     later = np.zeros(len(photos), dtype=bool)
-    later[np.flatnonzero(usable)] = same.duplicated(keep="first").to_numpy()
+    later[np.flatnonzero(usable)] = photo_identities(photos)[usable].duplicated(keep="first")
     return later
+
+
+def photo_identities(photos: pd.DataFrame) -> pd.MultiIndex:
+    """What makes two rows the same photo, (n,): the id, and the dataset unless the id is Flickr's."""
+    flickr = photos["photo_id"].str.fullmatch("[0-9]+").to_numpy(dtype=bool)
+    return pd.MultiIndex.from_arrays(
+        [np.where(flickr, "", photos["dataset"].to_numpy(dtype=object)), photos["photo_id"].to_numpy(dtype=object)]
+    )

@@ -5,10 +5,11 @@ import shutil
 import dagster as dg
 
 from geoloc_core.storage import file_sha256, value_sha256
-from geoloc_dagster.lineage import CODE_VERSIONS, path_version
+from geoloc_dagster.lineage import CODE_VERSIONS, Target, path_version
 from geoloc_dagster.metadata import counts_table, picture
 from geoloc_dagster.op_tags import WAREHOUSE_POOL
 from geoloc_dagster.partitions import SHARDS
+from geoloc_dagster.receipts import read_receipt
 from geoloc_dagster.resources import ProjectResource, files_version
 
 EVERY_SHARD = dg.AllPartitionMapping()
@@ -56,8 +57,10 @@ def deliveries(context: dg.AssetExecutionContext, project: ProjectResource) -> d
         seed=drawn.seed, shards=drawn.shards, photos_per_shard=drawn.photos_per_shard, benchmarks=drawn.benchmarks
     )
     folder = work.project.layout.delivery(shard)
-    if not (folder / "metadata.csv").is_file():
-        # What is left of a damaged delivery of ours; in a folder of a person's, drawing would refuse to begin.
+    ours = read_receipt(work.project.layout, Target("deliveries", shard)) is not None
+    if ours and not (folder / "metadata.csv").is_file():
+        # What is left of a damaged delivery of ours. Where no receipt says so the files may be a person's, and drawing
+        # refuses to begin.
         shutil.rmtree(folder, ignore_errors=True)
     counts = draw_delivery(spec, shard, folder, load_boundaries("embedded"))
     files = sorted(path for path in folder.rglob("*") if path.is_file())

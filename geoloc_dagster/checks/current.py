@@ -12,13 +12,12 @@ from dataclasses import dataclass
 import dagster as dg
 
 from geoloc_dagster.lineage import ASSETS, Lineage
+from geoloc_dagster.metadata import rows_table
 from geoloc_dagster.plan import MISSING, Plan, Step, make_plan
 from geoloc_dagster.resources import ProjectResource
 
 # Its name on every asset; the runs of a refresh leave it out, as it looks at the plan and not at an asset's content.
 CURRENT = "current"
-# The event log keeps every answer: beyond this many rows the rest is counted, and `geoloc plan` names them all.
-ROWS_SHOWN = 60
 REASONS_SHOWN = 3
 DESCRIPTION = (
     "Every partition that the profile asks for is there and was made from its inputs as they are now. Where it is not so, "
@@ -56,17 +55,12 @@ class Standing:
     def table(self) -> str:
         """A Markdown table of the partitions that are out of date; empty when there are none."""
         steps = [(step, "missing") for step in self.missing] + [(step, "stale") for step in self.stale]
-        if not steps:
-            return ""
-        lines = ["| partition | | why |", "|---|---|---|"]
-        for step, state in steps[:ROWS_SHOWN]:
-            why = "; ".join(_cell(str(reason)) for reason in step.reasons[:REASONS_SHOWN])
+        rows = []
+        for step, state in steps:
+            why = "; ".join(str(reason) for reason in step.reasons[:REASONS_SHOWN])
             more = len(step.reasons) - REASONS_SHOWN
-            why += f"; and {more} more" if more > 0 else ""
-            lines.append(f"| {_cell(step.target.partition) or 'whole'} | {state} | {why} |")
-        if len(steps) > ROWS_SHOWN:
-            lines.append(f"| and {len(steps) - ROWS_SHOWN} more | | `geoloc plan` names them |")
-        return "\n".join(lines)
+            rows.append((step.target.partition or "whole", state, why + (f"; and {more} more" if more > 0 else "")))
+        return rows_table(("partition", "state", "why"), rows, "`geoloc plan` names them") if rows else ""
 
     def metadata(self) -> dict[str, dg.MetadataValue]:
         """The same as figures that plot over time, and the table."""
@@ -154,10 +148,6 @@ def current(context: dg.AssetCheckExecutionContext, project: ProjectResource) ->
             description=standing.sentence,
             metadata=standing.metadata(),
         )
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
 
 
 CHECKS: list[dg.AssetChecksDefinition] = [current]

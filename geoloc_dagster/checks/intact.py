@@ -8,8 +8,9 @@ from collections.abc import Iterator
 
 import dagster as dg
 
-from geoloc_dagster.checks.current import CURRENT, REASONS_SHOWN, ROWS_SHOWN
+from geoloc_dagster.checks.current import CURRENT, REASONS_SHOWN
 from geoloc_dagster.lineage import ASSETS, Lineage, Target
+from geoloc_dagster.metadata import rows_table
 from geoloc_dagster.plan import State
 from geoloc_dagster.receipts import write_receipt
 from geoloc_dagster.resources import ProjectResource
@@ -65,12 +66,10 @@ def intact(context: dg.AssetCheckExecutionContext, project: ProjectResource) -> 
             "bytes": sum(stamp.size for stamp in files),
         }
         if damaged:
-            lines = ["| partition | damage |", "|---|---|"]
-            lines += [
-                f"| {target.partition.replace('|', chr(92) + '|') or 'whole'} | {wrong} |"
-                for target, wrong in list(damaged.items())[:ROWS_SHOWN]
-            ]
-            metadata["what"] = dg.MetadataValue.md("\n".join(lines))
+            rows = [(target.partition or "whole", wrong) for target, wrong in damaged.items()]
+            metadata["what"] = dg.MetadataValue.md(
+                rows_table(("partition", "damage"), rows, "`geoloc plan` names them")
+            )
         yield dg.AssetCheckResult(
             asset_key=asset,
             check_name=INTACT,

@@ -70,14 +70,16 @@ def authors_disjoint(project: Project, _: str) -> Verdict:
 
 def no_benchmark_author(project: Project, _: str) -> Verdict:
     """No author and no photo of a benchmark is learned from."""
+    from geoloc_core.photos.splits import photo_identities
+
     warehouse = project.warehouse()
     benchmarks = warehouse.read_table("labeled_photos", {"shard": list(project.profile.benchmark_names())})
     training = warehouse.read_table("training_photos", columns=["photo_id", "dataset", "author_id"])
     authors = (set(benchmarks["author_id"]) - {""}) & set(training["author_id"])
-    ids = set(zip(benchmarks["dataset"], benchmarks["photo_id"], strict=True)) & set(
-        zip(training["dataset"], training["photo_id"], strict=True)
+    ids = photo_identities(training).intersection(photo_identities(benchmarks))
+    wrong = (
+        f"{len(authors)} authors and {len(ids)} photos of the benchmarks are in training" if authors or len(ids) else ""
     )
-    wrong = f"{len(authors)} authors and {len(ids)} photos of the benchmarks are in training" if authors or ids else ""
     return Verdict(
         wrong, {"benchmark_photos": len(benchmarks), "authors_in_both": len(authors), "photos_in_both": len(ids)}
     )

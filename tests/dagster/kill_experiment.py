@@ -28,24 +28,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
-import yaml
 
 from geoloc_core.storage import TEMPORARY_PREFIX
-from geoloc_dagster.project import SOURCE_ROOT, Project, open_project
-from geoloc_dagster.receipts import all_receipts, remove_receipt
+from geoloc_dagster.project import Project, open_project
 from geoloc_dagster.refresh import open_instance, project_plan
+from tests.dagster.tiny_line import WORKSPACE, contents, environment, forget, log_of, new_project, start
 
 FORGOTTEN = ("labeled_photos", "embeddings", "class_weights", "heads", "validation_report", "benchmark_report")
 VICTIMS = ("refresh", "step", "refresh", "worker", "refresh", "daemon")
-# The profile of tests/conftest.py: this runs by itself, too.
-TINY: dict[str, object] = {
-    "name": "tiny",
-    "notice": "Drawn pictures, untrained backbones.",
-    "drawn": {"seed": 11, "shards": 3, "photos_per_shard": 40, "benchmarks": {"bench-a": 24}},
-    "features": {"clip": ["tiny-clip"], "clip+vit": ["tiny-clip", "tiny-vit"]},
-    "experiments": ["clip.linear.country.thesis", "clip+vit.linear.hierarchical.default"],
-    "split": {"validation_share": 0.3},
-}
+# Steps in processes of their own, so that one can be killed alone.
+EXECUTOR = "multiprocess"
 LONGEST_WAIT_S = 120.0
 # How many targets are let through before a kill, at most, and how long after the last of them.
 MOST_TARGETS, LONGEST_DELAY_S = 9, 1.5
@@ -61,65 +53,17 @@ class Kill:
     left_over: int
 
 
-def environment(project: Project) -> dict[str, str]:
-    """What `geoloc` and Dagster's processes need to work on this project, steps in processes of their own."""
-    return {
-        **os.environ,
-        "DAGSTER_HOME": str(project.layout.dagster_home),
-        "GEOLOC_PROFILE": str(project.profile_path),
-        "GEOLOC_HOME": str(project.layout.home),
-        "GEOLOC_EXECUTOR": "multiprocess",
-        "GEOLOC_TICK_SECONDS": "5",
-        "PYTHONPATH": os.pathsep.join([str(SOURCE_ROOT), os.environ.get("PYTHONPATH", "")]),
-    }
-
-
-def new_project(folder: Path, profile: dict[str, object]) -> Project:
-    """A project that nothing was made of yet."""
-    folder.mkdir(parents=True)
-    path = folder / "tiny.yaml"
-    path.write_text(yaml.safe_dump(profile))
-    return open_project(str(path), folder / "home")
-
-
 def forgetful_copy(made_folder: Path, folder: Path) -> Project:
     """A copy of a line that was made to its end, less the receipts and files of the assets FORGOTTEN."""
     shutil.copytree(made_folder, folder)
     project = open_project(str(folder / "tiny.yaml"), folder / "home")
-    for receipt in list(all_receipts(project.layout)):
-        if receipt.target.asset in FORGOTTEN:
-            for name in receipt.files:
-                (project.layout.home / name).unlink()
-            remove_receipt(project.layout, receipt.target)
+    forget(project, lambda target: target.asset in FORGOTTEN)
     return project
-
-
-def contents(project: Project) -> dict[str, str]:
-    """The version of every target, and the hash of every file, as the receipts say."""
-    found = {}
-    for receipt in all_receipts(project.layout):
-        found[str(receipt.target)] = receipt.data_version
-        files = {**receipt.files, **receipt.watched}.items()
-        found.update({name: stamp.sha256 for name, stamp in files if not tells_of_the_making(name)})
-    return found
-
-
-def tells_of_the_making(name: str) -> bool:
-    """Whether a file tells how, or when, something was made (speed, the day of a decision), and so is never the same."""
-    return name.endswith(".json") and name.startswith(("embeddings/", "champion"))
 
 
 def left_over(project: Project) -> list[Path]:
     """What has a temporary name, or is the journal of a shard."""
     return [*project.layout.home.rglob(f"{TEMPORARY_PREFIX}*"), *project.layout.home.rglob("*.journal")]
-
-
-def start(project: Project, *command: str) -> subprocess.Popen[bytes]:
-    """A process in a group of its own, with the signals as a person's shell would give them."""
-    log = (project.layout.home.parent / "processes.log").open("ab")
-    return subprocess.Popen(
-        [sys.executable, "-m", *command], env=environment(project), stdout=log, stderr=log, start_new_session=True
-    )
 
 
 def end_group(leader: subprocess.Popen[bytes]) -> None:
@@ -131,9 +75,9 @@ def end_group(leader: subprocess.Popen[bytes]) -> None:
 
 def refresh_to_the_end(project: Project) -> None:
     """`geoloc refresh`, undisturbed."""
-    child = start(project, "geoloc_dagster.cli", "refresh")
+    child = start(project, "geoloc_dagster.cli", "refresh", executor=EXECUTOR)
     if child.wait(timeout=600):
-        log = (project.layout.home.parent / "processes.log").read_text(errors="replace")
+        log = log_of(project).read_text(errors="replace")
         raise SystemExit(f"geoloc refresh ended with {child.returncode}:\n{log[-4000:]}")
 
 
@@ -158,7 +102,7 @@ def kill_refresh(project: Project, rng: random.Random) -> Kill:
     """SIGKILL `geoloc refresh` after some targets."""
     before, began = made(project), time.monotonic()
     wanted, delay = before + rng.randrange(MOST_TARGETS), rng.uniform(0, LONGEST_DELAY_S)
-    child = start(project, "geoloc_dagster.cli", "refresh")
+    child = start(project, "geoloc_dagster.cli", "refresh", executor=EXECUTOR)
     while made(project) <= wanted and child.poll() is None and time.monotonic() - began < LONGEST_WAIT_S:
         time.sleep(0.01)
     time.sleep(delay)
@@ -170,12 +114,11 @@ def kill_of_daemon(project: Project, rng: random.Random, victim: str) -> Kill:
     """Let the daemon make some targets, then SIGKILL a step, a run's worker, or the daemon; the rest is stopped after."""
     before, began = made(project), time.monotonic()
     wanted, delay = before + rng.randrange(2), rng.uniform(0, LONGEST_DELAY_S)
-    workspace = ("-w", str(SOURCE_ROOT / "workspace.yaml"))
     subprocess.run(
-        [sys.executable, "-m", "dagster", "sensor", "start", "refresh", *workspace],
-        env=environment(project), check=False, capture_output=True,
+        [sys.executable, "-m", "dagster", "sensor", "start", "refresh", *WORKSPACE],
+        env=environment(project, EXECUTOR), check=False, capture_output=True,
     )  # fmt: skip
-    daemon = start(project, "dagster._daemon", "run", *workspace)
+    daemon = start(project, "dagster._daemon", "run", *WORKSPACE, executor=EXECUTOR)
     target = 0
     try:
         with open_instance(project.layout) as instance:
@@ -263,12 +206,12 @@ def main() -> None:
 
         def begin(number: int) -> Project:
             line = folder / f"line-{number}"
-            return forgetful_copy(options.made, line) if options.made else new_project(line, TINY)
+            return forgetful_copy(options.made, line) if options.made else new_project(line)
 
         if options.made:
             undisturbed = open_project(str(options.made / "tiny.yaml"), options.made / "home")
         else:
-            undisturbed = new_project(folder / "undisturbed", TINY)
+            undisturbed = new_project(folder / "undisturbed")
             refresh_to_the_end(undisturbed)
         wanted = contents(undisturbed)
         print(f"undisturbed: {made(undisturbed)} targets, {len(wanted)} versions and hashes", flush=True)

@@ -15,24 +15,12 @@ import pytest
 from dagster._core.definitions.freshness import FreshnessState
 
 from geoloc_dagster.lineage import Target
-from geoloc_dagster.project import SOURCE_ROOT, Project, open_project
+from geoloc_dagster.project import Project, open_project
 from geoloc_dagster.receipts import read_receipt
 from geoloc_dagster.refresh import open_instance
+from tests.dagster.tiny_line import WORKSPACE, environment, log_of, start
 
-WORKSPACE = ["-w", str(SOURCE_ROOT / "workspace.yaml")]
 SENSORS = ("deliveries", "refresh", "failures")
-
-
-def environment(project: Project) -> dict[str, str]:
-    return {
-        **os.environ,
-        "DAGSTER_HOME": str(project.layout.dagster_home),
-        "GEOLOC_PROFILE": str(project.profile_path),
-        "GEOLOC_HOME": str(project.layout.home),
-        "GEOLOC_EXECUTOR": "in_process",
-        "GEOLOC_TICK_SECONDS": "5",
-        "PYTHONPATH": str(SOURCE_ROOT),
-    }
 
 
 def wait_for(what: Callable[[], bool], seconds: float, log: Path) -> None:
@@ -67,18 +55,15 @@ def test_a_file_in_the_landing_folder_becomes_labelled_photos_by_itself(copy: Pr
     profile = copy.profile_path
     profile.write_text(profile.read_text() + "retraining: asked\n")
     project = open_project(str(profile), copy.layout.home)
-    log = project.layout.home.parent / "daemon.log"
-    with open_instance(project.layout) as instance, log.open("ab") as told:
+    log = log_of(project)
+    with open_instance(project.layout) as instance:
         started = subprocess.run(
             [sys.executable, "-m", "dagster", "sensor", "start", "--start-all", *WORKSPACE],
-            env=environment(project), capture_output=True, text=True,
+            env=environment(project, "in_process"), capture_output=True, text=True,
         )  # fmt: skip
         assert started.returncode == 0, started.stderr
         lay_down(project)
-        daemon = subprocess.Popen(
-            [sys.executable, "-m", "dagster._daemon", "run", *WORKSPACE],
-            env=environment(project), stdout=told, stderr=told, start_new_session=True,
-        )  # fmt: skip
+        daemon = start(project, "dagster._daemon", "run", *WORKSPACE)
         try:
             landed = Target("labeled_photos", "news")
             well = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS], tags={"geoloc/target": str(landed)})

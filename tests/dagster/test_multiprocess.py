@@ -5,9 +5,10 @@ import pytest
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 from geoloc_core.storage import TEMPORARY_PREFIX
+from geoloc_dagster.lineage import Target
 from geoloc_dagster.project import SOURCE_ROOT, Project
-from geoloc_dagster.receipts import all_receipts, remove_receipt
 from geoloc_dagster.refresh import run_config
+from tests.dagster.tiny_line import contents, forget
 
 HEAD = "clip.linear.country.thesis"
 # Assets of one partition go into one run, so that steps meet; each room is there, the expensive steps above all.
@@ -21,31 +22,15 @@ RUNS = (
 )
 
 
-def contents(project: Project) -> dict[str, str]:
-    """The version of every target and the hash of every file."""
-    found = {}
-    for receipt in all_receipts(project.layout):
-        found[str(receipt.target)] = receipt.data_version
-        # How fast pictures were embedded, and when a champion was chosen, is never the same.
-        files = {
-            name: stamp for name, stamp in receipt.files.items() if not name.startswith(("embeddings/", "champion"))
-        }
-        found.update({name: stamp.sha256 for name, stamp in files.items()})
-    return found
-
-
 @pytest.mark.slow
 def test_two_processes_give_the_same_bytes_as_one(
     copy: Project, own_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`copy` was made in one process; what is forgotten of it is made again in many."""
     before = contents(copy)
-    forgotten = {(asset, partition) for partition, assets in RUNS for asset in assets}
-    for receipt in list(all_receipts(copy.layout)):
-        if (receipt.target.asset, receipt.target.partition) in forgotten:
-            for name in receipt.files:
-                (copy.layout.home / name).unlink()
-            remove_receipt(copy.layout, receipt.target)
+    wanted = {Target(asset, partition) for partition, assets in RUNS for asset in assets}
+    forgotten = forget(copy, lambda target: target in wanted)
+    assert forgotten == wanted
     monkeypatch.setenv("GEOLOC_EXECUTOR", "multiprocess")
     monkeypatch.setenv("GEOLOC_PROCESSES", "2")
     repository = ReconstructableRepository.for_module("geoloc_dagster.definitions", "defs", str(SOURCE_ROOT))

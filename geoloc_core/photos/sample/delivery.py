@@ -258,7 +258,9 @@ def _replacing_folder(folder: Path) -> Iterator[Path]:
     """A temporary folder that takes the place of `folder` when the block ends well, and leaves no trace otherwise."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; name a folder for the sample")
-    if folder.is_dir() and any(folder.iterdir()) and not (folder / METADATA_FILE).is_file():
+    # Empty folders within are nobody's loss.
+    held = folder.is_dir() and any(not path.is_dir() for path in folder.rglob("*"))
+    if held and not (folder / METADATA_FILE).is_file():
         raise InputError(f"{folder} holds something that is not a delivery; name a new or an empty folder")
     with replacing_folder(folder) as part:
         yield part

@@ -120,6 +120,17 @@ def test_each_reason_in_its_order():
     assert set(training["split"]) <= {"train", "validation"}
 
 
+def test_a_benchmarks_photo_is_known_by_flickrs_id_or_within_its_dataset():
+    photos = labeled([("31", "a", "NLD"), ("own.jpg", "a", "NLD")], shard="s0", dataset="mp16")
+    same = labeled([("own.jpg", "b", "NLD")], shard="s1", dataset="im2gps")
+    benchmark = labeled([("31", "x", "NLD"), ("own.jpg", "y", "NLD")], shard="bench", dataset="im2gps")
+    manifest = pd.concat([images(["31", "own.jpg"]), images(["own.jpg"], "s1")])
+    nothing = images([], "bench")
+    _, excluded = assemble_training(pd.concat([photos, same]), manifest, benchmark, nothing, "k")
+    left_out = dict(zip(zip(excluded["shard"], excluded["photo_id"], strict=True), excluded["reason"], strict=True))
+    assert left_out == {("s0", "31"): "benchmark_photo", ("s1", "own.jpg"): "benchmark_photo"}
+
+
 def test_no_author_is_nobodys_author():
     photos = labeled([("1", "", "NLD")])
     benchmark = labeled([("9", "", "NLD")], shard="b")

@@ -1,9 +1,10 @@
 """What a head answers: a country, a sub-division where it knows one, a point, and how sure it is.
 
 The point is, by the experiment's choice (`profile.ANSWERS`), the anchor of the region that is answered (of the country for
-a head of countries, as the thesis does; of the sub-division for a head that has sub-divisions), or the point that is best
-for the whole posterior (`evaluation.decide`), which may lie across a border when the posterior does. The sub-division is
-the most probable one *of the answered country*, so the two never disagree.
+a head of countries, as the thesis does; of the sub-division for a head that has sub-divisions), the point that is best for the
+whole posterior (`evaluation.decide`), which may lie across a border when the posterior does, or the place of the training
+photo of the answered region that looks most like this one (`learning.refine`). The sub-division is the most probable one
+*of the answered country*, so the two never disagree.
 """
 
 from __future__ import annotations
@@ -19,11 +20,15 @@ from geoloc_core.errors import StaleArtifactError
 from geoloc_core.evaluation.decide import Decider, decider
 from geoloc_core.evaluation.mass import mass_of_cells
 from geoloc_core.learning.posterior import Head
-from geoloc_core.profile import THESIS_ANSWER
+from geoloc_core.learning.refine import References, refine_within
+from geoloc_core.profile import NEAREST_ANSWER, THESIS_ANSWER
 
 PHOTOS_AT_ONCE = 8192
 # The anchor that comes nearest to a decision rule, where one point stands for a region.
 ANCHOR_OF_RULE = {"expected_geoscore": "geoscore", "expected_distance": "medoid"}
+
+# What a region answers with where none of its photos is near enough to be believed.
+NEAREST_FALLBACK = "geoscore"
 
 
 @dataclass(frozen=True)
@@ -62,13 +67,15 @@ class Answerer:
     """A head that answers; what does not depend on the photo is worked out once.
 
     places: by level, "country" and "subdivision"; how: one of `profile.ANSWERS`; companion: a head with sub-divisions that
-    is asked within the country, where `head` has countries only.
+    is asked within the country, where `head` has countries only; references: photos of the finest regions that are answered,
+    which `how` = "nearest_photo" needs.
     """
 
     head: Head
     places: Mapping[str, Places]
     how: str
     companion: Head | None = None
+    references: References | None = None
 
     def answers(self, blocks: Sequence[np.ndarray], companion_blocks: Sequence[np.ndarray] = ()) -> Answers:
         """Answers for vectors (n, D_i), one matrix for each backbone of the head, and of its companion where it has one.
@@ -78,13 +85,16 @@ class Answerer:
         parts = []
         for start in range(0, max(len(blocks[0]), 1), PHOTOS_AT_ONCE):
             rows = slice(start, start + PHOTOS_AT_ONCE)
-            logits = self.head.logits([block[rows] for block in blocks])
+            some, finest = [block[rows] for block in blocks], [block[rows] for block in companion_blocks]
+            logits = self.head.logits(some)
             other = self.companion
-            others = None if other is None else other.logits([block[rows] for block in companion_blocks])
-            parts.append(self._answers(logits, others))
+            others = None if other is None else other.logits(finest)
+            parts.append(self._answers(logits, others, some if other is None else finest))
         return parts[0] if len(parts) == 1 else _joined(parts)
 
-    def _answers(self, logits: np.ndarray, companion_logits: np.ndarray | None) -> Answers:
+    def _answers(
+        self, logits: np.ndarray, companion_logits: np.ndarray | None, vectors: Sequence[np.ndarray]
+    ) -> Answers:
         head = self.head
         posterior = head.posterior_of_logits(logits, head.logit_adjustment)
         by_country = head.to_countries(posterior)
@@ -93,7 +103,7 @@ class Answerer:
         before = plain.to_countries(plain.posterior_of_logits(logits, head.logit_adjustment))
         finer, names, probability = self._finer, None, None
         if finer is None:
-            points = self._points(posterior, best_country)
+            points = self._points(posterior, best_country, vectors)
         else:
             parent = parent_positions(finer.parents, head.countries)
             if finer is not head:
@@ -102,7 +112,7 @@ class Answerer:
                     by_country, finer.posterior_of_logits(companion_logits, finer.logit_adjustment), parent
                 )
             best, probability = best_child(posterior, parent, best_country)
-            points = self._points(posterior, best)
+            points = self._points(posterior, best, vectors)
             names = np.asarray(finer.classes, dtype=object)[best]
             # A country whose photos lie in none of its sub-divisions answers for itself.
             alone = ~np.isin(best_country, parent)
@@ -123,6 +133,8 @@ class Answerer:
     @property
     def _kind(self) -> str:
         """Kind of anchor where one point stands for a region."""
+        if self.how == NEAREST_ANSWER:
+            return NEAREST_FALLBACK
         return ANCHOR_OF_RULE.get(self.how, self.how)
 
     @property
@@ -149,8 +161,12 @@ class Answerer:
         mass = mass_of_cells(self._level.cells, names, anchors)
         return decider(self._anchors[:, 0], self._anchors[:, 1], self.how, mass)
 
-    def _points(self, posterior: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-        """(n, 2): by the whole posterior (n, K), or the anchor of the chosen region (n,)."""
+    def _points(self, posterior: np.ndarray, chosen: np.ndarray, vectors: Sequence[np.ndarray]) -> np.ndarray:
+        """(n, 2): by the whole posterior (n, K), the anchor of the chosen region (n,), or its photo nearest to `vectors`."""
+        if self.how == NEAREST_ANSWER:
+            if self.references is None:
+                raise StaleArtifactError("this head keeps no photos to answer with; train it again")
+            return refine_within(vectors, chosen, self._anchors[chosen], self.references)
         return self._decider.points(posterior) if self.how in ANCHOR_OF_RULE else self._anchors[chosen]
 
 

@@ -25,13 +25,14 @@ from geoloc_core.geography.anchors import region_anchors
 from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
 from geoloc_core.layout import Layout
 from geoloc_core.learning.data import TrainingData, encode_labels
-from geoloc_core.learning.head_files import load_head, save_head
+from geoloc_core.learning.head_files import load_head, read_references, save_head
 from geoloc_core.learning.recipes import head_spec, recipe
+from geoloc_core.learning.refine import References, choose_references
 from geoloc_core.learning.train import train_head
 from geoloc_core.learning.weights import CLASS_WEIGHT_SCHEMES, label_column
 from geoloc_core.photos.rows import read_rows, write_rows
 from geoloc_core.photos.warehouse import Warehouse
-from geoloc_core.profile import REGION_LEVELS, Profile
+from geoloc_core.profile import NEAREST_ANSWER, REGION_LEVELS, Profile
 from geoloc_core.storage import write_json
 from geoloc_core.vectors import read_blocks
 
@@ -132,7 +133,12 @@ def train_experiment(profile: Profile, layout: Layout, warehouse: Warehouse, key
         }
         for name, block in zip(names, blocks, strict=True)
     ]
-    save_head(layout.head(key), trained, {"experiment": key, "features": features})
+    chosen = choose_references(np.where(is_train, labels, -1), seed=profile.seed)
+    references = References.of(
+        [block[chosen] for block in blocks], labels[chosen], data.latitude[chosen], data.longitude[chosen], len(classes)
+    )
+    kept = {"experiment": key, "features": features, "references_sha256": references.save(layout.head(key))}
+    save_head(layout.head(key), trained, kept)
     measured = {name: value for name, value in trained.head.calibration.items() if isinstance(value, int | float)}
     return TrainedExperiment(
         classes=len(classes),
@@ -183,7 +189,9 @@ def _report(
     head = load_head(layout.head(key))
     blocks, found = vectors
     _check_versions(layout, head.features, shards)
-    answers = Answerer(head, read_places(layout), profile.answer_of(key)).answers(blocks)
+    answer = profile.answer_of(key)
+    references = read_references(layout.head(key), head) if answer == NEAREST_ANSWER else None
+    answers = Answerer(head, read_places(layout), answer, references=references).answers(blocks)
     predictions = predictions_frame(
         photos,
         answers.country_posterior,

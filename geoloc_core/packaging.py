@@ -15,12 +15,14 @@ import pandas as pd
 from geoloc_core.evaluation.evaluate import Evaluation
 from geoloc_core.geography.boundaries import read_boundaries
 from geoloc_core.layout import Layout
+from geoloc_core.learning.refine import REFERENCES_FILE
 from geoloc_core.photos.rows import write_rows
 from geoloc_core.predict import FORMAT
-from geoloc_core.profile import REGION_LEVELS, Profile
+from geoloc_core.profile import NEAREST_ANSWER, REGION_LEVELS, Profile
 from geoloc_core.storage import read_json, share_file, write_json
 
-HEAD_FILES = ("head.safetensors", "head.json")
+# head.json comes last, as it names the hashes of the others.
+HEAD_FILES = ("head.safetensors", REFERENCES_FILE, "head.json")
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ def pack_head(profile: Profile, layout: Layout, key: str, folder: Path, companio
     heads = {"head": key, "companion": companion}
     for part, name in heads.items():
         for file in HEAD_FILES:
-            # head.json comes last, as it names the hash of the weights.
-            if name:
+            needed = file != REFERENCES_FILE or profile.answer_of(key) == NEAREST_ANSWER
+            if name and needed:
                 share_file(layout.head(name) / file, folder / part / file)
             else:
                 (folder / part / file).unlink(missing_ok=True)

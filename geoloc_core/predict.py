@@ -22,11 +22,11 @@ from geoloc_core.features.checkpoints import checkpoint_identity
 from geoloc_core.features.encoder import Encoder, load_encoder
 from geoloc_core.features.extract import OK, ImageItem, embed_images
 from geoloc_core.features.specification import specification_from
-from geoloc_core.learning.head_files import load_head
+from geoloc_core.learning.head_files import load_head, read_references
 from geoloc_core.learning.posterior import Head
 from geoloc_core.photos.images import ImageLimits
 from geoloc_core.photos.rows import read_rows
-from geoloc_core.profile import REGION_LEVELS
+from geoloc_core.profile import NEAREST_ANSWER, REGION_LEVELS
 from geoloc_core.storage import read_json
 
 # Of the packed folder; `packaging` writes it.
@@ -97,8 +97,13 @@ def read_answerer(folder: Path, description: Mapping[str, Any]) -> Answerer:
         level: Places(read_rows(folder / f"anchors_{level}.parquet"), read_rows(folder / f"cells_{level}.parquet"))
         for level in REGION_LEVELS
     }
-    companion = load_head(folder / "companion") if description["companion"] else None
-    return Answerer(load_head(folder / "head"), places, description["answer"], companion)
+    head, companion = load_head(folder / "head"), load_head(folder / "companion") if description["companion"] else None
+    references = None
+    if description["answer"] == NEAREST_ANSWER:
+        # The finest regions are answered with: the companion's where there is one.
+        finest = (folder / "head", head) if companion is None else (folder / "companion", companion)
+        references = read_references(*finest)
+    return Answerer(head, places, description["answer"], companion, references)
 
 
 @dataclass(frozen=True)

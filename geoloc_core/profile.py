@@ -30,9 +30,12 @@ REGION_LEVELS = ("country", "subdivision")
 RETRAINING = ("always", "asked")
 # How the pictures of a dataset lie in their folder; `photos.layouts` says where each puts a photo.
 IMAGE_LAYOUTS = ("as_given", "mp16", "by_name")
-# What point an answer gives: the anchor of the likeliest region, by kind, or the best of all points for the whole posterior.
+# What point an answer gives: the anchor of the likeliest region, by kind; the best of all points for the whole posterior; or
+# where the training photo of that region was taken that looks most like the photo.
+NEAREST_ANSWER = "nearest_photo"
 ANSWERS = (
     "centroid", "mean", "medoid", "geoscore", "within200", "within750", "expected_distance", "expected_geoscore",
+    NEAREST_ANSWER,
 )  # fmt: skip
 # The thesis answers with the polygon's centroid; whatever else is compared, its row stays the thesis's.
 THESIS_ANSWER = "centroid"

@@ -30,7 +30,7 @@ CODE_VERSIONS = {
     "embeddings": "3",
     "class_weights": "2",
     "region_anchors": "3",
-    "heads": "2",
+    "heads": "3",
     "validation_report": "3",
     "benchmark_report": "3",
     "results": "3",

@@ -1,6 +1,7 @@
 """A head on disk: head.safetensors (weights), head.json (everything else), history.csv (how training went).
 
-head.json is written last and names the hash of the weights, so that a folder is either whole or refused.
+head.json is written last and names the hash of the weights, so that a folder is either whole or refused; and the hash of
+references.safetensors (see `refine`) where the head keeps photos to answer with.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from geoloc_core import storage
 from geoloc_core.errors import CheckpointError, GeolocError
 from geoloc_core.learning.posterior import Head
 from geoloc_core.learning.recipes import HeadSpec
+from geoloc_core.learning.refine import References
 from geoloc_core.learning.weights import LEVELS
 
 if TYPE_CHECKING:
@@ -84,6 +86,13 @@ def load_head(folder: str | os.PathLike[str]) -> Head:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise CheckpointError(f"the head in {base} is malformed: {reason}; train it again") from error
     return head
+
+
+def read_references(folder: str | os.PathLike[str], head: Head) -> References:
+    """The photos that the head in `folder` keeps to answer with; CheckpointError where there are none."""
+    if "references_sha256" not in head.meta:
+        raise CheckpointError(f"the head in {os.fspath(folder)} keeps no photos to answer with; train it again")
+    return References.load(folder, head.meta["references_sha256"])
 
 
 def _assemble(described: Any, weights: bytes) -> Head:

@@ -104,7 +104,7 @@ def heads(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.Mat
     trained = train_experiment(work.project.profile, work.project.layout, work.project.warehouse(), key)
     folder = work.project.layout.head(key)
     # What the head answers, not how its training went, is what downstream is made from.
-    version = files_version([folder / "head.safetensors", folder / "head.json"])
+    version = files_version([folder / name for name in ("head.safetensors", "references.safetensors", "head.json")])
     with head_run(work.project, key, version, context.run_id, work.made_from) as run:
         run.log(trained.parameters, trained.metrics, trained.history, [folder / "head.json", folder / "history.csv"])
     return work.finish(

@@ -13,7 +13,8 @@ from geoloc_core.geography.anchors import ANCHOR_KINDS
 from geoloc_core.geography.distance import haversine_km
 from geoloc_core.learning.heads import HeadSpec
 from geoloc_core.learning.posterior import Head
-from geoloc_core.profile import ANSWERS
+from geoloc_core.learning.refine import References
+from geoloc_core.profile import ANSWERS, NEAREST_ANSWER
 
 ANCHORS = pd.DataFrame(
     {
@@ -57,7 +58,7 @@ FINER = (["AAA-1", "AAA-2", "BBB-1"], ["AAA", "AAA", "BBB"])
 
 
 def test_a_profile_may_name_every_anchor_and_every_rule() -> None:
-    assert set(ANSWERS) == {*ANCHOR_KINDS, *RULES} - {"anchor"}
+    assert set(ANSWERS) == {*ANCHOR_KINDS, *RULES, NEAREST_ANSWER} - {"anchor"}
 
 
 def test_a_head_of_countries_answers_with_the_countrys_anchor() -> None:
@@ -161,3 +162,27 @@ def test_an_anchor_of_the_wanted_kind_or_the_centroid_or_an_error() -> None:
     assert anchor_points(ANCHORS, ["BBB", "AAA"], "medoid").tolist() == [[2.0, -2.0], [5.0, -5.0]]
     with pytest.raises(StaleArtifactError, match="no anchor for CCC"):
         anchor_points(ANCHORS, ["AAA", "CCC"], "centroid")
+
+
+def test_the_nearest_photo_of_the_answered_region_gives_the_point() -> None:
+    finer = head("hierarchical", *FINER, list(np.log([0.3, 0.3001, 0.3999])))
+    # AAA-2 is answered: its photos are at 12.5 and 16 degrees; one of AAA-1 looks more alike than both.
+    photos = [np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0], [1.0, 0.1]], np.float16)]
+    labels, latitude = np.array([0, 1, 1, 2]), np.array([11.5, 12.5, 16.0, 13.5])
+    references = References.of(photos, labels, latitude, -latitude, 3)
+    vectors = [np.array([[1.0, 0.0], [0.1, 1.0]], np.float16)]
+    told = Answerer(finer, BY_LEVEL, NEAREST_ANSWER, references=references).answers(vectors)
+    assert told.subdivision_ids is not None
+    assert told.subdivision_ids.tolist() == ["AAA-2", "AAA-2"]
+    assert told.points.tolist() == [[12.5, -12.5], [16.0, -16.0]]
+    # A photo that lies farther away than a refinement may move the point is not believed.
+    latitude = np.array([11.5, 60.0, 70.0, 13.5])
+    far = References.of(photos, labels, latitude, -latitude, 3)
+    told = Answerer(finer, BY_LEVEL, NEAREST_ANSWER, references=far).answers(vectors)
+    assert told.points.tolist() == [[12.0, -12.0]] * 2
+
+    countries = head("country", COUNTRIES, COUNTRIES, [1.0, 0.0])
+    companion = Answerer(countries, BY_LEVEL, NEAREST_ANSWER, finer, references)
+    assert companion.answers([np.zeros((2, 2), np.float16)], vectors).points.tolist() == [[12.5, -12.5], [16.0, -16.0]]
+    with pytest.raises(StaleArtifactError, match="keeps no photos"):
+        Answerer(finer, BY_LEVEL, NEAREST_ANSWER).answers(vectors)

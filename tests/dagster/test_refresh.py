@@ -10,9 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
+import numpy as np
+import pandas as pd
 import pytest
 
 from geoloc_core.errors import GeolocError
+from geoloc_core.predict import Predictor
 from geoloc_dagster import lineage as lineage_module
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.lineage import Target
@@ -102,6 +105,39 @@ def test_another_recipe_is_another_experiment_and_embeds_nothing(
     outcome = refresh(other, own_instance, defs)
     assert names(outcome.made) == {"heads", "validation_report", "benchmark_report", "results", "champion"}
     assert [t.partition for t in outcome.made if t.asset == "heads"] == ["clip.linear.country.default"]
+
+
+def test_another_way_to_answer_remakes_reports_and_trains_nothing(
+    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
+) -> None:
+    """And with photos of the answered region: reports, packages and answers to single photos say the same."""
+    key = "clip+vit.linear.hierarchical.default"
+    nearest = edit(copy, experiments=["clip.linear.country.thesis", {"key": key, "answer": "nearest_photo"}])
+    outcome = refresh(nearest, own_instance, defs)
+    assert outcome.well, outcome.failed
+    assert {target.partition for target in outcome.made if target.asset.endswith("_report")} == {key, f"bench-a|{key}"}
+    assert names(outcome.made) <= {"validation_report", "benchmark_report", "results", "champion"}
+
+    layout = nearest.layout
+    report = pd.read_parquet(layout.benchmark_report(key, "bench-a") / "predictions.parquet")
+    report = report[report["status"] == "ok"].head(6)
+    places = nearest.warehouse().read_table("training_photos", {"split": "train"}, columns=["latitude", "longitude"])
+    taken = set(zip(places["latitude"], places["longitude"], strict=True))
+    anchors = pd.read_parquet(layout.region_anchors("subdivision"))
+    anchored = set(zip(anchors["latitude"], anchors["longitude"], strict=True))
+    points = list(zip(report["predicted_latitude"], report["predicted_longitude"], strict=True))
+    assert set(points) <= taken | anchored
+    assert len(set(points) & taken) >= 3
+
+    manifest = pd.read_parquet(layout.images("bench-a")).set_index("photo_id")
+    root = layout.delivery("bench-a") / "images"
+    photos = [root / manifest.loc[photo, "image_path"] for photo in report["photo_id"]]
+    packed = layout.packed_head(key)
+    assert (packed / "head" / "references.safetensors").is_file()
+    predictor = Predictor.load(packed, nearest.checkpoints, device="cpu")
+    told = [(answer.latitude, answer.longitude) for answer in predictor.predict(photos)]
+    assert np.allclose(told, points, atol=1e-4)
+    assert not (layout.packed_head("clip.linear.country.thesis") / "head" / "references.safetensors").exists()
 
 
 def test_a_failure_is_told_and_stops_only_what_is_downstream(

@@ -14,6 +14,8 @@ from scipy.special import log_softmax, logsumexp, softmax
 
 from geoloc_core.errors import InputError
 
+ROWS_AT_ONCE = 4096
+
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The T that minimises the mean negative log-likelihood of softmax(logits / T) (Guo et al. 2017).
@@ -22,17 +24,22 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     derivative there is the mean over photos of (expected logit - logit of the truth): bisection on its sign, for 1/T
     from 0.01 to 100. Without any photo the answer is 1.
     """
-    known = labels >= 0
-    scores, truth = np.asarray(logits, np.float64)[known], labels[known]
-    if not len(scores):
+    known = np.flatnonzero(labels >= 0)
+    if not len(known):
         return 1.0
-    at_truth = scores[np.arange(len(scores)), truth]
+    parts = np.array_split(known, 1 + len(known) // ROWS_AT_ONCE)
     low, high = np.log(0.01), np.log(100.0)
     for _ in range(50):
         middle = 0.5 * (low + high)
-        expected = (softmax(scores * np.exp(middle), axis=1) * scores).sum(axis=1)
-        low, high = (middle, high) if (expected - at_truth).mean() < 0 else (low, middle)
+        slope = sum(_slope(np.asarray(logits[rows], np.float64), labels[rows], np.exp(middle)) for rows in parts)
+        low, high = (middle, high) if slope < 0 else (low, middle)
     return float(np.exp(-0.5 * (low + high)))
+
+
+def _slope(scores: np.ndarray, truth: np.ndarray, inverse: float) -> float:
+    """Sum over photos of (expected logit - logit of the truth) at 1/T = `inverse`."""
+    probability = softmax(scores * inverse, axis=1)
+    return float(np.einsum("ij,ij->", probability, scores) - scores[np.arange(len(scores)), truth].sum())
 
 
 def fit_group_temperatures(logits: np.ndarray, labels: np.ndarray, group: np.ndarray) -> tuple[float, float]:
@@ -113,4 +120,4 @@ def brier_score(posterior: np.ndarray, labels: np.ndarray) -> float:
     p = np.asarray(posterior, np.float64)
     at_truth = np.zeros(len(p))
     at_truth[known] = p[np.flatnonzero(known), labels[known]]
-    return float(((p**2).sum(axis=1) - 2.0 * at_truth + 1.0).mean())
+    return float((np.einsum("ij,ij->i", p, p) - 2.0 * at_truth + 1.0).mean())

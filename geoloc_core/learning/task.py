@@ -22,6 +22,7 @@ NEVER_SURE = 2.0
 SMALLEST_PROBABILITY = 1e-38
 MAX_CALIBRATION_PHOTOS = 20_000
 MAX_CALIBRATION_LOGITS = 20_000_000
+ROWS_AT_ONCE = 512
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,10 @@ class Task:
             logit_adjustment=self.recipe.logit_adjustment,
         )
         rows = self._calibration_rows()
-        logits = head.logits([np.asarray(self.data.blocks[index][rows]) for index in self.blocks])
+        # Few rows at a time: they lie all over the matrices, and a mapped one would be wholly in memory after some thousand.
+        parts = self.reader.pieces(torch.from_numpy(rows), ROWS_AT_ONCE)
+        vectors = ([pieces[index].cpu().numpy() for index in self.blocks] for _, pieces in parts)
+        logits = np.concatenate([head.logits(some) for some in vectors])
         labels = self.data.labels[rows]
         if self.recipe.calibrate and self.level == "country":
             head = replace(head, temperature=calibrate.fit_temperature(logits, labels))
@@ -145,13 +149,13 @@ class Task:
         authors = None if self.data.author_id is None else self.data.author_id[rows]
         # Photos that were learned from say nothing of new ones: then nothing is promised.
         fresh = self.parts.stopping_source != "training"
+        at_truth = posterior[np.arange(len(rows)), labels].astype(np.float64)
         truth_probability = by_country[np.arange(len(rows)), countries]
         sure = conformal.sure_threshold(country_confidence, country_correct) if fresh else NEVER_SURE
         return {
             "n_calibration": len(rows),
             "accuracy": float(correct.mean()),
-            # The log-softmax of log-probabilities are these themselves.
-            "nll": calibrate.negative_log_likelihood(np.log(np.maximum(posterior, SMALLEST_PROBABILITY)), labels),
+            "nll": float(-np.log(np.maximum(at_truth, SMALLEST_PROBABILITY)).mean()),
             "ece": calibrate.expected_calibration_error(confidence, correct),
             "brier": calibrate.brier_score(posterior, labels),
             "set_coverage": conformal.COVERAGE,

@@ -1,0 +1,23 @@
+"""A few of the kill experiment's kills; docs/reliability.md has the whole of it."""
+
+from pathlib import Path
+
+import pytest
+
+from geoloc_dagster.project import Project
+from tests.dagster.kill_experiment import experiment, forgetful_copy
+from tests.dagster.tiny_line import contents
+
+
+@pytest.mark.slow
+def test_killed_at_random_moments_the_line_ends_as_if_nothing_had_happened(
+    made_project: Project, tmp_path: Path
+) -> None:
+    def begin(number: int) -> Project:
+        return forgetful_copy(made_project.layout.home.parent, tmp_path / f"line-{number}")
+
+    kills, wrong = experiment(
+        begin, contents(made_project), kills=3, line=3, seed=3, victims=("refresh", "daemon", "refresh")
+    )
+    assert not wrong
+    assert [kill.victim for kill in kills if kill.victim == "refresh"] == ["refresh"] * 2

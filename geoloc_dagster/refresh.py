@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster._core.storage.tags import MAX_RETRIES_TAG
 
 from geoloc_core.errors import DiskFullError, GeolocError, InputError
 from geoloc_core.layout import Layout
@@ -253,6 +254,8 @@ def _make(
             TARGET_TAG: str(step.target),
             REASON_TAG: why[:LONGEST_REASON],
             MAKER_TAG: str(project.layout.home),
+            # Whoever is killed here is started again by a person or by the next refresh, not by a daemon.
+            MAX_RETRIES_TAG: "0",
             **(more_tags or {}),
         },
         raise_on_error=False,

@@ -18,7 +18,8 @@ from geoloc_dagster.lineage import Target
 from geoloc_dagster.project import Project, open_project
 from geoloc_dagster.receipts import read_receipt
 from geoloc_dagster.refresh import open_instance
-from tests.dagster.tiny_line import WORKSPACE, environment, log_of, start
+from tests.dagster.kill_experiment import end_group, pids
+from tests.dagster.tiny_line import WORKSPACE, environment, forget, log_of, start
 
 SENSORS = ("deliveries", "refresh", "failures")
 
@@ -82,6 +83,35 @@ def test_a_file_in_the_landing_folder_becomes_labelled_photos_by_itself(copy: Pr
         assert runs[0].tags["geoloc/reason"] == "not made yet"
         assert "news" in instance.get_dynamic_partitions("shards")
     assert project.warehouse().rows_by_shard("labeled_photos")["news"] >= 8
+
+
+@pytest.mark.slow
+def test_a_run_whose_process_was_killed_is_started_once_more(copy: Project) -> None:
+    """By Dagster's run monitoring and run retries: the sensor itself would wait for other inputs."""
+    head = Target("heads", "clip.linear.country.thesis")
+    assert forget(copy, lambda target: target == head) == {head}
+    log = log_of(copy)
+    with open_instance(copy.layout) as instance:
+        started = subprocess.run(
+            [sys.executable, "-m", "dagster", "sensor", "start", "refresh", *WORKSPACE],
+            env=environment(copy, "in_process"), capture_output=True, text=True,
+        )  # fmt: skip
+        assert started.returncode == 0, started.stderr
+        daemon = start(copy, "dagster._daemon", "run", *WORKSPACE)
+        try:
+            wait_for(lambda: bool(pids(instance)["worker"]), 120, log)
+            os.kill(pids(instance)["worker"][0], signal.SIGKILL)
+            again = dg.RunsFilter(
+                statuses=[dg.DagsterRunStatus.SUCCESS],
+                tags={"geoloc/target": str(head), "dagster/retry_number": "1"},
+            )
+            wait_for(lambda: bool(instance.get_runs(again)), 240, log)
+        finally:
+            end_group(daemon)
+        killed = instance.get_run_by_id(instance.get_runs(again)[0].parent_run_id or "")
+        assert killed is not None
+        assert killed.status is dg.DagsterRunStatus.FAILURE
+    assert read_receipt(copy.layout, head) is not None
 
 
 def fresh(instance: dg.DagsterInstance) -> FreshnessState | None:

@@ -18,7 +18,8 @@ $(STAMP): pyproject.toml constraints.txt | $(UV)
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
 	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	@# Once, here: where Python is told not to keep bytecode, each process would compile two thousand modules anew (4 s).
-	-$(BIN)/python -m compileall -qq -j 0 .venv/lib
+	@# Some packages carry files that are no Python of this version; those stay as they are.
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	@touch $@
 
 # The exact versions of everything, by name alone: no address is ever written down.

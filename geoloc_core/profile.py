@@ -221,7 +221,7 @@ class Profile:
     def answer_of(self, key: str) -> str:
         """What point an experiment answers with: its own choice, the profile's, else the default of its recipe."""
         experiment = self.experiment(key)
-        usual = THESIS_ANSWER if experiment.recipe == "thesis" else DEFAULT_ANSWER
+        usual = THESIS_ANSWER if experiment.recipe in ("thesis", "thesis_unweighted") else DEFAULT_ANSWER
         return experiment.answer or self.answer or usual
 
     def experiment_keys(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from geoloc_core.errors import ProfileError
@@ -139,6 +139,9 @@ THESIS = Recipe(
     divide_by="weight",
 )
 
+# The same without its class weights: what they cost (docs/reproduction.md, fault 2).
+THESIS_UNWEIGHTED = replace(THESIS, name="thesis_unweighted", class_weights="none")
+
 # Chosen on Gaussian mixtures with the class balance of MP-16 (200,000 photos, 512 dimensions) and on the sample.
 DEFAULT = Recipe(
     name="default",
@@ -168,7 +171,7 @@ PROBE = Recipe(
     calibrate=True,
 )
 
-RECIPES = {recipe.name: recipe for recipe in (THESIS, DEFAULT, PROBE)}
+RECIPES = {recipe.name: recipe for recipe in (THESIS, THESIS_UNWEIGHTED, DEFAULT, PROBE)}
 """The recipes that an experiment key may name."""
 
 

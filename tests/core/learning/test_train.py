@@ -232,6 +232,8 @@ def test_recipes_are_what_the_thesis_says():
         "inverse",
         "plateau",
     )
+    # Its ablation differs in the weights alone, which are then one for every photo.
+    assert replace(recipe("thesis_unweighted"), name="thesis", class_weights="inverse") == THESIS
     assert isinstance(recipe("default"), Recipe)
 
 

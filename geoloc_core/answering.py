@@ -24,11 +24,9 @@ from geoloc_core.learning.refine import References, refine_within
 from geoloc_core.profile import NEAREST_ANSWER, THESIS_ANSWER
 
 PHOTOS_AT_ONCE = 8192
-# The anchor that comes nearest to a decision rule, where one point stands for a region.
-ANCHOR_OF_RULE = {"expected_geoscore": "geoscore", "expected_distance": "medoid"}
-
-# What a region answers with where none of its photos is near enough to be believed.
-NEAREST_FALLBACK = "geoscore"
+# The anchor that comes nearest to a rule, where one point stands for a region; with `nearest_photo`, where none of the
+# region's photos is near enough to be believed.
+ANCHOR_OF_RULE = {"expected_geoscore": "geoscore", "expected_distance": "medoid", NEAREST_ANSWER: "geoscore"}
 
 
 @dataclass(frozen=True)
@@ -133,8 +131,6 @@ class Answerer:
     @property
     def _kind(self) -> str:
         """Kind of anchor where one point stands for a region."""
-        if self.how == NEAREST_ANSWER:
-            return NEAREST_FALLBACK
         return ANCHOR_OF_RULE.get(self.how, self.how)
 
     @property

@@ -5,7 +5,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +18,7 @@ from geoloc_dagster.project import Project, open_project
 from geoloc_dagster.receipts import read_receipt
 from geoloc_dagster.refresh import open_instance
 from tests.dagster.kill_experiment import end_group, pids
-from tests.dagster.tiny_line import WORKSPACE, environment, forget, log_of, start
+from tests.dagster.tiny_line import WORKSPACE, forget, log_of, start, start_sensors
 
 SENSORS = ("deliveries", "refresh", "failures")
 
@@ -58,11 +57,7 @@ def test_a_file_in_the_landing_folder_becomes_labelled_photos_by_itself(copy: Pr
     project = open_project(str(profile), copy.layout.home)
     log = log_of(project)
     with open_instance(project.layout) as instance:
-        started = subprocess.run(
-            [sys.executable, "-m", "dagster", "sensor", "start", "--start-all", *WORKSPACE],
-            env=environment(project, "in_process"), capture_output=True, text=True,
-        )  # fmt: skip
-        assert started.returncode == 0, started.stderr
+        start_sensors(project, "--start-all")
         lay_down(project)
         daemon = start(project, "dagster._daemon", "run", *WORKSPACE)
         try:
@@ -92,11 +87,7 @@ def test_a_run_whose_process_was_killed_is_started_once_more(copy: Project) -> N
     assert forget(copy, lambda target: target == head) == {head}
     log = log_of(copy)
     with open_instance(copy.layout) as instance:
-        started = subprocess.run(
-            [sys.executable, "-m", "dagster", "sensor", "start", "refresh", *WORKSPACE],
-            env=environment(copy, "in_process"), capture_output=True, text=True,
-        )  # fmt: skip
-        assert started.returncode == 0, started.stderr
+        start_sensors(copy, "refresh")
         daemon = start(copy, "dagster._daemon", "run", *WORKSPACE)
         try:
             wait_for(lambda: bool(pids(instance)["worker"]), 120, log)

@@ -56,6 +56,13 @@ def start(project: Project, *command: str, executor: str = "in_process") -> subp
         )
 
 
+def start_sensors(project: Project, *which: str) -> None:
+    """Switch sensors on, as `dagster sensor start` does; `--start-all` takes all of them."""
+    command = [sys.executable, "-m", "dagster", "sensor", "start", *which, *WORKSPACE]
+    done = subprocess.run(command, env=environment(project, "in_process"), capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
 def log_of(project: Project) -> Path:
     """Where the processes of a project say what they have to say."""
     return project.layout.home.parent / "processes.log"

@@ -25,8 +25,8 @@ from pathlib import Path
 
 import yaml
 
+from geoloc_core.line.project import SOURCE_ROOT, Project, find_profile, open_project
 from geoloc_core.storage import read_json, write_json
-from geoloc_dagster.project import SOURCE_ROOT, Project, find_profile, open_project
 
 LIMITS = {"overhead_ratio": 1.3, "plan_600_s": 3.0, "step_overhead_s": 3.0}
 SHARDS, BACKBONES = 200, ("tiny-clip", "tiny-vit", "tiny-segvit")
@@ -34,12 +34,14 @@ SHARDS, BACKBONES = 200, ("tiny-clip", "tiny-vit", "tiny-segvit")
 
 def plain(project: Project) -> None:
     """The whole line by the core's functions, in the order of the graph, each followed by the checks of its content."""
-    from geoloc_core import experiments
-    from geoloc_core.embed import embed_shard
     from geoloc_core.evaluation.maps import country_map, coverage_map
     from geoloc_core.features.checkpoints import checkpoint_identity, ensure_checkpoint
     from geoloc_core.geography.boundaries import load_boundaries, read_boundaries, write_boundaries
     from geoloc_core.learning.weights import class_weight_table
+    from geoloc_core.line import experiments
+    from geoloc_core.line.embed import embed_shard
+    from geoloc_core.line.profile import REGION_LEVELS
+    from geoloc_core.line.results import write_results
     from geoloc_core.photos.distribution import class_distribution
     from geoloc_core.photos.labels import label_photos, locator_of
     from geoloc_core.photos.pictures import gather_pictures
@@ -47,8 +49,6 @@ def plain(project: Project) -> None:
     from geoloc_core.photos.sample.delivery import draw_delivery
     from geoloc_core.photos.sample.spec import SampleSpec
     from geoloc_core.photos.training import collect_training
-    from geoloc_core.profile import REGION_LEVELS
-    from geoloc_core.results import write_results
     from geoloc_core.storage import write_bytes
 
     profile, layout, warehouse = project.profile, project.layout, project.warehouse()
@@ -118,7 +118,7 @@ def plain(project: Project) -> None:
 
 def train_and_track(project: Project, key: str) -> None:
     """Train a head and tell MLflow."""
-    from geoloc_core.experiments import train_experiment
+    from geoloc_core.line.experiments import train_experiment
     from geoloc_dagster.tracking import head_run
 
     trained = train_experiment(project.profile, project.layout, project.warehouse(), key)
@@ -136,8 +136,8 @@ def head_version(project: Project, key: str) -> str:
 
 def report_and_log(project: Project, key: str) -> None:
     """Report a head on the validation photos, pack it, and log it in MLflow."""
-    from geoloc_core.experiments import report_validation
-    from geoloc_core.packaging import pack_head
+    from geoloc_core.answers.package import pack_head
+    from geoloc_core.line.experiments import report_validation
     from geoloc_dagster.tracking import log_head_model
 
     layout = project.layout
@@ -150,7 +150,7 @@ def report_and_log(project: Project, key: str) -> None:
 
 def choose_and_register(project: Project) -> None:
     """Choose who answers, and register it in MLflow."""
-    from geoloc_core.promotion import choose_champion
+    from geoloc_core.line.promotion import choose_champion
     from geoloc_dagster.resources import files_version
     from geoloc_dagster.tracking import register_champion
 
@@ -213,9 +213,9 @@ def environment() -> dict[str, str]:
 
 def plan_600(folder: Path) -> dict[str, float]:
     """Seconds of the plan of 200 shards x 3 backbones, everything current: the best of three, in this process."""
-    from geoloc_dagster.lineage import CODE_VERSIONS, Lineage
-    from geoloc_dagster.plan import State, make_plan
-    from geoloc_dagster.receipts import Receipt, Stamp, write_receipt
+    from geoloc_core.line.lineage import CODE_VERSIONS, Lineage
+    from geoloc_core.line.plan import State, make_plan
+    from geoloc_core.line.receipts import Receipt, Stamp, write_receipt
 
     profile = {
         "name": "many",

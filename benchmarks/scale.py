@@ -24,9 +24,9 @@ import numpy as np
 import pandas as pd
 from peak_memory import peak_bytes
 
-from geoloc_core.layout import Layout
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.profile import Profile, parse_profile
 from geoloc_core.photos.warehouse import Warehouse
-from geoloc_core.profile import Profile, parse_profile
 from geoloc_core.storage import write_json
 
 PHOTOS_PER_SHARD = 100_000
@@ -132,9 +132,9 @@ def training_photos(place: Place) -> None:
 
 def class_tables(place: Place) -> None:
     """Class distribution, class weights, anchors of both levels."""
-    from geoloc_core.experiments import places_of, write_places
     from geoloc_core.geography.boundaries import read_boundaries
     from geoloc_core.learning.weights import class_weight_table
+    from geoloc_core.line.experiments import places_of, write_places
     from geoloc_core.photos.distribution import class_distribution
     from geoloc_core.photos.rows import write_rows
 
@@ -150,14 +150,14 @@ def class_tables(place: Place) -> None:
 
 def head(place: Place) -> None:
     """One head of sub-divisions."""
-    from geoloc_core.experiments import train_experiment
+    from geoloc_core.line.experiments import train_experiment
 
     train_experiment(place.profile, place.layout, place.warehouse, EXPERIMENT)
 
 
 def reports(place: Place) -> None:
     """Predictions and scores on the validation photos and the benchmark."""
-    from geoloc_core.experiments import report_benchmark, report_validation
+    from geoloc_core.line.experiments import report_benchmark, report_validation
 
     report_validation(place.profile, place.layout, place.warehouse, EXPERIMENT)
     report_benchmark(place.profile, place.layout, place.warehouse, EXPERIMENT, "bench")
@@ -165,7 +165,7 @@ def reports(place: Place) -> None:
 
 def results(place: Place) -> None:
     """Tables, maps and the HTML report."""
-    from geoloc_core.results import write_results
+    from geoloc_core.line.results import write_results
 
     write_results(place.profile, place.layout, place.warehouse, place.layout.checkpoints)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import dagster as dg
 from dagster._core.storage.runs import SqliteRunStorage
 
+from geoloc_core.line.project import Project
 from geoloc_core.storage import TEMPORARY_PREFIX, remove_leftover
-from geoloc_dagster.project import Project
 
 # Carried by every run that a refresh makes in its own process; the value is the data folder.
 MAKER_TAG = "geoloc/refresh"

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 from geoloc_core import __version__
 from geoloc_core.errors import GeolocError, InputError
+from geoloc_core.line.project import Project, open_project
 from geoloc_core.storage import room
-from geoloc_dagster.project import Project, open_project
 
 if TYPE_CHECKING:
     from geoloc_dagster.refresh import Outcome
@@ -128,7 +128,7 @@ def _plan(options: argparse.Namespace) -> int:
 
 
 def _refresh(options: argparse.Namespace) -> int:
-    from geoloc_dagster.automation.landing import take_in
+    from geoloc_core.line.landing import take_in
 
     project = _project(options)
     intake = take_in(project.profile, project.layout)
@@ -139,9 +139,9 @@ def _refresh(options: argparse.Namespace) -> int:
 
 def refresh_and_tell(project: Project, verify: bool = False) -> int:
     """Refresh with a line on standard error for each target; 0 when all is current afterwards."""
+    from geoloc_core.line.lineage import Lineage
     from geoloc_dagster.aftermath import put_right
     from geoloc_dagster.checks.current import report_current
-    from geoloc_dagster.lineage import Lineage
     from geoloc_dagster.progress import Teller
     from geoloc_dagster.refresh import open_instance, project_plan, refresh, refresh_lock
 
@@ -190,8 +190,8 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from geoloc_core.answers_text import as_csv, as_table, in_words
-    from geoloc_core.predict import Predictor
+    from geoloc_core.answers.predict import Predictor
+    from geoloc_core.answers.text import as_csv, as_table, in_words
 
     project = _project(options)
     for file in options.files:
@@ -214,8 +214,8 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> int:
-    from geoloc_core.folder_evaluation import evaluate_folder
-    from geoloc_core.predict import Predictor
+    from geoloc_core.answers.folder_evaluation import evaluate_folder
+    from geoloc_core.answers.predict import Predictor
 
     project = _project(options)
     if not options.folder.is_dir():

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import dagster as dg
 
-from geoloc_dagster.project import SOURCE_ROOT
+from geoloc_core.line.project import SOURCE_ROOT
 
 # Addresses as git keeps them: git@github.com:owner/name.git, https://user:token@github.com/owner/name.git, ...
 REMOTE = re.compile(

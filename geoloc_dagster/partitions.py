@@ -7,7 +7,7 @@ Levels are fixed by the boundary set. See https://docs.dagster.io/guides/build/p
 
 import dagster as dg
 
-from geoloc_core.profile import REGION_LEVELS, Profile
+from geoloc_core.line.profile import REGION_LEVELS, Profile
 
 SHARDS = dg.DynamicPartitionsDefinition(name="shards")
 BACKBONES = dg.DynamicPartitionsDefinition(name="backbones")

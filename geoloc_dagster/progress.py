@@ -2,7 +2,7 @@
 
 import sys
 
-from geoloc_dagster.lineage import Target
+from geoloc_core.line.lineage import Target
 
 
 class Teller:

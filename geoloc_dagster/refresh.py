@@ -19,17 +19,17 @@ import dagster as dg
 from dagster._core.storage.tags import MAX_RETRIES_TAG
 
 from geoloc_core.errors import DiskFullError, GeolocError, InputError
-from geoloc_core.layout import Layout
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.lineage import ASSETS, Lineage, Target
+from geoloc_core.line.plan import Plan, Reason, State, Step, make_plan
+from geoloc_core.line.project import SOURCE_ROOT, Project
+from geoloc_core.line.receipts import Receipt, read_receipt, refusal, remove_receipt, write_receipt
 from geoloc_core.storage import disk_full, nearly_full, no_room, room, write_bytes
 from geoloc_dagster.aftermath import MAKER_TAG, put_right
 from geoloc_dagster.automation.requests import LONGEST_REASON, REASON_TAG, TARGET_TAG, chosen_project
 from geoloc_dagster.checks.current import report_current
 from geoloc_dagster.checks.intact import OF_ALL_PARTITIONS
-from geoloc_dagster.lineage import ASSETS, Lineage, Target
 from geoloc_dagster.partitions import synchronise
-from geoloc_dagster.plan import Plan, Reason, State, Step, make_plan
-from geoloc_dagster.project import SOURCE_ROOT, Project
-from geoloc_dagster.receipts import Receipt, read_receipt, refusal, remove_receipt, write_receipt
 from geoloc_dagster.sharing import sharing_tags
 
 # Hears of an event, the target that it is about (None where it is about no one target), and a detail.

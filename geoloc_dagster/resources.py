@@ -8,11 +8,11 @@ from typing import Any
 import dagster as dg
 
 from geoloc_core.errors import StaleArtifactError
+from geoloc_core.line.lineage import CODE_VERSIONS, Lineage, Outside, Target
+from geoloc_core.line.project import Project, open_project
+from geoloc_core.line.receipts import Receipt, Stamp, read_receipt, write_receipt
 from geoloc_core.storage import file_sha256, value_sha256
 from geoloc_dagster.columns import table_metadata
-from geoloc_dagster.lineage import CODE_VERSIONS, Lineage, Outside, Target
-from geoloc_dagster.project import Project, open_project
-from geoloc_dagster.receipts import Receipt, Stamp, read_receipt, write_receipt
 
 
 class Work:

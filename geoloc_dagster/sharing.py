@@ -6,7 +6,7 @@ the first run; that run makes the vectors of all of them from one decode, and th
 
 from collections.abc import Callable, Mapping
 
-from geoloc_dagster.lineage import Lineage, Target, two_dimensional
+from geoloc_core.line.lineage import Lineage, Target, two_dimensional
 
 DECODED_WITH_TAG = "geoloc/decoded_with"
 

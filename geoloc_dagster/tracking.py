@@ -19,8 +19,8 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from geoloc_core.line.project import Project
 from geoloc_core.storage import file_sha256, share_file, value_sha256
-from geoloc_dagster.project import Project
 
 EXPERIMENT = "geoloc"
 MODEL_NAME = "geoloc"
@@ -186,7 +186,7 @@ def _log_package(client: Any, project: Project, folder: Path, name: str, registe
     """Log a packed folder; in a store on this disk its files become second names of the package's own."""
     import mlflow
 
-    serving = Path(__file__).resolve().parents[1] / "geoloc_core" / "serving.py"
+    serving = Path(__file__).resolve().parents[1] / "geoloc_core" / "answers" / "serve.py"
     logged = mlflow.pyfunc.log_model(
         name=name,
         python_model=str(serving),

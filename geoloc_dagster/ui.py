@@ -8,8 +8,8 @@ import sys
 from pathlib import Path
 
 from geoloc_core.errors import InputError
+from geoloc_core.line.project import SOURCE_ROOT, Project
 from geoloc_dagster.partitions import synchronise
-from geoloc_dagster.project import SOURCE_ROOT, Project
 from geoloc_dagster.refresh import open_instance
 
 HOST = "127.0.0.1"

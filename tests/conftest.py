@@ -7,7 +7,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from geoloc_dagster.project import Project
+from geoloc_core.line.project import Project
 from geoloc_dagster.refresh import open_instance
 from tests.dagster.tiny_line import new_project
 

@@ -18,7 +18,7 @@ from geoloc_core.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval, au
 from geoloc_core.learning.calibrate import expected_calibration_error, top_confidence
 
 if TYPE_CHECKING:
-    from geoloc_core.answering import Answers
+    from geoloc_core.answers.answer import Answers
     from geoloc_core.learning.posterior import Head
 
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from geoloc_core.line.profile import Dataset
 from geoloc_core.photos.delivery import store_delivery
 from geoloc_core.photos.sources.base import SourceBatch
 from geoloc_core.photos.sources.columns import ColumnMapping, ColumnsSource
 from geoloc_core.photos.sources.registry import read_metadata
-from geoloc_core.profile import Dataset
 from geoloc_core.storage import one_at_a_time, value_sha256, write_text
 
 _COMPLETE = "complete"

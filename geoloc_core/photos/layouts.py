@@ -16,9 +16,9 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from geoloc_core.errors import InputError, ProfileError
+from geoloc_core.line.profile import IMAGE_LAYOUTS
 from geoloc_core.photos.sources.base import IMAGE_SUFFIXES
 from geoloc_core.photos.sources.photo_folder import photo_files
-from geoloc_core.profile import IMAGE_LAYOUTS
 
 
 def mp16_path(photo_id: str, suffix: str = ".jpg") -> str:

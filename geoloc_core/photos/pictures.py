@@ -14,7 +14,8 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from geoloc_core.errors import InputError
-from geoloc_core.layout import Layout
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.profile import Dataset, Fetching, Profile
 from geoloc_core.photos.archives import archives_in, unpack_images
 from geoloc_core.photos.fetch.addresses import AddressRules
 from geoloc_core.photos.fetch.download import FetchPolicy, explain_missing, fetch_images, mark_placeholders
@@ -22,7 +23,6 @@ from geoloc_core.photos.images import ImageLimits, build_manifest
 from geoloc_core.photos.layouts import place_images
 from geoloc_core.photos.rows import tally
 from geoloc_core.photos.sources.photo_folder import photo_files
-from geoloc_core.profile import Dataset, Fetching, Profile
 from geoloc_core.storage import one_at_a_time, read_json, write_json
 
 

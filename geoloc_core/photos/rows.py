@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geoloc_core.errors import StaleArtifactError
-from geoloc_core.layout import Layout
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.profile import Profile
 from geoloc_core.photos.cutting import cut_shard, read_dataset
 from geoloc_core.photos.schemas import RawPhotos, RejectedRows, validate
 from geoloc_core.photos.sources.base import SourceBatch
 from geoloc_core.photos.sources.registry import read_metadata
-from geoloc_core.profile import Profile
 from geoloc_core.storage import replacing_path, unreadable
 
 

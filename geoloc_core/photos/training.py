@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pandas as pd
 
-from geoloc_core.layout import Layout
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.profile import Profile
 from geoloc_core.photos.rows import read_rows
 from geoloc_core.photos.splits import assemble_training
 from geoloc_core.photos.warehouse import Warehouse
-from geoloc_core.profile import Profile
 
 
 def collect_training(profile: Profile, layout: Layout, warehouse: Warehouse) -> tuple[pd.DataFrame, pd.DataFrame]:

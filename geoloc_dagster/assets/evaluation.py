@@ -6,8 +6,8 @@ from typing import Any
 
 import dagster as dg
 
+from geoloc_core.line.lineage import CODE_VERSIONS
 from geoloc_core.storage import read_json
-from geoloc_dagster.lineage import CODE_VERSIONS
 from geoloc_dagster.metadata import file_link, parquet_rows, picture
 from geoloc_dagster.partitions import EXPERIMENTS, EXPERIMENTS_BY_BENCHMARK
 from geoloc_dagster.resources import ProjectResource, files_version
@@ -44,8 +44,8 @@ def _told(written: dict[str, Any], files: list[Path]) -> dict[str, Any]:
     "and logged in MLflow as a model.",
 )
 def validation_report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    from geoloc_core.experiments import report_validation
-    from geoloc_core.packaging import pack_head
+    from geoloc_core.answers.package import pack_head
+    from geoloc_core.line.experiments import report_validation
     from geoloc_dagster.tracking import log_head_model
 
     work = project.begin(context)
@@ -68,7 +68,7 @@ def validation_report(context: dg.AssetExecutionContext, project: ProjectResourc
     description="One experiment on one benchmark: every photo of it counts, those without a picture as wrong.",
 )
 def benchmark_report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    from geoloc_core.experiments import report_benchmark
+    from geoloc_core.line.experiments import report_benchmark
 
     work = project.begin(context)
     benchmark, key = str(context.partition_key).split("|")
@@ -99,7 +99,7 @@ def benchmark_report(context: dg.AssetExecutionContext, project: ProjectResource
     "the HTML report.",
 )
 def results(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    from geoloc_core.results import write_results
+    from geoloc_core.line.results import write_results
 
     work = project.begin(context)
     opened = work.project
@@ -138,7 +138,7 @@ def results(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.M
     "better beyond its interval and loses on no continent more than a margin. Why is kept in champion.json.",
 )
 def champion(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    from geoloc_core.promotion import choose_champion
+    from geoloc_core.line.promotion import choose_champion
     from geoloc_dagster.tracking import model_link, register_champion
 
     work = project.begin(context)

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
+from geoloc_core.line.lineage import CODE_VERSIONS
 from geoloc_core.storage import file_sha256, write_json
-from geoloc_dagster.lineage import CODE_VERSIONS
 from geoloc_dagster.metadata import counts_table
 from geoloc_dagster.op_tags import GPU, GPU_POOL
 from geoloc_dagster.partitions import BACKBONES, SHARDS_BY_BACKBONE
@@ -59,7 +59,7 @@ def backbones(context: dg.AssetExecutionContext, project: ProjectResource) -> dg
 )
 def embeddings(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     from geoloc_core.devices import fallback
-    from geoloc_core.embed import embed_shard
+    from geoloc_core.line.embed import embed_shard
 
     work = project.begin(context)
     if slower := fallback(work.project.profile.device):

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
+from geoloc_core.line.lineage import CODE_VERSIONS
 from geoloc_core.storage import file_sha256
-from geoloc_dagster.lineage import CODE_VERSIONS
 from geoloc_dagster.metadata import counts_table, repairs_table
 from geoloc_dagster.resources import ProjectResource
 

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
+from geoloc_core.line.lineage import CODE_VERSIONS
 from geoloc_core.storage import file_sha256
-from geoloc_dagster.lineage import CODE_VERSIONS
 from geoloc_dagster.op_tags import GPU, GPU_POOL
 from geoloc_dagster.partitions import EXPERIMENTS, LEVELS
 from geoloc_dagster.resources import ProjectResource, files_version
@@ -57,7 +57,7 @@ def class_weights(context: dg.AssetExecutionContext, project: ProjectResource) -
     "the training photos are, for answers from the whole posterior.",
 )
 def region_anchors(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    from geoloc_core.experiments import places_of, write_places
+    from geoloc_core.line.experiments import places_of, write_places
 
     work = project.begin(context)
     level = context.partition_key
@@ -94,7 +94,7 @@ def region_anchors(context: dg.AssetExecutionContext, project: ProjectResource) 
 )
 def heads(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     from geoloc_core.devices import fallback, pick_device
-    from geoloc_core.experiments import train_experiment
+    from geoloc_core.line.experiments import train_experiment
     from geoloc_dagster.tracking import head_run, run_link
 
     work = project.begin(context)

@@ -4,12 +4,12 @@ import shutil
 
 import dagster as dg
 
+from geoloc_core.line.lineage import CODE_VERSIONS, Target, path_version
+from geoloc_core.line.receipts import read_receipt
 from geoloc_core.storage import file_sha256, value_sha256
-from geoloc_dagster.lineage import CODE_VERSIONS, Target, path_version
 from geoloc_dagster.metadata import counts_table, picture
 from geoloc_dagster.op_tags import WAREHOUSE_POOL
 from geoloc_dagster.partitions import SHARDS
-from geoloc_dagster.receipts import read_receipt
 from geoloc_dagster.resources import ProjectResource, files_version
 
 EVERY_SHARD = dg.AllPartitionMapping()

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from geoloc_core.drift import Drift, country_drift, embedding_drift
-from geoloc_dagster.lineage import Target, two_dimensional
-from geoloc_dagster.plan import State
+from geoloc_core.line.lineage import Target, two_dimensional
+from geoloc_core.line.plan import State
 
 # Shards of the reference whose vectors are read: their mean and variance need no more.
 REFERENCE_SHARDS = 3

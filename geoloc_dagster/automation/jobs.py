@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from geoloc_dagster.lineage import Lineage
-from geoloc_dagster.plan import State
+from geoloc_core.line.lineage import Lineage
+from geoloc_core.line.plan import State
 from geoloc_dagster.refresh import Outcome, refresh_lock, remove_orphans
 from geoloc_dagster.resources import ProjectResource
 

@@ -15,11 +15,11 @@ from typing import Any
 
 import dagster as dg
 
+from geoloc_core.line.lineage import CODE_VERSIONS, Lineage, Target
+from geoloc_core.line.plan import REFUSED, Plan, State, Step
+from geoloc_core.line.project import Project
+from geoloc_core.line.receipts import read_receipt
 from geoloc_core.storage import value_sha256
-from geoloc_dagster.lineage import CODE_VERSIONS, Lineage, Target
-from geoloc_dagster.plan import REFUSED, Plan, State, Step
-from geoloc_dagster.project import Project
-from geoloc_dagster.receipts import read_receipt
 
 # Runs of one target from the very same inputs and code within a day. A run that ends well and leaves its target out of
 # date (its data folder is not ours, a file is deleted again and again) would otherwise be started for ever.

@@ -2,10 +2,10 @@
 
 import dagster as dg
 
+from geoloc_core.line.lineage import Lineage
+from geoloc_core.line.plan import State, make_plan
 from geoloc_dagster.automation.requests import ask
 from geoloc_dagster.automation.sensors import LEARNED, content_checks
-from geoloc_dagster.lineage import Lineage
-from geoloc_dagster.plan import State, make_plan
 from geoloc_dagster.resources import ProjectResource
 
 

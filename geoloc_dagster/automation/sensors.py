@@ -10,20 +10,20 @@ import os
 import dagster as dg
 
 from geoloc_core.drift import Drift
-from geoloc_core.layout import Layout
+from geoloc_core.line.landing import take_in
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.lineage import ASSETS, Lineage, Target
+from geoloc_core.line.plan import State, make_plan
+from geoloc_core.line.project import Project
+from geoloc_core.line.receipts import read_receipt, refusal
 from geoloc_core.storage import value_sha256
 from geoloc_dagster.automation.drifting import learned_and_new, shard_drift
 from geoloc_dagster.automation.failures import describe
 from geoloc_dagster.automation.jobs import tidy
-from geoloc_dagster.automation.landing import take_in
 from geoloc_dagster.automation.requests import ask, chosen_project
 from geoloc_dagster.checks.current import report_current
 from geoloc_dagster.checks.intact import OF_ALL_PARTITIONS
-from geoloc_dagster.lineage import ASSETS, Lineage, Target
 from geoloc_dagster.partitions import synchronise
-from geoloc_dagster.plan import State, make_plan
-from geoloc_dagster.project import Project
-from geoloc_dagster.receipts import read_receipt, refusal
 from geoloc_dagster.refresh import is_refreshing, register, registered_versions
 from geoloc_dagster.resources import ProjectResource
 

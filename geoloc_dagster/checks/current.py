@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from geoloc_dagster.lineage import ASSETS, Lineage
+from geoloc_core.line.lineage import ASSETS, Lineage
+from geoloc_core.line.plan import MISSING, Plan, Step, make_plan
 from geoloc_dagster.metadata import rows_table
-from geoloc_dagster.plan import MISSING, Plan, Step, make_plan
 from geoloc_dagster.resources import ProjectResource
 
 # Its name on every asset; the runs of a refresh leave it out, as it looks at the plan and not at an asset's content.

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
+from geoloc_core.line.project import Project
 from geoloc_dagster.assets import evaluation
 from geoloc_dagster.checks.verdict import Verdict, asset_check
-from geoloc_dagster.project import Project
 
 
 def validation_denominator(project: Project, key: str) -> Verdict:

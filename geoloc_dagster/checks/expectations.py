@@ -5,11 +5,11 @@ Great Expectations is imported inside the function; its pages (Data Docs) lie be
 
 import dagster as dg
 
-from geoloc_core.layout import EMBEDDED_BOUNDARIES
+from geoloc_core.line.layout import EMBEDDED_BOUNDARIES
+from geoloc_core.line.project import Project
 from geoloc_dagster.assets import photos
 from geoloc_dagster.checks.verdict import Verdict, asset_check
 from geoloc_dagster.metadata import file_link
-from geoloc_dagster.project import Project
 
 
 def delivery_is_not_garbage(project: Project, shard: str) -> Verdict:

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
+from geoloc_core.line.project import Project
 from geoloc_dagster.assets import features
 from geoloc_dagster.checks.verdict import Verdict, asset_check
-from geoloc_dagster.project import Project
 
 # float16 overflows at 65,504; a vector that long, or of no length, was made by a broken encoder.
 SHORTEST, LONGEST = 1e-3, 6e4

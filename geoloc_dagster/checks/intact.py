@@ -8,11 +8,11 @@ from collections.abc import Iterator
 
 import dagster as dg
 
+from geoloc_core.line.lineage import ASSETS, Lineage, Target
+from geoloc_core.line.plan import State
+from geoloc_core.line.receipts import write_receipt
 from geoloc_dagster.checks.current import CURRENT, REASONS_SHOWN
-from geoloc_dagster.lineage import ASSETS, Lineage, Target
 from geoloc_dagster.metadata import rows_table
-from geoloc_dagster.plan import State
-from geoloc_dagster.receipts import write_receipt
 from geoloc_dagster.resources import ProjectResource
 
 INTACT = "intact"

@@ -2,9 +2,9 @@
 
 import dagster as dg
 
+from geoloc_core.line.project import Project
 from geoloc_dagster.assets import learning
 from geoloc_dagster.checks.verdict import Verdict, asset_check
-from geoloc_dagster.project import Project
 
 
 def class_weights_finite(project: Project, level: str) -> Verdict:

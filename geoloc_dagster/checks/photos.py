@@ -2,9 +2,9 @@
 
 import dagster as dg
 
+from geoloc_core.line.project import Project
 from geoloc_dagster.assets import photos
 from geoloc_dagster.checks.verdict import Verdict, asset_check
-from geoloc_dagster.project import Project
 
 
 def raw_photos_contract(project: Project, shard: str) -> Verdict:

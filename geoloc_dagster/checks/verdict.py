@@ -12,9 +12,9 @@ from typing import Any
 import dagster as dg
 
 from geoloc_core.errors import GeolocError
-from geoloc_dagster.lineage import Target
-from geoloc_dagster.project import Project
-from geoloc_dagster.receipts import record_verdict
+from geoloc_core.line.lineage import Target
+from geoloc_core.line.project import Project
+from geoloc_core.line.receipts import record_verdict
 from geoloc_dagster.resources import ProjectResource
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from geoloc_core.errors import InputError
-from geoloc_dagster.project import SOURCE_ROOT, Project
+from geoloc_core.line.project import SOURCE_ROOT, Project
 from geoloc_dagster.stack.postgres import USER, Postgres, create_databases, make_postgres
 from geoloc_dagster.stack.service import HOST, Service, answers, unused_port
 

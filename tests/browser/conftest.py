@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from geoloc_dagster.project import Project, open_project
+from geoloc_core.line.project import Project, open_project
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed; `make setup` brings it")
 CHROMIUM = next(

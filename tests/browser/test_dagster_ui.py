@@ -9,10 +9,10 @@ import pytest
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Page, expect
 
+from geoloc_core.line.lineage import ASSETS, Target
+from geoloc_core.line.receipts import read_receipt
 from geoloc_core.photos.contact_sheet import SIDE
 from geoloc_dagster.columns import COLUMNS
-from geoloc_dagster.lineage import ASSETS, Target
-from geoloc_dagster.receipts import read_receipt
 from tests.browser.conftest import PATIENCE_MS, Shoot, Ui
 
 expect.set_options(timeout=PATIENCE_MS)

@@ -8,7 +8,7 @@ import dagster as dg
 import pytest
 import yaml
 
-from geoloc_dagster.project import Project, open_project
+from geoloc_core.line.project import Project, open_project
 from geoloc_dagster.refresh import open_instance
 
 Edit = Callable[..., Project]

@@ -29,8 +29,8 @@ from pathlib import Path
 
 import dagster as dg
 
+from geoloc_core.line.project import Project, open_project
 from geoloc_core.storage import TEMPORARY_PREFIX
-from geoloc_dagster.project import Project, open_project
 from geoloc_dagster.refresh import open_instance, project_plan
 from tests.dagster.tiny_line import WORKSPACE, contents, environment, forget, log_of, new_project, start
 

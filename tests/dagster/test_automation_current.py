@@ -2,11 +2,11 @@
 
 import dagster as dg
 
+from geoloc_core.line.lineage import ASSETS, Lineage
+from geoloc_core.line.plan import make_plan
+from geoloc_core.line.project import Project
 from geoloc_dagster.checks.current import CURRENT, report_current, standings
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.lineage import ASSETS, Lineage
-from geoloc_dagster.plan import make_plan
-from geoloc_dagster.project import Project
 from geoloc_dagster.refresh import refresh, run_config
 
 

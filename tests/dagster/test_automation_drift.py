@@ -8,12 +8,12 @@ import pandas as pd
 import pytest
 
 from geoloc_core.features.shards import read_shard, write_shard
+from geoloc_core.line.lineage import Lineage, Target
+from geoloc_core.line.plan import State
+from geoloc_core.line.project import Project
+from geoloc_core.line.receipts import Receipt, read_receipt, write_receipt
 from geoloc_dagster.automation.drifting import learned_and_new, shard_drift
 from geoloc_dagster.automation.sensors import drift_tick
-from geoloc_dagster.lineage import Lineage, Target
-from geoloc_dagster.plan import State
-from geoloc_dagster.project import Project
-from geoloc_dagster.receipts import Receipt, read_receipt, write_receipt
 
 Edit = Callable[..., Project]
 

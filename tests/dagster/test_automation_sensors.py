@@ -8,17 +8,17 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
-from geoloc_dagster import lineage as lineage_module
+from geoloc_core.line import lineage as lineage_module
+from geoloc_core.line.lineage import Lineage, Target
+from geoloc_core.line.plan import State, make_plan
+from geoloc_core.line.project import Project
+from geoloc_core.line.receipts import record_verdict, remove_receipt
 from geoloc_dagster.automation import sensors
 from geoloc_dagster.automation.requests import ATTEMPT_TAG, MOST_ATTEMPTS, REASON_TAG, TARGET_TAG, ask
 from geoloc_dagster.automation.schedules import weekly_retraining
 from geoloc_dagster.checks.current import CURRENT
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.lineage import Lineage, Target
-from geoloc_dagster.plan import State, make_plan
 from geoloc_dagster.progress import Teller
-from geoloc_dagster.project import Project
-from geoloc_dagster.receipts import record_verdict, remove_receipt
 from geoloc_dagster.refresh import project_plan, refresh_lock, remake
 from geoloc_dagster.resources import ProjectResource
 

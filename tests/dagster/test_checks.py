@@ -9,6 +9,7 @@ from geoloc_core.evaluation.predictions import read_predictions, write_predictio
 from geoloc_core.features.backbones import backbone
 from geoloc_core.features.checkpoints import checkpoint_identity
 from geoloc_core.features.shards import read_shard, write_shard
+from geoloc_core.line.project import Project
 from geoloc_core.photos.rows import read_rows, write_rows
 from geoloc_dagster.checks.evaluation import (
     benchmark_denominator,
@@ -26,7 +27,6 @@ from geoloc_dagster.checks.photos import (
     training_photos_contract,
 )
 from geoloc_dagster.checks.verdict import Question, answer
-from geoloc_dagster.project import Project
 
 HEAD = "clip.linear.country.thesis"
 SHARD = "sample-01"

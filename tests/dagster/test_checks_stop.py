@@ -5,10 +5,10 @@ from pathlib import Path
 
 import dagster as dg
 
+from geoloc_core.line.lineage import Target
+from geoloc_core.line.project import Project
+from geoloc_core.line.receipts import read_receipt
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.lineage import Target
-from geoloc_dagster.project import Project
-from geoloc_dagster.receipts import read_receipt
 from geoloc_dagster.refresh import refresh
 
 Edit = Callable[..., Project]

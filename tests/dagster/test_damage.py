@@ -7,13 +7,13 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from geoloc_core.layout import Layout
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.lineage import Lineage, Target
+from geoloc_core.line.plan import State
+from geoloc_core.line.project import Project
+from geoloc_core.line.receipts import read_receipt, remove_receipt
 from geoloc_dagster.checks.intact import INTACT
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.lineage import Lineage, Target
-from geoloc_dagster.plan import State
-from geoloc_dagster.project import Project
-from geoloc_dagster.receipts import read_receipt, remove_receipt
 from geoloc_dagster.refresh import Outcome, project_plan, refresh, run_config
 from tests.dagster.tiny_line import contents
 

@@ -6,11 +6,11 @@ import sys
 import dagster as dg
 from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
+from geoloc_core.line.lineage import ASSETS, CODE_VERSIONS, Lineage, Target
+from geoloc_core.line.project import Project
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.lineage import ASSETS, CODE_VERSIONS, Lineage, Target
 from geoloc_dagster.op_tags import GPU_POOL, WAREHOUSE_POOL
 from geoloc_dagster.partitions import synchronise, wanted_keys
-from geoloc_dagster.project import Project
 
 HEAVY = ("torch", "torchvision", "transformers", "open_clip", "mlflow", "great_expectations")
 

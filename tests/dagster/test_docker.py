@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 import yaml
 
+from geoloc_core.line.project import SOURCE_ROOT
 from geoloc_dagster.op_tags import GPU
-from geoloc_dagster.project import SOURCE_ROOT
 from geoloc_dagster.stack.postgres import DATABASES, USER
 
 DOCKER = SOURCE_ROOT / "docker"

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from geoloc_core.errors import ProfileError
+from geoloc_core.line.project import Project
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.executors import executor
 from geoloc_dagster.progress import Teller
-from geoloc_dagster.project import Project
 from geoloc_dagster.refresh import remake
 
 HEAD = "clip.linear.country.thesis"

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from geoloc_core.line.project import SOURCE_ROOT, Project, open_project
+from geoloc_core.line.receipts import all_receipts
 from geoloc_core.storage import TEMPORARY_PREFIX
-from geoloc_dagster.project import SOURCE_ROOT, Project, open_project
-from geoloc_dagster.receipts import all_receipts
 
 BLOCK = 64 * 1024
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from geoloc_dagster.project import Project
+from geoloc_core.line.project import Project
 from tests.dagster.kill_experiment import experiment, forgetful_copy
 from tests.dagster.tiny_line import contents
 

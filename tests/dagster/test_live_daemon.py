@@ -13,9 +13,9 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.freshness import FreshnessState
 
-from geoloc_dagster.lineage import Target
-from geoloc_dagster.project import Project, open_project
-from geoloc_dagster.receipts import read_receipt
+from geoloc_core.line.lineage import Target
+from geoloc_core.line.project import Project, open_project
+from geoloc_core.line.receipts import read_receipt
 from geoloc_dagster.refresh import open_instance
 from tests.dagster.kill_experiment import end_group, pids
 from tests.dagster.tiny_line import WORKSPACE, forget, log_of, start, start_sensors

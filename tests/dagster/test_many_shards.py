@@ -11,14 +11,14 @@ import pytest
 import yaml
 from PIL import Image
 
+from geoloc_core.line.lineage import CODE_VERSIONS, Lineage, Target
+from geoloc_core.line.plan import State, make_plan
+from geoloc_core.line.project import Project, open_project
+from geoloc_core.line.receipts import Receipt, Stamp, write_receipt
 from geoloc_dagster.assets import geography, photos
 from geoloc_dagster.automation.requests import ask
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.lineage import CODE_VERSIONS, Lineage, Target
 from geoloc_dagster.partitions import synchronise
-from geoloc_dagster.plan import State, make_plan
-from geoloc_dagster.project import Project, open_project
-from geoloc_dagster.receipts import Receipt, Stamp, write_receipt
 from geoloc_dagster.refresh import Outcome, remove_orphans
 from geoloc_dagster.resources import ProjectResource
 

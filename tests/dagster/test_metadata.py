@@ -11,14 +11,14 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from geoloc_core.line.lineage import ASSETS, Lineage
+from geoloc_core.line.project import SOURCE_ROOT, Project
 from geoloc_core.photos.contact_sheet import MOST_PICTURES, SIDE, contact_sheet
 from geoloc_dagster import code_references
 from geoloc_dagster.columns import COLUMNS, CONTRACTS
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.lineage import ASSETS, Lineage
 from geoloc_dagster.metadata import LARGEST_PICTURE_BYTES, file_link
 from geoloc_dagster.op_tags import GPU
-from geoloc_dagster.project import SOURCE_ROOT, Project
 from geoloc_dagster.refresh import open_instance
 
 # Kinds that the UI of this version draws an icon for.

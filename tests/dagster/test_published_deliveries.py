@@ -10,13 +10,13 @@ import dagster as dg
 import numpy as np
 from PIL import Image
 
+from geoloc_core.line.landing import SETTLED_AFTER_S, take_in
+from geoloc_core.line.lineage import Target
+from geoloc_core.line.plan import make_plan
+from geoloc_core.line.project import Project, open_project
 from geoloc_core.photos.rows import read_rows
-from geoloc_dagster.automation.landing import SETTLED_AFTER_S, take_in
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.lineage import Target
-from geoloc_dagster.plan import make_plan
 from geoloc_dagster.progress import Teller
-from geoloc_dagster.project import Project, open_project
 from geoloc_dagster.refresh import Lineage, project_plan, remake
 
 TO_IMAGES = ("regions", "deliveries", "raw_photos", "images")

@@ -14,13 +14,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from geoloc_core.answers.predict import Predictor
 from geoloc_core.errors import GeolocError
-from geoloc_core.predict import Predictor
-from geoloc_dagster import lineage as lineage_module
+from geoloc_core.line import lineage as lineage_module
+from geoloc_core.line.lineage import Target
+from geoloc_core.line.project import Project
+from geoloc_core.line.receipts import read_receipt
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.lineage import Target
-from geoloc_dagster.project import Project
-from geoloc_dagster.receipts import read_receipt
 from geoloc_dagster.refresh import open_instance, project_plan, refresh, refresh_lock
 
 Edit = Callable[..., Project]

@@ -2,8 +2,8 @@
 
 import dagster as dg
 
-from geoloc_dagster.lineage import Lineage, Target
-from geoloc_dagster.project import Project
+from geoloc_core.line.lineage import Lineage, Target
+from geoloc_core.line.project import Project
 from geoloc_dagster.refresh import open_instance
 from geoloc_dagster.sharing import DECODED_WITH_TAG, decoded_with, sharing_tags
 

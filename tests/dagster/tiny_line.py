@@ -8,9 +8,9 @@ from pathlib import Path
 
 import yaml
 
-from geoloc_dagster.lineage import Target
-from geoloc_dagster.project import SOURCE_ROOT, Project, open_project
-from geoloc_dagster.receipts import all_receipts, remove_receipt
+from geoloc_core.line.lineage import Target
+from geoloc_core.line.project import SOURCE_ROOT, Project, open_project
+from geoloc_core.line.receipts import all_receipts, remove_receipt
 
 TINY: dict[str, object] = {
     "name": "tiny",

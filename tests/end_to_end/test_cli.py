@@ -8,9 +8,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from geoloc_core.profile import Profile
+from geoloc_core.line.profile import Profile
+from geoloc_core.line.project import Project
 from geoloc_dagster.cli import main
-from geoloc_dagster.project import Project
 
 Run = tuple[int, str, str]
 

@@ -8,10 +8,10 @@ import pytest
 
 from geoloc_core.geography.boundaries import load_boundaries
 from geoloc_core.geography.locate import RegionLocator
+from geoloc_core.line.project import Project
 from geoloc_core.photos.labels import label_photos
 from geoloc_core.photos.sources.registry import read_metadata
 from geoloc_dagster.cli import main
-from geoloc_dagster.project import Project
 
 
 def arguments(project: Project) -> list[str]:

@@ -18,10 +18,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from geoloc_core.answers.predict import Predictor
 from geoloc_core.errors import CheckpointError
-from geoloc_core.predict import Predictor
+from geoloc_core.line.project import Project
 from geoloc_core.storage import read_json
-from geoloc_dagster.project import Project
 from geoloc_dagster.tracking import ALIAS, MODEL_NAME, PROVISIONAL, tracking_uri
 
 KEY = "clip+vit.linear.hierarchical.default"

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from geoloc_dagster.lineage import Lineage, Target
-from geoloc_dagster.plan import make_plan
-from geoloc_dagster.project import Project
+from geoloc_core.line.lineage import Lineage, Target
+from geoloc_core.line.plan import make_plan
+from geoloc_core.line.project import Project
 from geoloc_dagster.stack.postgres import find_binaries
 from geoloc_dagster.stack.topology import Stack
 

@@ -26,13 +26,13 @@ import pandas as pd
 from tqdm import tqdm
 from yarl import URL
 
+from geoloc_core.line.profile import Fetching
 from geoloc_core.photos.fetch.addresses import AddressRules, BadUrlError, BlockedAddressError, CheckedResolver
 from geoloc_core.photos.fetch.answers import Answer, Outcome, backoff_s, is_placeholder, judge_status, parse_retry_after
 from geoloc_core.photos.fetch.ledger import Entry, Ledger
 from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image, resolve_inside
 from geoloc_core.photos.layouts import mp16_path
 from geoloc_core.photos.schemas import FetchedImages, column_names, validate
-from geoloc_core.profile import Fetching
 from geoloc_core.progress import bar
 from geoloc_core.storage import write_bytes
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from geoloc_core.answering import Answers
+from geoloc_core.answers.answer import Answers
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.certainty import Certainty, certainty, share_over_authors
 from geoloc_core.learning.calibrate import top_confidence

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from geoloc_core.answers.decide import decide
+from geoloc_core.answers.mass import mass_of_photos
 from geoloc_core.evaluation.baselines import class_prior_predictions, constant_point_predictions, perfect_predictions
-from geoloc_core.evaluation.decide import decide
-from geoloc_core.evaluation.mass import mass_of_photos
 from geoloc_core.evaluation.metrics import score
 from geoloc_core.evaluation.predictions import predictions_frame
 from geoloc_core.geography.anchors import polygon_centroids

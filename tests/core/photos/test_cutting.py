@@ -5,11 +5,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from geoloc_core.layout import Layout
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.profile import Profile, parse_profile
 from geoloc_core.photos import cutting
 from geoloc_core.photos.rows import read_shard_rows
 from geoloc_core.photos.sources.registry import read_metadata
-from geoloc_core.profile import Profile, parse_profile
 
 
 def profile_of(dataset: dict) -> Profile:

@@ -14,11 +14,11 @@ import pytest
 from PIL import Image
 
 from geoloc_core.errors import InputError
-from geoloc_core.layout import Layout
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.profile import Profile, parse_profile
 from geoloc_core.photos.layouts import mp16_path
 from geoloc_core.photos.pictures import gather_pictures, picture_folder
 from geoloc_core.photos.rows import read_shard_rows
-from geoloc_core.profile import Profile, parse_profile
 
 
 def jpeg(seed: int) -> bytes:

@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 
 from geoloc_core.errors import StaleArtifactError
-from geoloc_core.layout import Layout
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.profile import parse_profile
 from geoloc_core.photos.rows import frame_version, read_rows, read_shard_rows, tally, write_rows
-from geoloc_core.profile import parse_profile
 
 HEADER = "IMG_ID,AUTHOR,LAT,LON,S3_Label,S16_Label,S365_Label,Prob_indoor,Prob_natural,Prob_urban\n"
 

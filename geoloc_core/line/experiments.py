@@ -14,27 +14,27 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geoloc_core.answering import Answerer, Places, anchor_points
+from geoloc_core.answers.answer import Answerer, Places, anchor_points
+from geoloc_core.answers.mass import photo_cells
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.evaluation.certainty import certainty
 from geoloc_core.evaluation.evaluate import VALIDATION, evaluate
-from geoloc_core.evaluation.mass import photo_cells
 from geoloc_core.evaluation.predictions import bootstrap_units, predictions_frame, write_predictions
 from geoloc_core.features.shards import shard_metadata
 from geoloc_core.geography.anchors import region_anchors
 from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
-from geoloc_core.layout import Layout
 from geoloc_core.learning.data import TrainingData, encode_labels
 from geoloc_core.learning.head_files import load_head, read_references, save_head
 from geoloc_core.learning.recipes import head_spec, recipe
 from geoloc_core.learning.refine import References, choose_references
 from geoloc_core.learning.train import train_head
 from geoloc_core.learning.weights import CLASS_WEIGHT_SCHEMES, label_column
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.profile import NEAREST_ANSWER, REGION_LEVELS, Profile
+from geoloc_core.line.vectors import read_blocks
 from geoloc_core.photos.rows import read_rows, write_rows
 from geoloc_core.photos.warehouse import Warehouse
-from geoloc_core.profile import NEAREST_ANSWER, REGION_LEVELS, Profile
 from geoloc_core.storage import write_json
-from geoloc_core.vectors import read_blocks
 
 OK = "ok"
 NO_VECTOR = "no_vector"

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 
 from geoloc_core.features.shards import open_matrix
-from geoloc_core.layout import Layout
+from geoloc_core.line.layout import Layout
 from geoloc_core.photos.rows import frame_version
 
 MOST_KEPT = 4

@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from geoloc_core.layout import EMBEDDED_BOUNDARIES
-from geoloc_core.profile import REGION_LEVELS, Dataset, Experiment
+from geoloc_core.line.layout import EMBEDDED_BOUNDARIES
+from geoloc_core.line.profile import REGION_LEVELS, Dataset, Experiment
+from geoloc_core.line.project import Project
 from geoloc_core.storage import file_sha256, value_sha256
-from geoloc_dagster.project import Project
 
 # Raise a number when the code of that asset changes what it would write from the same inputs.
 CODE_VERSIONS = {

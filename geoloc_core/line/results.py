@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from geoloc_core.answering import ANCHOR_OF_RULE
+from geoloc_core.answers.answer import ANCHOR_OF_RULE
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.evaluation.baselines import (
     CLASS_PRIOR,
@@ -39,16 +39,16 @@ from geoloc_core.evaluation.predictions import read_predictions
 from geoloc_core.evaluation.published import thesis_rows
 from geoloc_core.evaluation.report import results_report
 from geoloc_core.evaluation.tables import table1, table2, table3, to_csv, to_json, to_markdown
-from geoloc_core.experiments import LEARNED_FROM, continents, read_one_point
 from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
-from geoloc_core.layout import Layout
+from geoloc_core.line.experiments import LEARNED_FROM, continents, read_one_point
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.profile import Profile
+from geoloc_core.line.vectors import forget_vectors
+from geoloc_core.line.zero_shot_baseline import ZeroShot, zero_shot_heads, zero_shot_predictions
 from geoloc_core.photos.pictures import image_limits, image_root
 from geoloc_core.photos.rows import read_rows
 from geoloc_core.photos.warehouse import Warehouse
-from geoloc_core.profile import Profile
 from geoloc_core.storage import read_json, write_bytes, write_text
-from geoloc_core.vectors import forget_vectors
-from geoloc_core.zero_shot_baseline import ZeroShot, zero_shot_heads, zero_shot_predictions
 
 
 @dataclass(frozen=True)

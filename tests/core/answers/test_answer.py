@@ -5,16 +5,16 @@ import pandas as pd
 import pytest
 import torch
 
-from geoloc_core import answering
-from geoloc_core.answering import Answerer, Places, anchor_points, best_child, parent_positions, share_out
+from geoloc_core.answers import answer
+from geoloc_core.answers.answer import Answerer, Places, anchor_points, best_child, parent_positions, share_out
+from geoloc_core.answers.decide import RULES
 from geoloc_core.errors import StaleArtifactError
-from geoloc_core.evaluation.decide import RULES
 from geoloc_core.geography.anchors import ANCHOR_KINDS
 from geoloc_core.geography.distance import haversine_km
 from geoloc_core.learning.heads import HeadSpec
 from geoloc_core.learning.posterior import Head
 from geoloc_core.learning.refine import References
-from geoloc_core.profile import ANSWERS, NEAREST_ANSWER
+from geoloc_core.line.profile import ANSWERS, NEAREST_ANSWER
 
 ANCHORS = pd.DataFrame(
     {
@@ -141,7 +141,7 @@ def test_many_photos_are_answered_some_at_a_time_and_alike(monkeypatch: pytest.M
     finer.state["bodies.0.weight"] = torch.tensor([[1.0, 0.0], [0.0, 1.0], [-1.0, -1.0]])
     vectors = np.random.default_rng(0).normal(size=(10, 2)).astype(np.float32)
     whole = Answerer(finer, BY_LEVEL, "centroid").answers([vectors])
-    monkeypatch.setattr(answering, "PHOTOS_AT_ONCE", 3)
+    monkeypatch.setattr(answer, "PHOTOS_AT_ONCE", 3)
     parts = Answerer(finer, BY_LEVEL, "centroid").answers([vectors])
     assert whole.subdivision_ids is not None
     assert parts.subdivision_ids is not None

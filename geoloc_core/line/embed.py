@@ -17,10 +17,10 @@ from geoloc_core.features.embedding import ShardReport, ShardTarget
 from geoloc_core.features.embedding import embed_shard as embed
 from geoloc_core.features.encoder import load_encoder
 from geoloc_core.features.extract import OK, EngineOptions, ImageItem
-from geoloc_core.layout import Layout
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.profile import Profile
 from geoloc_core.photos.pictures import image_limits, image_root
 from geoloc_core.photos.rows import read_rows
-from geoloc_core.profile import Profile
 from geoloc_core.storage import read_json, write_json
 
 if TYPE_CHECKING:

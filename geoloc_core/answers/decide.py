@@ -15,8 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse
 
+from geoloc_core.answers.mass import Mass, mass_at_anchors
 from geoloc_core.errors import InputError
-from geoloc_core.evaluation.mass import Mass, mass_at_anchors
 from geoloc_core.evaluation.metrics import geoscore
 from geoloc_core.geography.distance import EARTH_RADIUS_KM
 from geoloc_core.geography.sphere import latitude_longitude, unit_vectors

@@ -16,14 +16,14 @@ import pandas as pd
 from geoloc_core.devices import pick_device
 from geoloc_core.errors import CheckpointError
 from geoloc_core.evaluation.predictions import predictions_frame
-from geoloc_core.experiments import continents, picture_status
 from geoloc_core.features.text import encode_text
 from geoloc_core.geography.boundaries import BoundarySet
-from geoloc_core.layout import Layout
 from geoloc_core.learning.posterior import Head
 from geoloc_core.learning.zero_shot import sentences, zero_shot_head
-from geoloc_core.profile import Profile
-from geoloc_core.vectors import read_blocks
+from geoloc_core.line.experiments import continents, picture_status
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.profile import Profile
+from geoloc_core.line.vectors import read_blocks
 
 ZERO_SHOT = "zero-shot"
 

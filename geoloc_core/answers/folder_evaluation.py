@@ -9,19 +9,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from geoloc_core.answers.predict import Predictor
 from geoloc_core.evaluation.evaluate import evaluate
 from geoloc_core.evaluation.maps import error_map
 from geoloc_core.evaluation.predictions import predictions_frame, write_predictions
 from geoloc_core.evaluation.report import folder_report
 from geoloc_core.evaluation.tables import table3, to_csv, to_markdown
-from geoloc_core.experiments import OK, continents
 from geoloc_core.geography.boundaries import load_boundaries
 from geoloc_core.geography.locate import RegionLocator
+from geoloc_core.line.experiments import OK, continents
+from geoloc_core.line.profile import Profile
 from geoloc_core.photos.labels import label_photos
 from geoloc_core.photos.rows import tally, write_rows
 from geoloc_core.photos.sources.registry import read_metadata
-from geoloc_core.predict import Predictor
-from geoloc_core.profile import Profile
 from geoloc_core.storage import write_bytes, write_text
 
 

@@ -16,9 +16,10 @@ import mlflow
 import pydantic
 from mlflow.pyfunc import PythonModel
 
+from geoloc_core.answers.predict import Predictor
+
 # MLflow refuses names from this module's own package when it is loaded from a path: absolute imports only.
 from geoloc_core.errors import InputError
-from geoloc_core.predict import Predictor
 
 
 class Photo(pydantic.BaseModel):
@@ -62,7 +63,7 @@ class Answer(pydantic.BaseModel):
 
 
 class GeolocModel(PythonModel):
-    """Answers for photos; see `geoloc_core.predict`."""
+    """Answers for photos; see `geoloc_core.answers.predict`."""
 
     def load_context(self, context: Any) -> None:
         """Load the package that was logged, and the weights that it names."""

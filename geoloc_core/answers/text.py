@@ -7,8 +7,8 @@ import io
 from collections.abc import Sequence
 from pathlib import Path
 
+from geoloc_core.answers.predict import Prediction, RegionProbability
 from geoloc_core.learning.posterior import Promise
-from geoloc_core.predict import Prediction, RegionProbability
 
 HEADINGS = (
     "photo", "country", "prob.", "sure", "sub-division", "prob.", "latitude", "longitude", "set of countries", "next best",

@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from geoloc_core import vectors
-from geoloc_core.vectors import forget_vectors, read_blocks
-from geoloc_dagster.project import Project
+from geoloc_core.line import vectors
+from geoloc_core.line.project import Project
+from geoloc_core.line.vectors import forget_vectors, read_blocks
 
 NAMES = ("tiny-clip", "tiny-vit")
 

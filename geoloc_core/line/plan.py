@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from geoloc_core.errors import DamagedWarehouseError
-from geoloc_dagster.lineage import ASSETS, CODE_VERSIONS, Input, Lineage, Outside, Target
-from geoloc_dagster.receipts import Receipt, all_receipts
+from geoloc_core.line.lineage import ASSETS, CODE_VERSIONS, Input, Lineage, Outside, Target
+from geoloc_core.line.receipts import Receipt, all_receipts
 
 MISSING = "not made yet"
 REFUSED = "refused by its check"

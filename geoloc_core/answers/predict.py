@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from geoloc_core.answering import Answerer, Answers, Places
+from geoloc_core.answers.answer import Answerer, Answers, Places
 from geoloc_core.devices import pick_device
 from geoloc_core.errors import CheckpointError, InputError
 from geoloc_core.features.checkpoints import checkpoint_identity
@@ -24,9 +24,9 @@ from geoloc_core.features.extract import OK, ImageItem, embed_images
 from geoloc_core.features.specification import specification_from
 from geoloc_core.learning.head_files import load_head, read_references
 from geoloc_core.learning.posterior import Head
+from geoloc_core.line.profile import NEAREST_ANSWER, REGION_LEVELS
 from geoloc_core.photos.images import ImageLimits
 from geoloc_core.photos.rows import read_rows
-from geoloc_core.profile import NEAREST_ANSWER, REGION_LEVELS
 from geoloc_core.storage import read_json
 
 # Of the packed folder; `packaging` writes it.

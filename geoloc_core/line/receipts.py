@@ -16,9 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from geoloc_core.layout import Layout
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.lineage import Target
 from geoloc_core.storage import file_sha256, write_json
-from geoloc_dagster.lineage import Target
 
 # Never the time of a file's last change: such a stamp has the content read.
 _DISTRUSTED = -1

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from geoloc_core.errors import ProfileError
-from geoloc_core.profile import Profile, load_profile, parse_profile
+from geoloc_core.line.profile import Profile, load_profile, parse_profile
 
-PROFILES = Path(__file__).resolve().parents[2] / "profiles"
+PROFILES = Path(__file__).resolve().parents[3] / "profiles"
 LEAST: dict[str, Any] = {
     "name": "p",
     "drawn": {"shards": 2, "benchmarks": {"bench": 3}},

@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoloc_core.errors import ProfileError
-from geoloc_core.layout import Layout
-from geoloc_core.profile import Profile, check_profile, load_profile
-from geoloc_dagster.automation.landing import read_ledger
+from geoloc_core.line.landing import read_ledger
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.profile import Profile, check_profile, load_profile
 
 if TYPE_CHECKING:
     from geoloc_core.photos.warehouse import Warehouse
 
-SOURCE_ROOT = Path(__file__).resolve().parents[1]
+SOURCE_ROOT = Path(__file__).resolve().parents[2]
 DEFAULT_PROFILE = "sample"
 
 

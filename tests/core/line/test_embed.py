@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geoloc_core.embed import embed_shard
 from geoloc_core.errors import ProfileError
 from geoloc_core.features.shards import read_shard
-from geoloc_core.layout import Layout
+from geoloc_core.line.embed import embed_shard
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.profile import Profile, parse_profile
 from geoloc_core.photos.images import build_manifest
 from geoloc_core.photos.rows import read_shard_rows, write_rows
-from geoloc_core.profile import Profile, parse_profile
 from tests.core.features.conftest import drawn
 
 PROFILE = {

@@ -12,13 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 
+from geoloc_core.answers.predict import FORMAT
 from geoloc_core.evaluation.evaluate import Evaluation
 from geoloc_core.geography.boundaries import read_boundaries
-from geoloc_core.layout import Layout
 from geoloc_core.learning.refine import REFERENCES_FILE
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.profile import NEAREST_ANSWER, REGION_LEVELS, Profile
 from geoloc_core.photos.rows import write_rows
-from geoloc_core.predict import FORMAT
-from geoloc_core.profile import NEAREST_ANSWER, REGION_LEVELS, Profile
 from geoloc_core.storage import read_json, share_file, write_json
 
 # head.json comes last, as it names the hashes of the others.

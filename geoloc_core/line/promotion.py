@@ -15,21 +15,21 @@ from typing import Any
 
 import pandas as pd
 
+from geoloc_core.answers.package import Packed, best_by, pack_head, package_files
+from geoloc_core.answers.predict import read_answerer, read_description
 from geoloc_core.errors import CheckpointError, StaleArtifactError
 from geoloc_core.evaluation.baselines import CLASS_PRIOR, class_prior_predictions
 from geoloc_core.evaluation.champion import CONTINENT_MARGIN, METRIC, Decision, challenge
 from geoloc_core.evaluation.evaluate import Evaluation
 from geoloc_core.evaluation.predictions import predictions_frame, read_predictions
-from geoloc_core.experiments import LEARNED_FROM, continents, picture_status, read_one_point
 from geoloc_core.features.shards import shard_metadata
 from geoloc_core.geography.boundaries import read_boundaries
-from geoloc_core.layout import Layout
-from geoloc_core.packaging import Packed, best_by, pack_head, package_files
+from geoloc_core.line.experiments import LEARNED_FROM, continents, picture_status, read_one_point
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.profile import Profile
+from geoloc_core.line.vectors import read_blocks
 from geoloc_core.photos.warehouse import Warehouse
-from geoloc_core.predict import read_answerer, read_description
-from geoloc_core.profile import Profile
 from geoloc_core.storage import read_json, write_json
-from geoloc_core.vectors import read_blocks
 
 MOST_REMEMBERED = 100
 

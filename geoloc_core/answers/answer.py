@@ -16,12 +16,12 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
+from geoloc_core.answers.decide import Decider, decider
+from geoloc_core.answers.mass import mass_of_cells
 from geoloc_core.errors import StaleArtifactError
-from geoloc_core.evaluation.decide import Decider, decider
-from geoloc_core.evaluation.mass import mass_of_cells
 from geoloc_core.learning.posterior import Head
 from geoloc_core.learning.refine import References, refine_within
-from geoloc_core.profile import NEAREST_ANSWER, THESIS_ANSWER
+from geoloc_core.line.profile import NEAREST_ANSWER, THESIS_ANSWER
 
 PHOTOS_AT_ONCE = 8192
 # The anchor that comes nearest to a rule, where one point stands for a region; with `nearest_photo`, where none of the

@@ -3,12 +3,12 @@
 import pandas as pd
 import pytest
 
-from geoloc_core import zero_shot_baseline
 from geoloc_core.errors import CheckpointError
 from geoloc_core.geography.boundaries import read_boundaries
+from geoloc_core.line import zero_shot_baseline
+from geoloc_core.line.project import Project
+from geoloc_core.line.zero_shot_baseline import zero_shot_heads
 from geoloc_core.storage import read_json
-from geoloc_core.zero_shot_baseline import zero_shot_heads
-from geoloc_dagster.project import Project
 
 ROW = "zero-shot tiny-clip, random weights"
 

@@ -9,11 +9,11 @@ import pandas as pd
 import pytest
 
 from geoloc_core.errors import GeolocError, InputError
-from geoloc_dagster.automation.landing import SETTLED_AFTER_S, count_rows, read_ledger, take_in
+from geoloc_core.line.landing import SETTLED_AFTER_S, count_rows, read_ledger, take_in
+from geoloc_core.line.lineage import Target
+from geoloc_core.line.project import Project, open_project
 from geoloc_dagster.automation.sensors import deliveries
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.lineage import Target
-from geoloc_dagster.project import Project, open_project
 from geoloc_dagster.refresh import project_plan, refresh
 from geoloc_dagster.resources import ProjectResource
 
@@ -161,7 +161,7 @@ def test_the_sensor_takes_in_and_the_plan_asks_for_the_new_shard(
     copy: Project, own_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From a file that was laid down to labelled rows and a head that learned from them."""
-    monkeypatch.setattr("geoloc_dagster.automation.landing.SETTLED_AFTER_S", 0.0)
+    monkeypatch.setattr("geoloc_core.line.landing.SETTLED_AFTER_S", 0.0)
     source = copy.layout.delivery("sample-01")
     photos = pd.read_csv(source / "metadata.csv", dtype=str, keep_default_na=False)
     photos["IMG_ID"] = photos["IMG_ID"].str.replace(r"\.jpg$", "-again.jpg", regex=True)

@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from geoloc_core.answers.predict import read_description
 from geoloc_core.evaluation.evaluate import evaluate
 from geoloc_core.evaluation.predictions import predictions_frame, read_predictions, write_predictions
-from geoloc_core.layout import Layout
-from geoloc_core.predict import read_description
-from geoloc_core.promotion import Promotion, choose_champion
+from geoloc_core.line.layout import Layout
+from geoloc_core.line.project import Project
+from geoloc_core.line.promotion import Promotion, choose_champion
 from geoloc_core.storage import read_json, write_json
-from geoloc_dagster.project import Project
 
 LINEAR, FINER = "clip.linear.country.thesis", "clip+vit.linear.hierarchical.default"
 

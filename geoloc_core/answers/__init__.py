@@ -1,0 +1,1 @@
+"""One packed model: it answers for photos, by itself."""

@@ -1,35 +1,28 @@
-"""What to run, never how: a profile is a YAML file that names deliveries, boundaries, backbones and experiments.
+"""What to run, never how: a profile is a YAML file that names data, boundaries, backbones and experiments.
 
-Every key is checked; one that is not known is an error that lists those that are. `${NAME}` in a value is taken from the
-environment. A profile is looked up by name in the project's `profiles/` folder, or given as a path.
+Every key is checked; `geoloc profile schema` prints the JSON Schema that editors complete from. `${NAME}` in a value is
+taken from the environment. A profile is looked up by name in the project's `profiles/` folder, or given as a path.
 """
 
-from __future__ import annotations
-
-import dataclasses
+import difflib
 import ipaddress
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
 
-from geoloc_core.devices import CHOICES as DEVICES
 from geoloc_core.errors import ProfileError
+from geoloc_core.geography.cells import FINEST, LEVELS
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
 
-LEVELS = ("country", "subdivision", "hierarchical")
-# The levels of the boundary set itself; a hierarchical head uses the classes of "subdivision".
-REGION_LEVELS = ("country", "subdivision")
-# When heads are trained again: as soon as what they are made from differs, or when somebody (or drift) asks for it.
-RETRAINING = ("always", "asked")
-# How the pictures of a dataset lie in their folder; `photos.layouts` says where each puts a photo.
-IMAGE_LAYOUTS = ("as_given", "mp16", "by_name")
+# An experiment's classes are the cells of one level, or those of the finest level with a loss at every level above it.
+HIERARCHICAL = "hierarchical"
 # What point an answer gives: the anchor of the likeliest region, by kind; the best of all points for the whole posterior; or
 # where the training photo of that region was taken that looks most like the photo.
 NEAREST_ANSWER = "nearest_photo"
@@ -40,44 +33,80 @@ ANSWERS = (
 # The thesis answers with the polygon's centroid; whatever else is compared, its row stays the thesis's.
 THESIS_ANSWER = "centroid"
 # On IM2GPS, with a simulated classifier that names 39 % of the countries, a mean GeoScore of 1890 against 1545 for the best
-# anchor and 1416 for the centroid (peers.md, weak point 6; docs/reproduction.md).
+# anchor and 1416 for the centroid (docs/reproduction.md).
 DEFAULT_ANSWER = "expected_geoscore"
 
+NAME = r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$"
+Name = Annotated[str, Field(pattern=NAME)]
+Count = Annotated[int, Field(ge=1)]
+ImageLayout = Literal["as_given", "mp16", "by_name"]
 
-@dataclass(frozen=True)
-class Drawn:
-    """The sample: a dataset that the project draws itself (`geoloc_core.photos.sample`)."""
+
+def _choice(*names: str) -> tuple[AfterValidator, WithJsonSchema]:
+    """What makes a text one of `names`, which the JSON Schema lists."""
+
+    def choose(value: str) -> str:
+        if value not in names:
+            raise ValueError(f"{value!r} is not known; choose one of {', '.join(filter(None, names))}")
+        return value
+
+    return AfterValidator(choose), WithJsonSchema({"type": "string", "enum": list(names)})
+
+
+Answer = Annotated[str, *_choice("", *ANSWERS)]
+Level = Annotated[str, *_choice(*LEVELS, HIERARCHICAL)]
+
+
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is not a network, such as 10.0.0.0/8") from error
+    return value
+
+
+class Section(BaseModel):
+    """A part of a profile: no key that is not known, no value of another type, never changed."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Drawn(Section):
+    """The sample: a dataset that the project draws itself."""
 
     seed: int = 20240
-    shards: int = 4
-    photos_per_shard: int = 600
-    benchmarks: dict[str, int] = field(default_factory=lambda: {"sample-im2gps": 120, "sample-im2gps3k": 360})
+    shards: Count = 4
+    photos_per_shard: Count = 600
+    benchmarks: dict[Name, Count] = {"sample-im2gps": 120, "sample-im2gps3k": 360}
+
+    def shard_names(self) -> tuple[str, ...]:
+        """`sample-00`, `sample-01`, ..."""
+        return tuple(f"sample-{number:02d}" for number in range(self.shards))
 
 
-@dataclass(frozen=True)
-class Dataset:
+class Dataset(Section):
     """Metadata in a published format and the photos that it names.
 
     `metadata` may itself be a folder, a tar or a zip of photos with EXIF GPS, or a WebDataset. `columns` maps our columns
-    to those of a CSV or Parquet file (`sources.columns.ColumnMapping`) where their names do not tell.
+    to those of a CSV or Parquet file where their names do not tell.
 
     `images` is a folder, an archive, or a folder of nothing but archives; left out, it is `metadata` where that holds
-    photos, and else a folder of the project's own. `layout` says how the pictures lie in it (`photos.layouts`). With
-    `fetch` those that are not there are fetched by the URLs of the metadata, into that folder.
+    photos, and else a folder of the project's own. `layout` says how the pictures lie in it. With `fetch` those that are
+    not there are fetched by the URLs of the metadata, into that folder.
 
     Rows go to `shards` shards of `rows_per_shard` rows in the order of the file; the last shard takes all that is left,
     so that no row is lost when the file grows.
     """
 
-    name: str
+    name: Name
     metadata: str
     images: str = ""
     source: str = "auto"
-    layout: str = "as_given"
+    layout: ImageLayout = "as_given"
     fetch: bool = False
-    columns: dict[str, str] = field(default_factory=dict)
-    shards: int = 1
-    rows_per_shard: int = 100_000
+    columns: dict[str, str] = {}
+    shards: Count = 1
+    rows_per_shard: Count = 100_000
 
     def shard_names(self) -> tuple[str, ...]:
         """`mp16` in one shard, or `mp16-00`, `mp16-01`, ..."""
@@ -87,100 +116,132 @@ class Dataset:
         return tuple(f"{self.name}-{number:0{width}d}" for number in range(self.shards))
 
 
-@dataclass(frozen=True)
-class Landing:
+class Landing(Section):
     """How a metadata file laid in the landing folder becomes a dataset to learn from.
 
-    `images` is where its pictures are; empty for the landing folder itself (an archive of photos has its own).
-    `source` is the layout of the metadata, told from the content where it says auto; `layout` and `fetch` are as in a
-    dataset. A file of more rows becomes several shards.
+    `images` is where its pictures are; empty for the landing folder itself (an archive of photos has its own). The other
+    keys are as in a dataset. A file of more rows becomes several shards.
     """
 
     images: str = ""
     source: str = "auto"
-    layout: str = "as_given"
+    layout: ImageLayout = "as_given"
     fetch: bool = False
-    rows_per_shard: int = 100_000
+    rows_per_shard: Count = 100_000
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(Section):
     """How photos are divided: by author, by a keyed hash, so that more photos never move an author across."""
 
     key: str = "geoloc"
-    validation_share: float = 0.2
-    max_phash_distance: int = 4
-    min_support: int = 1
+    validation_share: float = Field(default=0.2, gt=0.0, lt=1.0)
+    max_phash_distance: int = Field(default=4, ge=0)
+    min_support: int = Field(default=1, ge=0)
 
 
-@dataclass(frozen=True)
-class ImageBounds:
+class ImageBounds(Section):
     """The most that a picture may ask of us."""
 
-    max_bytes: int = 64 * 1024 * 1024
-    max_pixels: int = 89_478_485
+    max_bytes: Count = 64 * 1024 * 1024
+    max_pixels: Count = 89_478_485
 
 
-@dataclass(frozen=True)
-class Fetching:
+class Fetching(Section):
     """How politely pictures are fetched. `allowed_networks` are private networks that may be asked all the same."""
 
-    per_host: int = 4
-    concurrent: int = 64
-    attempts: int = 5
+    per_host: Count = 4
+    concurrent: Count = 64
+    attempts: Count = 5
     user_agent: str = "geoloc/0.1 (research; fetches each picture once)"
-    allowed_networks: tuple[str, ...] = ()
+    allowed_networks: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
 
 
-@dataclass(frozen=True)
-class Experiment:
+class Experiment(Section):
     """features / head / level / recipe; its key is the name of its partition.
 
-    `answer` is one of `ANSWERS`, or empty: see `Profile.answer_of`. It is no part of the key, as it changes nothing of what
-    is trained.
+    In YAML it is the key alone, or `{key: ..., answer: ...}`. `answer` is one of `ANSWERS`, or empty: see
+    `Profile.answer_of`. It is no part of the key, as it changes nothing of what is trained.
     """
 
     features: str
     head: str
-    level: str
+    level: Level
     recipe: str
-    answer: str = ""
+    answer: Answer = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_key(cls, value: Any) -> Any:
+        if not isinstance(value, str | Mapping) or (isinstance(value, Mapping) and "features" in value):
+            return value
+        settings = {"key": value} if isinstance(value, str) else dict(value)
+        parts = str(settings.pop("key", "")).split(".")
+        if len(parts) != 4:
+            raise ValueError("must read features.head.level.recipe, for example clip.linear.country.thesis")
+        return {**dict(zip(("features", "head", "level", "recipe"), parts, strict=True)), **settings}
 
     @property
     def key(self) -> str:
         """For example `clip+vit.mlp.country.thesis`."""
         return ".".join((self.features, self.head, self.level, self.recipe))
 
+    @property
+    def cells(self) -> str:
+        """The level whose cells are the classes."""
+        return FINEST if self.level == HIERARCHICAL else self.level
 
-@dataclass(frozen=True)
-class Profile:
+
+class Profile(Section):
     """Everything that a run is made from, apart from the code."""
 
-    name: str
-    features: dict[str, tuple[str, ...]]
-    experiments: tuple[Experiment, ...]
-    derived: dict[str, dict[str, Any]] = field(default_factory=dict)
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    features: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = Field(min_length=1)
+    experiments: tuple[Experiment, ...] = Field(min_length=1)
+    # The profile's own backbones, each `{of: NAME, ...}`; the method `backbones` names all that are used.
+    own_backbones: dict[Name, dict[str, Any]] = Field(default={}, alias="backbones")
     notice: str = ""
     boundaries: str = "embedded"
-    near_cap_km: float = 25.0
+    near_cap_km: float = Field(default=25.0, ge=0.0)
     drawn: Drawn | None = None
     training: tuple[Dataset, ...] = ()
     benchmarks: tuple[Dataset, ...] = ()
     landing: Landing = Landing()
-    retraining: str = "always"
+    # When heads are trained again: as soon as what they are made from differs, or when somebody (or drift) asks for it.
+    retraining: Literal["always", "asked"] = "always"
     split: Split = Split()
     images: ImageBounds = ImageBounds()
     fetching: Fetching = Fetching()
-    answer: str = ""
+    answer: Answer = ""
     seed: int = 0
-    device: str = "auto"
-    batch_size: int = 0
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    batch_size: int = Field(default=0, ge=0)
     checkpoints: str = ""
     map_country: str = "NLD"
 
+    @model_validator(mode="after")
+    def _holds_together(self) -> Self:
+        shards, keys = self.shards(), self.experiment_keys()
+        if not self.training_shards():
+            raise ValueError("nothing to learn from; give `drawn` or at least one dataset under `training`")
+        if duplicates := sorted({name for name in shards if shards.count(name) > 1}):
+            raise ValueError(f"two datasets give the shard {duplicates[0]!r}; rename one of them")
+        if several := [dataset.name for dataset in self.benchmarks if dataset.shards != 1]:
+            raise ValueError(f"benchmark {several[0]!r} must be one shard; leave `shards` out")
+        for experiment in self.experiments:
+            if experiment.features not in self.features:
+                raise ValueError(
+                    f"experiment {experiment.key!r} uses the features {experiment.features!r}, which `features` does not "
+                    f"name; it names {', '.join(self.features)}"
+                )
+        if len(set(keys)) < len(keys):
+            raise ValueError("the same experiment is listed twice")
+        for name in self.own_backbones:
+            self.backbone(name)  # refuses what no library knows
+        return self
+
     def training_shards(self) -> tuple[str, ...]:
         """Names of the shards that heads learn from."""
-        drawn = _drawn_shards(self.drawn) if self.drawn else ()
+        drawn = self.drawn.shard_names() if self.drawn else ()
         return drawn + tuple(name for dataset in self.training for name in dataset.shard_names())
 
     def benchmark_names(self) -> tuple[str, ...]:
@@ -194,14 +255,14 @@ class Profile:
 
     def backbones(self) -> tuple[str, ...]:
         """Names of the backbones that the experiments need, each once, in order of first use."""
-        used = [name for experiment in self.experiments for name in self.features[experiment.features]]
-        return tuple(dict.fromkeys(used))
+        names = [name for experiment in self.experiments for name in self.features[experiment.features]]
+        return tuple(dict.fromkeys(names))
 
-    def backbone(self, name: str) -> BackboneSpec:
-        """The backbone of that name: the profile's own (`derived`, the key `backbones` of the file), or the registry's."""
+    def backbone(self, name: str) -> "BackboneSpec":
+        """The backbone of that name: the profile's own, or the registry's."""
         from geoloc_core.features.backbones import backbone, derived_backbone
 
-        return derived_backbone(name, self.derived[name]) if name in self.derived else backbone(name)
+        return derived_backbone(name, self.own_backbones[name]) if name in self.own_backbones else backbone(name)
 
     def dataset_of(self, shard: str) -> tuple[Dataset, int] | None:
         """The dataset that a shard belongs to and the shard's number in it; None where the shard is drawn."""
@@ -216,7 +277,12 @@ class Profile:
         for experiment in self.experiments:
             if experiment.key == key:
                 return experiment
-        raise ProfileError(f"profile {self.name!r} has no experiment {key!r}; it has {_listed(self.experiment_keys())}")
+        keys = ", ".join(self.experiment_keys())
+        raise ProfileError(f"profile {self.name!r} has no experiment {key!r}; it has {keys}")
+
+    def backbones_of(self, key: str) -> tuple[str, ...]:
+        """The backbones whose vectors an experiment joins, in order."""
+        return self.features[self.experiment(key).features]
 
     def answer_of(self, key: str) -> str:
         """What point an experiment answers with: its own choice, the profile's, else the default of its recipe."""
@@ -228,217 +294,89 @@ class Profile:
         """Keys of all experiments, in the order of the profile."""
         return tuple(experiment.key for experiment in self.experiments)
 
-
-def _drawn_shards(drawn: Drawn) -> tuple[str, ...]:
-    return tuple(f"sample-{number:02d}" for number in range(drawn.shards))
+    def with_datasets(self, datasets: Sequence[Dataset]) -> "Profile":
+        """The profile with more datasets to learn from, checked again."""
+        return checked(self.model_copy(update={"training": (*self.training, *datasets)}), self.name)
 
 
 def load_profile(path: str | os.PathLike[str]) -> Profile:
-    """Read and check a profile; a `ProfileError` names the key that does not fit and how to mend it."""
+    """Read and check a profile; a `ProfileError` names the key that does not fit and how to mend it.
+
+    Relative paths in it are taken from the folder that the file lies in, whoever runs it from where.
+    """
     file = Path(path)
     try:
-        text = file.read_text(encoding="utf-8")
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise ProfileError(f"profile {file} cannot be read ({error.strerror}); name a YAML file that exists") from error
-    try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ProfileError(f"profile {file} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(value, dict):
+    if not isinstance(values, dict):
         raise ProfileError(f"profile {file} must be a mapping of keys to values; see profiles/sample.yaml")
-    value = _from_environment(value, where=file.name)
-    value.setdefault("name", file.stem)
-    return _beside(parse_profile(value, where=file.name), file.resolve().parent)
+    values = _from_environment(values, where=file.name)
+    return parse_profile(_beside({"name": file.stem, **values}, file.resolve().parent), where=file.name)
 
 
-def _beside(profile: Profile, folder: Path) -> Profile:
-    """The profile with its relative paths taken from the folder that the file lies in, whoever runs it from where."""
-
-    def absolute(path: str) -> str:
-        return path if not path or "://" in path else str(folder / path)
-
-    def placed(datasets: tuple[Dataset, ...]) -> tuple[Dataset, ...]:
-        return tuple(
-            dataclasses.replace(dataset, metadata=absolute(dataset.metadata), images=absolute(dataset.images))
-            for dataset in datasets
-        )
-
-    return dataclasses.replace(
-        profile,
-        training=placed(profile.training),
-        benchmarks=placed(profile.benchmarks),
-        checkpoints=absolute(profile.checkpoints),
-        boundaries=profile.boundaries if profile.boundaries == "embedded" else absolute(profile.boundaries),
-    )
-
-
-def parse_profile(value: Mapping[str, Any], where: str = "profile") -> Profile:
+def parse_profile(values: Mapping[str, Any], where: str = "profile") -> Profile:
     """Build a `Profile` from plain values, as YAML gives them."""
-    value = dict(value)
-    features = value.pop("features", None)
-    if not isinstance(features, dict) or not features:
-        raise ProfileError(
-            f"{where}: `features` must name at least one list of backbones, for example clip: [tiny-clip]"
-        )
-    value["features"] = {str(name): _names(list_, f"{where}: features.{name}") for name, list_ in features.items()}
-    if "derived" in value:
-        raise ProfileError(f"{where}: unknown key 'derived'; backbones of your own stand under `backbones`")
-    value["derived"] = _derived(value.pop("backbones", None) or {}, f"{where}: backbones")
-    value["experiments"] = _experiments(value.pop("experiments", None), where)
-    parts = {"drawn": Drawn, "landing": Landing, "split": Split, "images": ImageBounds, "fetching": Fetching}
-    for key, kind in parts.items():
-        if value.get(key) is not None:
-            value[key] = _build(kind, value[key], f"{where}: {key}")
+    try:
+        # Lists become tuples and numbers floats where the schema says so; a text never becomes a number.
+        return Profile.model_validate(_tuples(dict(values)))
+    except ValidationError as error:
+        raise ProfileError(f"{where}: {_sentence(error)}") from error
+
+
+def checked(profile: Profile, where: str) -> Profile:
+    """The same profile after its rules were applied once more."""
+    return parse_profile(profile.model_dump(by_alias=True), where)
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first thing that does not fit, with the path of its key."""
+    first = error.errors()[0]
+    # Names of classes and list positions help nobody who reads YAML; keys do.
+    place = ".".join(str(part) for part in first["loc"])
+    rest = len(error.errors()) - 1
+    more = f" (and {rest} more like this)" if rest else ""
+    if first["type"] == "extra_forbidden":
+        names = {name for section in Section.__subclasses__() for name in section.model_fields} | {"backbones"}
+        close = difflib.get_close_matches(str(first["loc"][-1]), names, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        return f"unknown key {place!r}; {hint}`geoloc profile schema` lists those that are known{more}"
+    if first["type"] == "missing":
+        return f"the key {place!r} is missing{more}"
+    message = first["msg"].removeprefix("Value error, ")
+    given = "" if first["type"] == "value_error" else f", not {first['input']!r:.60}"
+    return f"{place}: {message}{given}{more}" if place else f"{message}{more}"
+
+
+def _tuples(value: Any) -> Any:
+    """YAML's lists as tuples, which strict validation asks for."""
+    if isinstance(value, dict):
+        return {key: _tuples(item) for key, item in value.items() if not (key == "drawn" and item is None)}
+    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
+    """Values with relative paths taken from `folder`; what has another shape is left for validation to refuse."""
+
+    def absolute(path: Any) -> Any:
+        return str(folder / path) if isinstance(path, str) and path and "://" not in path else path
+
+    placed = dict(values)
     for key in ("training", "benchmarks"):
-        entries = value.get(key) or []
-        if not isinstance(entries, list):
-            raise ProfileError(f"{where}: {key} must be a list of datasets, each with name, metadata and images")
-        value[key] = tuple(_build(Dataset, entry, f"{where}: {key}") for entry in entries)
-    profile = _build(Profile, value, where)
-    for name in profile.derived:
-        profile.backbone(name)  # refuses what no library knows
-    check_profile(profile, where)
-    return profile
-
-
-def check_profile(profile: Profile, where: str) -> None:
-    """What the types cannot say."""
-    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", profile.name):
-        raise ProfileError(f"{where}: name {profile.name!r} may hold letters, digits, '-', '_' and '.' only")
-    if not profile.training_shards():
-        raise ProfileError(f"{where}: nothing to learn from; give `drawn` or at least one dataset under `training`")
-    shards = profile.shards()
-    twice = sorted({name for name in shards if shards.count(name) > 1})
-    if twice:
-        raise ProfileError(f"{where}: two datasets give the shard {twice[0]!r}; rename one of them")
-    for experiment in profile.experiments:
-        if experiment.features not in profile.features:
-            raise ProfileError(
-                f"{where}: experiment {experiment.key!r} uses the features {experiment.features!r}, which `features` "
-                f"does not name; it names {_listed(profile.features)}"
-            )
-        if experiment.answer and experiment.answer not in ANSWERS:
-            raise ProfileError(
-                f"{where}: {experiment.key} answers with {experiment.answer!r}, which is not known; choose one of "
-                f"{_listed(ANSWERS)}"
-            )
-        if experiment.level not in LEVELS:
-            raise ProfileError(f"{where}: level {experiment.level!r} is not known; choose one of {_listed(LEVELS)}")
-    for name in (*shards, *profile.features, *profile.backbones()):
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_+@-]*", name):
-            raise ProfileError(f"{where}: the name {name!r} may hold letters, digits, '-', '_', '+' and '@' only")
-    if len(set(profile.experiment_keys())) < len(profile.experiments):
-        raise ProfileError(f"{where}: the same experiment is listed twice")
-    if profile.answer and profile.answer not in ANSWERS:
-        raise ProfileError(f"{where}: answer {profile.answer!r} is not known; choose one of {_listed(ANSWERS)}")
-    if profile.retraining not in RETRAINING:
-        raise ProfileError(f"{where}: retraining {profile.retraining!r} must be one of {_listed(RETRAINING)}")
-    if profile.device not in DEVICES:
-        raise ProfileError(f"{where}: device {profile.device!r} must be one of {_listed(DEVICES)}")
-    if profile.landing.rows_per_shard < 1:
-        raise ProfileError(f"{where}: landing.rows_per_shard must be at least 1")
-    if not 0.0 < profile.split.validation_share < 1.0:
-        raise ProfileError(
-            f"{where}: split.validation_share must lie between 0 and 1, not {profile.split.validation_share}"
-        )
-    for dataset in profile.training + profile.benchmarks:
-        if dataset.shards < 1 or dataset.rows_per_shard < 1:
-            raise ProfileError(f"{where}: dataset {dataset.name!r} needs shards and rows_per_shard of at least 1")
-        if dataset.layout not in IMAGE_LAYOUTS:
-            raise ProfileError(
-                f"{where}: dataset {dataset.name!r} has no known layout {dataset.layout!r}; choose one of "
-                f"{_listed(IMAGE_LAYOUTS)}"
-            )
-    if profile.landing.layout not in IMAGE_LAYOUTS:
-        raise ProfileError(f"{where}: landing.layout must be one of {_listed(IMAGE_LAYOUTS)}")
-    if min(profile.fetching.per_host, profile.fetching.concurrent, profile.fetching.attempts) < 1:
-        raise ProfileError(f"{where}: fetching needs per_host, concurrent and attempts of at least 1")
-    for network in profile.fetching.allowed_networks:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as error:
-            raise ProfileError(
-                f"{where}: fetching.allowed_networks: {network!r} is no network, such as 10.0.0.0/8"
-            ) from error
-    for dataset in profile.benchmarks:
-        if dataset.shards != 1:
-            raise ProfileError(f"{where}: benchmark {dataset.name!r} must be one shard; leave `shards` out")
-
-
-def _experiments(value: object, where: str) -> tuple[Experiment, ...]:
-    if not isinstance(value, list) or not value:
-        raise ProfileError(f"{where}: `experiments` must list at least one features.head.level.recipe")
-    experiments = []
-    for entry in value:
-        answer = ""
-        if isinstance(entry, Mapping):
-            unknown = sorted(str(key) for key in entry if key not in ("key", "answer"))
-            if unknown or "key" not in entry:
-                raise ProfileError(
-                    f"{where}: an experiment with settings must read {{key: features.head.level.recipe, answer: ...}}, "
-                    f"not {dict(entry)!r}"
-                )
-            entry, answer = entry["key"], str(entry.get("answer") or "")
-        parts = str(entry).split(".")
-        if len(parts) != 4:
-            raise ProfileError(
-                f"{where}: experiment {entry!r} must read features.head.level.recipe, for example clip.linear.country.thesis"
-            )
-        experiments.append(Experiment(parts[0], parts[1], parts[2], parts[3], answer))
-    return tuple(experiments)
-
-
-def _derived(value: object, where: str) -> dict[str, dict[str, Any]]:
-    if not isinstance(value, dict) or not all(isinstance(entry, dict) for entry in value.values()):
-        raise ProfileError(
-            f"{where} must map names to settings, for example clip-fast: {{of: clip-l-14, decode: draft}}"
-        )
-    return {str(name): dict(entry) for name, entry in value.items()}
-
-
-def _names(value: object, where: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not value or not all(isinstance(item, str) for item in value):
-        raise ProfileError(f"{where} must be a list of names of backbones")
-    return tuple(value)
-
-
-def _build(kind: type, value: object, where: str) -> Any:
-    """Make the dataclass `kind` from a mapping, checking names and types of its keys."""
-    if not isinstance(value, Mapping):
-        raise ProfileError(f"{where} must be a mapping of keys to values")
-    fields = {item.name: item for item in dataclasses.fields(kind)}
-    for key in value:
-        if key not in fields:
-            raise ProfileError(f"{where}: unknown key {key!r}; known are {_listed(fields)}")
-    for name, item in fields.items():
-        required = item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-        if name not in value and required:
-            raise ProfileError(f"{where}: the key {name!r} is missing")
-    arguments = {key: _typed(fields[key], entry, where) for key, entry in value.items()}
-    return kind(**arguments)
-
-
-def _typed(item: dataclasses.Field[Any], value: object, where: str) -> object:
-    """Check a plain value against the annotation of its field; the nested ones were built already."""
-    plain: dict[str, type | tuple[type, ...]] = {"str": str, "int": int, "float": (int, float), "bool": bool}
-    expected = plain.get(str(item.type))
-    if expected is not None and (not isinstance(value, expected) or (isinstance(value, bool) and expected is not bool)):
-        raise ProfileError(f"{where}: {item.name} must be of type {item.type}, not {value!r}")
-    if str(item.type) == "float" and isinstance(value, int):
-        return float(value)
-    if str(item.type) == "dict[str, int]" and not (
-        isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, int) for k, v in value.items())
-    ):
-        raise ProfileError(f"{where}: {item.name} must map names to whole numbers")
-    if str(item.type) == "dict[str, str]" and not (
-        isinstance(value, dict) and all(isinstance(k, str) and isinstance(v, str) for k, v in value.items())
-    ):
-        raise ProfileError(f"{where}: {item.name} must map names to names")
-    if str(item.type) == "tuple[str, ...]":
-        if not isinstance(value, list | tuple) or not all(isinstance(entry, str) for entry in value):
-            raise ProfileError(f"{where}: {item.name} must be a list of texts")
-        return tuple(value)
-    return value
+        if isinstance(placed.get(key), list):
+            placed[key] = [
+                {name: absolute(item) if name in ("metadata", "images") else item for name, item in entry.items()}
+                if isinstance(entry, dict)
+                else entry
+                for entry in placed[key]
+            ]
+    if "checkpoints" in placed:
+        placed["checkpoints"] = absolute(placed["checkpoints"])
+    if placed.get("boundaries", "embedded") != "embedded":
+        placed["boundaries"] = absolute(placed["boundaries"])
+    return placed
 
 
 def _from_environment(value: Any, where: str) -> Any:
@@ -450,16 +388,10 @@ def _from_environment(value: Any, where: str) -> Any:
     if not isinstance(value, str):
         return value
 
-    def look_up(match: re.Match[str]) -> str:
-        name = match.group(1)
-        if name not in os.environ:
-            raise ProfileError(
-                f"{where}: {match.group(0)} is asked for and the environment has no {name}; export it first"
-            )
-        return os.environ[name]
+    def variable(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise ProfileError(f"{where}: {match[0]} is not set in the environment; export {match[1]} first")
+        return os.environ[match[1]]
 
-    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", look_up, value)
+    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", variable, value)
 
-
-def _listed(names: Any) -> str:
-    return ", ".join(str(name) for name in names)

@@ -1,29 +1,31 @@
-"""How bytes reach the disk: atomically, and by way of fsspec, so that `s3://` works where a folder does.
+"""How bytes reach the disk: atomically, so that a reader never sees half a file.
 
-A reader never sees half a file. On a local disk the bytes go to a temporary name in the same folder and are renamed
-into place; an object store shows an object only when it is complete, which is the same promise.
+Bytes go to a temporary name in the same folder and are renamed into place.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
 import shutil
+import socket
 import tempfile
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import fsspec
+from filelock import FileLock
 
 from geoloc_core.errors import DiskFullError, GeolocError, StaleArtifactError
 
 TEMPORARY_PREFIX = ".geoloc-part-"
+# A temporary file of another machine's process is a leftover when nobody wrote to it for this long.
+ABANDONED_AFTER_S = 86_400.0
 # No room, over the quota, or beyond the largest file that is allowed here.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LEAST_ROOM_BYTES = 256 * 1024
@@ -36,20 +38,9 @@ _NO_ROOM_WORDS = (
 )
 
 
-def is_remote(path: str | os.PathLike[str]) -> bool:
-    """Whether `path` is an address of an object store (`s3://...`) rather than a place on a local disk."""
-    return "://" in os.fspath(path) and not os.fspath(path).startswith("file://")
-
-
 @contextlib.contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary file that takes the place of `path` when the block ends well, and leaves no trace when it does not."""
-    if is_remote(path):
-        # fsspec's transaction discards the upload when the block raises.
-        filesystem, plain = fsspec.core.url_to_fs(os.fspath(path))
-        with filesystem.transaction, filesystem.open(plain, "wb") as file:
-            yield file
-        return
     with replacing_path(path) as temporary, temporary.open("wb") as file:
         yield file
         file.flush()
@@ -58,15 +49,17 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
 
 @contextlib.contextmanager
 def replacing_path(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary local path that is renamed to `path` when the block ends well; for libraries that want a path.
+    """A temporary path that is renamed to `path` when the block ends well; for libraries that want a path.
 
     Raises DiskFullError where there is no room for it.
     """
     target = Path(path)
-    temporary, handle = None, -1
+    temporary = None
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary, handle = _claimed_file(target)
+        handle, name = tempfile.mkstemp(prefix=_own_prefix(), suffix=target.suffix, dir=target.parent)
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         # mkstemp makes files private; what we publish has the permissions any new file would have.
         mask = os.umask(0)
@@ -80,12 +73,11 @@ def replacing_path(path: str | os.PathLike[str]) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
-            os.close(handle)
 
 
 @contextlib.contextmanager
 def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A temporary local folder that takes the place of `path` when the block ends well, and leaves no trace otherwise."""
+    """A temporary folder that takes the place of `path` when the block ends well, and leaves no trace otherwise."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     with temporary_folder(target.parent) as part:
@@ -101,43 +93,35 @@ def replacing_folder(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def temporary_folder(parent: Path) -> Iterator[Path]:
-    """A folder below `parent` that is gone when the block ends, claimed by this process until then."""
-    part = Path(tempfile.mkdtemp(prefix=TEMPORARY_PREFIX, dir=parent))
-    handle = os.open(part, os.O_RDONLY)
+    """A folder below `parent` that is gone when the block ends."""
+    part = Path(tempfile.mkdtemp(prefix=_own_prefix(), dir=parent))
     try:
-        _claim(handle)
         yield part
     finally:
-        os.close(handle)
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _claimed_file(target: Path) -> tuple[Path, int]:
-    """A new temporary file beside `target`, and the open handle whose lock says that it has a writer."""
-    while True:
-        handle, name = tempfile.mkstemp(prefix=TEMPORARY_PREFIX, suffix=target.suffix, dir=target.parent)
-        _claim(handle)
-        # Somebody who sweeps may have come between the two lines above.
-        if os.path.exists(name):  # noqa: PTH110 - half as dear as a Path, and this is done for every file
-            return Path(name), handle
-        os.close(handle)
+def _own_prefix() -> str:
+    """A temporary name says which process writes: a leftover of a killed one is told from work in progress."""
+    return f"{TEMPORARY_PREFIX}{_machine()}-{os.getpid()}-"
 
 
-def _claim(handle: int) -> None:
-    # The system lets go when the process is killed: so a leftover is told from work in progress. Where a file system
-    # knows no locks, everything looks like a leftover, as it did before there were locks.
-    with contextlib.suppress(OSError):
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+def _machine() -> str:
+    return hashlib.sha256(socket.gethostname().encode()).hexdigest()[:8]
 
 
 def remove_leftover(path: Path) -> bool:
     """Remove a temporary file or folder that has no living writer; whether it is gone."""
+    machine, _, rest = path.name.removeprefix(TEMPORARY_PREFIX).partition("-")
+    process = rest.partition("-")[0]
     try:
-        handle = os.open(path, os.O_RDONLY)
-    except OSError:
-        return False
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if machine == _machine() and process.isdigit():
+            abandoned = not _is_running(int(process))
+        else:
+            # No name of ours, or that of another machine (a container, a worker) with the same disk.
+            abandoned = not process.isdigit() or time.time() - path.stat().st_mtime > ABANDONED_AFTER_S
+        if not abandoned:
+            return False
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
@@ -145,8 +129,16 @@ def remove_leftover(path: Path) -> bool:
         return not path.exists()
     except OSError:
         return False
-    finally:
-        os.close(handle)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
 
 
 def no_room(error: BaseException | str) -> bool:
@@ -198,10 +190,9 @@ def disk_full(folder: str | os.PathLike[str]) -> DiskFullError:
 
 @contextlib.contextmanager
 def one_at_a_time(lock: Path) -> Iterator[None]:
-    """The block runs while no other process holds `lock`; the system lets go of it when a process dies."""
+    """The block runs while no other process holds `lock`; the system releases it when a process dies."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(lock):
         yield
 
 
@@ -221,15 +212,9 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False) + "\n")
 
 
-def read_bytes(path: str | os.PathLike[str]) -> bytes:
-    """All bytes of `path`, local or remote."""
-    with fsspec.open(os.fspath(path), "rb") as file:
-        return file.read()
-
-
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The JSON value kept at `path`."""
-    return json.loads(read_bytes(path))
+    return json.loads(Path(path).read_bytes())
 
 
 def unreadable(path: str | os.PathLike[str], error: Exception) -> StaleArtifactError:

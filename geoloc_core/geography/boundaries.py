@@ -170,7 +170,7 @@ def write_boundaries(
 def read_boundaries(path: str | os.PathLike[str]) -> BoundarySet:
     """The boundary set that `write_boundaries` wrote to `path`; InputError where it is missing or something else."""
     try:
-        content = storage.read_bytes(path)
+        content = Path(path).read_bytes()
     except OSError as error:
         raise InputError(f"boundary file {os.fspath(path)} cannot be read ({error}): check the path.") from error
     try:

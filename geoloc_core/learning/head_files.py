@@ -70,7 +70,7 @@ def load_head(folder: str | os.PathLike[str]) -> Head:
     try:
         _check_size(f"{base}/head.json")
         described = storage.read_json(f"{base}/head.json")
-        weights = storage.read_bytes(f"{base}/head.safetensors")
+        weights = Path(f"{base}/head.safetensors").read_bytes()
     except FileNotFoundError as error:
         raise CheckpointError(
             f"there is no whole head in {base} ({error.filename or error}); train it first"

@@ -87,7 +87,7 @@ class References:
         """What `save` wrote; CheckpointError where it is missing, or its bytes are others."""
         path = f"{os.fspath(folder).rstrip('/')}/{REFERENCES_FILE}"
         try:
-            content = storage.read_bytes(path)
+            content = Path(path).read_bytes()
         except OSError as error:
             raise CheckpointError(f"{path} cannot be read ({error}); train the head again") from error
         if hashlib.sha256(content).hexdigest() != sha256:

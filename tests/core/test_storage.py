@@ -2,6 +2,7 @@
 
 import errno
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -45,27 +46,32 @@ def test_a_value_that_json_cannot_hold_is_refused() -> None:
         storage.value_sha256({"a": float("nan")})
 
 
-def test_an_object_store_is_written_through_fsspec() -> None:
-    storage.write_bytes("memory://bucket/key.bin", b"abc")
-    assert storage.read_bytes("memory://bucket/key.bin") == b"abc"
-    assert storage.is_remote("s3://bucket/key")
-    assert not storage.is_remote("/data/key")
-
-
 def test_a_leftover_goes_and_what_is_being_written_stays(tmp_path: Path) -> None:
     leftover = tmp_path / f"{storage.TEMPORARY_PREFIX}old.parquet"
     leftover.write_bytes(b"half")
     dead = tmp_path / f"{storage.TEMPORARY_PREFIX}folder"
     (dead / "deep").mkdir(parents=True)
     (dead / "deep" / "x").write_bytes(b"half")
+    other = tmp_path / f"{storage.TEMPORARY_PREFIX}0badcafe-1-x"
+    other.write_bytes(b"half")
     with storage.replacing_path(tmp_path / "now.bin") as file, storage.temporary_folder(tmp_path) as folder:
         file.write_bytes(b"whole")
         assert not storage.remove_leftover(file)
         assert not storage.remove_leftover(folder)
         assert storage.remove_leftover(leftover)
         assert storage.remove_leftover(dead)
+        assert not storage.remove_leftover(other)
+        os.utime(other, (0, 0))
+        assert storage.remove_leftover(other)
     assert [path.name for path in tmp_path.iterdir()] == ["now.bin"]
     assert (tmp_path / "now.bin").read_bytes() == b"whole"
+
+
+def test_a_leftover_of_a_killed_process_goes(tmp_path: Path) -> None:
+    code = f"from geoloc_core import storage\nwith storage.replacing_path({str(tmp_path / 'a.bin')!r}): __import__('os')._exit(9)"
+    assert subprocess.run([sys.executable, "-c", code]).returncode == 9
+    (leftover,) = tmp_path.iterdir()
+    assert storage.remove_leftover(leftover)
 
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:

@@ -213,8 +213,8 @@ def environment() -> dict[str, str]:
 
 def plan_600(folder: Path) -> dict[str, float]:
     """Seconds of the plan of 200 shards x 3 backbones, everything current: the best of three, in this process."""
-    from geoloc_core.line.lineage import CODE_VERSIONS, Lineage
-    from geoloc_core.line.plan import State, make_plan
+    
+    from geoloc_core.line.staleness import State, make_plan
     from geoloc_core.line.receipts import Receipt, Stamp, write_receipt
 
     profile = {
@@ -226,7 +226,7 @@ def plan_600(folder: Path) -> dict[str, float]:
     path = folder / "many.yaml"
     path.write_text(yaml.safe_dump(profile))
     project = open_project(str(path), folder / "many")
-    state = State(Lineage(project))
+    state = State(project)
     (project.layout.home / "files").mkdir(parents=True)
     for number, target in enumerate(state.lineage.targets()):
         file = project.layout.home / "files" / f"{number}.bin"
@@ -249,7 +249,7 @@ def step_overhead(folder: Path, times: int = 5) -> dict[str, float]:
     import dagster as dg
     from dagster._core.definitions.reconstruct import ReconstructableRepository
 
-    from geoloc_dagster.partitions import synchronise
+    from geoloc_dagster.build import synchronise
     from geoloc_dagster.refresh import open_instance, run_config
 
     metadata = folder / "mine.csv"

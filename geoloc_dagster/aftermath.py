@@ -50,7 +50,7 @@ def end_killed_runs(instance: dg.DagsterInstance, project: Project) -> list[dg.D
     """
     dead = []
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-        if run.tags.get(MAKER_TAG) == str(project.layout.home) or _process_is_gone(instance, run):
+        if run.tags.get(MAKER_TAG) == str(project.home) or _process_is_gone(instance, run):
             instance.report_run_failed(run, "The process was killed; `geoloc refresh` goes on from there.")
             dead.append(run)
     living = {run.run_id for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))}
@@ -94,9 +94,9 @@ def sweep(project: Project) -> list[Path]:
     Who writes holds a lock (`storage.replacing_path`), so work in progress of another process stays.
     """
     removed = []
-    for top in dict.fromkeys((project.layout.home, project.checkpoints)):
+    for top in dict.fromkeys((project.home, project.checkpoints)):
         for folder, folders, files in os.walk(top):
-            if Path(folder) == project.layout.home:
+            if Path(folder) == project.home:
                 folders[:] = [name for name in folders if name not in _NOT_OURS]
             for name in [*folders, *files]:
                 if name.startswith(TEMPORARY_PREFIX) and remove_leftover(Path(folder, name)):

@@ -18,10 +18,11 @@ from geoloc_core.line.project import Project, open_project
 from geoloc_core.storage import room
 
 if TYPE_CHECKING:
+    from geoloc_core.line.artifacts import Target
     from geoloc_dagster.refresh import Outcome
 
 FAILED, WRONG = 1, 2
-NOTHING = "Nothing is out of date; no asset was executed."
+NOTHING = "Nothing is stale; no asset was executed."
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -61,19 +62,22 @@ def _parser() -> argparse.ArgumentParser:
         command.set_defaults(command=function)
         return command
 
-    plan = add("plan", _plan, "say what is out of date and why; changes nothing")
+    plan = add("plan", _plan, "say what is stale and why; changes nothing")
     plan.add_argument("--json", action="store_true", help="as JSON")
-    renew = add("refresh", _refresh, "remake what is out of date, and nothing else")
+    renew = add("refresh", _refresh, "materialize what is stale, and nothing else")
     for command in (plan, renew):
         command.add_argument(
             "--verify", action="store_true", help="read every byte: finds damage that left size and time as they were"
         )
 
-    run = add("run", _run, "remake one asset (or one partition of it), current or not")
+    run = add(
+        "run", _run, "make one asset (or one partition of it), stale or not, and before it what is missing upstream"
+    )
     run.add_argument("asset", help="for example heads, or embeddings")
     run.add_argument(
         "--partition", action="append", help="for example clip.linear.country.thesis; all of them if left out"
     )
+    run.add_argument("--only", action="store_true", help="leave alone what is missing upstream")
 
     answers = "answer for photos: country, sub-division, probability, point, five next best, sure or not"
     predict = add("predict", _predict, answers)
@@ -90,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
 
     add("report", _report, "print the tables and say where the HTML report and the maps lie")
     add("demo", _demo, "refresh, print the tables, and answer for one photo")
+    schema = add("profile", _profile, "print what a profile may say, for editors and programs")
+    schema.add_argument("what", choices=["schema"], help="a JSON Schema")
     ui = add("ui", _ui, "open the Dagster UI on 127.0.0.1 with this project's history")
     ui.add_argument("--port", type=int, default=3000, help="the first port to try (default: 3000)")
     add("stack", _stack, "open the deployed topology on loopback: PostgreSQL, MLflow, code server, webserver, daemon")
@@ -106,24 +112,27 @@ def _plan(options: argparse.Namespace) -> int:
     project = _project(options)
     instance = open_instance(project.layout) if project.layout.dagster_home.is_dir() else None
     plan = project_plan(project, instance, options.verify)
+    missing = project.missing_inputs()
     if options.json:
-        print(json.dumps(plan.as_json(), indent=2))
+        print(json.dumps({**plan.as_json(), "missing_inputs": missing}, indent=2))
         return 0
     if not plan:
-        print("Nothing is out of date.")
+        print("Nothing is stale.")
         return 0
     for step in plan.steps:
         print(f"{step.target}\n    " + "\n    ".join(str(reason) for reason in step.reasons[:8]))
         if len(step.reasons) > 8:
             print(f"    and {len(step.reasons) - 8} more")
     for target in plan.unregistered:
-        print(f"{target}\n    current on disk, not known to this Dagster instance: will be registered")
+        print(f"{target}\n    fresh on disk, not known to this Dagster instance: will be registered")
     for target in plan.orphans:
         print(f"{target}\n    no longer part of the profile: will be removed")
     print(
-        f"\n{len(plan.steps)} out of date, {len(plan.following)} downstream may follow, {len(plan.unregistered)} to "
-        f"register, {len(plan.orphans)} to remove. `geoloc refresh` does it."
+        f"\n{len(plan.steps)} stale, {len(plan.following)} downstream may follow, {len(plan.unregistered)} to register, "
+        f"{len(plan.orphans)} to remove. `geoloc refresh` does it."
     )
+    for sentence in missing.values():
+        print(f"Missing: {sentence}")
     return 0
 
 
@@ -134,15 +143,13 @@ def _refresh(options: argparse.Namespace) -> int:
     intake = take_in(project.profile, project.layout)
     if intake.sentence:
         print(f"Landing folder: {intake.sentence}", file=sys.stderr)
-    return refresh_and_tell(_project(options), options.verify)
+    return refresh_and_report(_project(options), options.verify)
 
 
-def refresh_and_tell(project: Project, verify: bool = False) -> int:
-    """Refresh with a line on standard error for each target; 0 when all is current afterwards."""
-    from geoloc_core.line.lineage import Lineage
+def refresh_and_report(project: Project, verify: bool = False) -> int:
+    """Refresh with a line on standard error for each target; 0 when all is fresh afterwards."""
     from geoloc_dagster.aftermath import put_right
-    from geoloc_dagster.checks.current import report_current
-    from geoloc_dagster.progress import Teller
+    from geoloc_dagster.checks.standing import report_current
     from geoloc_dagster.refresh import open_instance, project_plan, refresh, refresh_lock
 
     instance = open_instance(project.layout)
@@ -150,15 +157,17 @@ def refresh_and_tell(project: Project, verify: bool = False) -> int:
     plan = None if verify else project_plan(project, instance)
     if plan is not None and not plan:
         with refresh_lock(project.layout):
-            for mended in put_right(project, instance):
-                print(f"mended: {mended}", file=sys.stderr)
-        report_current(instance, Lineage(project), plan)
+            for sentence in put_right(project, instance):
+                print(f"mended: {sentence}", file=sys.stderr)
+        report_current(instance, project, plan)
         print(NOTHING)
         return 0
     from geoloc_dagster.definitions import defs
 
-    teller = Teller(len(plan.steps) + len(plan.following) if plan else 0)
-    outcome = refresh(project, instance, defs, teller, verify)
+    for sentence in project.missing_inputs().values():
+        print(f"Missing: {sentence}", file=sys.stderr)
+    lines = ProgressLines(len(plan.steps) + len(plan.following) if plan else 0)
+    outcome = refresh(project, instance, defs, lines, verify)
     if not outcome:
         print(NOTHING)
         return 0
@@ -166,27 +175,53 @@ def refresh_and_tell(project: Project, verify: bool = False) -> int:
         f"{len(outcome.made)} made, {len(outcome.registered)} registered, {len(outcome.removed)} removed, "
         f"{len(outcome.failed)} failed, {len(outcome.blocked)} not tried because of that."
     )
-    for target, message in outcome.failed.items():
-        print(f"geoloc: {target} failed: {message}", file=sys.stderr)
     return _status(outcome)
 
 
+class ProgressLines:
+    """A refresh as lines on standard error. `expected` is the most that may come; 0 when nobody knows."""
+
+    def __init__(self, expected: int) -> None:
+        self.expected = expected
+        self.done = 0
+
+    def __call__(self, event: str, target: "Target | None", detail: str) -> None:
+        """Hear of one event of `refresh`."""
+        if event in {"done", "failed"}:
+            self.done += 1
+        place = f"[{self.done:>3}/{max(self.expected, self.done)}]" if self.expected else f"[{self.done:>3}]"
+        mark = {"done": "made", "failed": "FAILED"}.get(event, event)
+        line = f"mended: {detail}" if target is None else f"{place} {mark:10} {target}  {detail}"
+        print(line, file=sys.stderr, flush=True)
+
+
 def _status(outcome: "Outcome") -> int:
-    """2 where everything that failed is for the user to mend, 1 where something is a fault of ours."""
+    """Say each failure once; 2 where everything that failed is for the user to mend, 1 where something is a fault of ours."""
+    by_message: dict[str, list[Target]] = {}
+    for target, message in outcome.failed.items():
+        by_message.setdefault(message, []).append(target)
+    for message, failed in by_message.items():
+        more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+        print(f"geoloc: {failed[0]}{more} failed: {message}", file=sys.stderr)
     return 0 if outcome.well else FAILED if outcome.faults else WRONG
 
 
 def _run(options: argparse.Namespace) -> int:
     from geoloc_dagster.definitions import defs
-    from geoloc_dagster.progress import Teller
     from geoloc_dagster.refresh import open_instance, remake
 
     project = _project(options)
-    outcome = remake(project, open_instance(project.layout), defs, options.asset, options.partition or (), Teller(0))
-    for target, message in outcome.failed.items():
-        print(f"geoloc: {target} failed: {message}", file=sys.stderr)
-    print(f"{len(outcome.made)} made, {len(outcome.failed)} failed.")
+    instance, keys = open_instance(project.layout), options.partition or ()
+    outcome = remake(project, instance, defs, options.asset, keys, ProgressLines(0), options.only)
+    print(f"{len(outcome.made)} made, {len(outcome.failed)} failed, {len(outcome.blocked)} not tried because of that.")
     return _status(outcome)
+
+
+def _profile(options: argparse.Namespace) -> int:
+    from geoloc_core.line.profile import Profile
+
+    print(json.dumps(Profile.model_json_schema(), indent=2))
+    return 0
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -221,7 +256,7 @@ def _evaluate(options: argparse.Namespace) -> int:
     if not options.folder.is_dir():
         raise InputError(f"{options.folder} is not a folder; give a folder of photos with GPS in their EXIF")
     predictor = Predictor.load(options.model or project.layout.model, project.checkpoints, project.profile.device)
-    out = options.out or project.layout.home / "evaluations" / options.folder.resolve().name
+    out = options.out or project.home / "evaluations" / options.folder.resolve().name
     done = evaluate_folder(predictor, options.folder, project.profile, out)
     print(done.table)
     print(f"{done.accepted} photos evaluated, {done.refused} of {done.accepted + done.refused} files refused:")
@@ -262,7 +297,7 @@ def _demo(options: argparse.Namespace) -> int:
     from geoloc_core.photos.rows import read_rows
 
     project = _project(options)
-    status = refresh_and_tell(project)
+    status = refresh_and_report(project)
     if status:
         return status
     print()

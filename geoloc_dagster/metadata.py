@@ -1,20 +1,53 @@
-"""What the Dagster UI shows of an artifact besides its columns (columns.py): small tables, small pictures, links."""
+"""What the Dagster UI shows of an artifact: its figures, small tables and pictures, links, columns."""
 
 import base64
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import quote
 
 import dagster as dg
 
-if TYPE_CHECKING:
-    from geoloc_core.geography.repair import Repair
+from geoloc_core.line.make import Made
+from geoloc_core.line.project import Project
+from geoloc_core.line.steps import Markdown
+from geoloc_dagster.columns import table_metadata
 
 # The event log keeps every picture and every table of every materialization: larger ones belong into a file.
 LARGEST_PICTURE_BYTES = 100_000
 MOST_ROWS = 60
+# Dagster's own names for facts that it shows in places of their own.
+OWN_NAMES = {"rows": "dagster/row_count", "table": "dagster/table_name"}
+
+
+def materialization(project: Project, made: Made, seconds: float) -> dg.MaterializeResult:
+    """What Dagster records of a target that was made."""
+    receipt = made.receipt
+    metadata = {
+        "geoloc/made_from": dg.MetadataValue.json(dict(receipt.made_from)),
+        "geoloc/seconds": round(seconds, 3),
+        **{OWN_NAMES.get(name, name): shown(project.home, name, fact) for name, fact in made.facts.items()},
+    }
+    files = [project.home / name for name in receipt.files]
+    metadata |= table_metadata(receipt.target.asset, next((file for file in files if file.suffix == ".parquet"), None))
+    if files:
+        metadata["dagster/size_bytes"] = sum(stamp.size for stamp in receipt.files.values())
+        metadata["dagster/uri"] = str(files[0])
+    return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(receipt.data_version))
+
+
+def shown(home: Path, name: str, fact: Any) -> Any:
+    """A fact (`geoloc_core.line.steps.Output`) as the UI shows it."""
+    if isinstance(fact, Markdown):
+        return dg.MetadataValue.md(fact)
+    if isinstance(fact, bytes):
+        return picture(fact, name.replace("_", " "))
+    if isinstance(fact, Path):
+        return file_link(home, fact)
+    if isinstance(fact, Mapping) and fact and all(type(count) is int for count in fact.values()):
+        return counts_table(fact, name)
+    return dg.MetadataValue.json(fact) if isinstance(fact, Mapping | list) else fact
 
 
 def picture(content: bytes, caption: str) -> dg.MetadataValue:
@@ -32,35 +65,22 @@ def file_link(home: Path, file: Path) -> dg.MetadataValue:
     Browsers follow no link from a page to a file of the machine. Where a web server gives out the data folder (a proxy in
     front of the stack), GEOLOC_FILES_URL names it and the link goes there; elsewhere the UI shows the path.
     """
-    served = os.environ.get("GEOLOC_FILES_URL")
-    if served:
-        return dg.MetadataValue.url(f"{served.rstrip('/')}/{quote(file.relative_to(home).as_posix())}")
+    base = os.environ.get("GEOLOC_FILES_URL")
+    if base:
+        return dg.MetadataValue.url(f"{base.rstrip('/')}/{quote(file.relative_to(home).as_posix())}")
     return dg.MetadataValue.path(str(file))
 
 
-def rows_table(header: Sequence[str], rows: Sequence[Sequence[str]], rest: str = "") -> str:
+def rows_table(header: Sequence[str], rows: Sequence[Sequence[str]], rest: str = "") -> dg.MetadataValue:
     """A Markdown table of the first `MOST_ROWS` rows; others are counted, and `rest` says where they are."""
     lines = [header, ["---"] * len(header), *rows[:MOST_ROWS]]
     if len(rows) > MOST_ROWS:
         lines.append([f"and {len(rows) - MOST_ROWS:,} more", rest, *[""] * (len(header) - 2)])
-    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    text = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines)
+    return dg.MetadataValue.md(text)
 
 
 def counts_table(counts: Mapping[str, int], name: str) -> dg.MetadataValue:
     """A small table of how often each thing occurs, the most frequent first."""
     rows = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return dg.MetadataValue.md(rows_table((name, "count"), [(key, f"{value:,}") for key, value in rows]))
-
-
-def repairs_table(repairs: Sequence["Repair"]) -> dg.MetadataValue:
-    """What was changed in a boundary set's polygons, the first `MOST_ROWS` of it."""
-    rows = [(one.level, one.region_id, one.what, one.detail) for one in repairs]
-    header = ("level", "region", "what", "detail")
-    return dg.MetadataValue.md(rows_table(header, rows, "the metadata of regions.parquet has them"))
-
-
-def parquet_rows(file: Path) -> int:
-    """Rows of a Parquet file, from its footer."""
-    import pyarrow.parquet as pq
-
-    return int(pq.read_metadata(file).num_rows)
+    return rows_table((name, "count"), [(str(key), f"{value:,}") for key, value in rows])

@@ -1,36 +1,34 @@
-"""Remake what is out of date, and nothing else.
+"""Materialize what is stale, and nothing else.
 
-`refresh` walks the assets once, upstream before downstream. When it comes to an asset, everything above it is settled, so
-the asset's own plan is exact: a target whose inputs came out with the same bytes as before is left alone. Each target is
-one Dagster run, so that its content's version is its own (one run over many partitions would give them one version) and
-the UI shows the same history as if a person had clicked.
+`refresh` walks the artifacts once, upstream before downstream. When it comes to one, everything above it is settled, so its
+own plan is exact: a target whose inputs came out with the same bytes as before is left alone. Each target is one Dagster
+run, so that its content's version is its own (one run over many partitions would give them one version) and the UI shows
+the same history as if a person had clicked.
 """
 
-import contextlib
-import fcntl
 import os
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
 from dagster._core.storage.tags import MAX_RETRIES_TAG
+from filelock import FileLock, Timeout
 
 from geoloc_core.errors import DiskFullError, GeolocError, InputError
+from geoloc_core.line.artifacts import ASSETS, Target, partitions, targets, upstream
 from geoloc_core.line.layout import Layout
-from geoloc_core.line.lineage import ASSETS, Lineage, Target
-from geoloc_core.line.plan import Plan, Reason, State, Step, make_plan
 from geoloc_core.line.project import SOURCE_ROOT, Project
-from geoloc_core.line.receipts import Receipt, read_receipt, refusal, remove_receipt, write_receipt
+from geoloc_core.line.receipts import Receipt, read_receipt, write_receipt
+from geoloc_core.line.staleness import Plan, Reason, State, Step, make_plan, mark_damage
 from geoloc_core.storage import disk_full, nearly_full, no_room, room, write_bytes
 from geoloc_dagster.aftermath import MAKER_TAG, put_right
-from geoloc_dagster.automation.requests import LONGEST_REASON, REASON_TAG, TARGET_TAG, chosen_project
-from geoloc_dagster.checks.current import report_current
-from geoloc_dagster.checks.intact import OF_ALL_PARTITIONS
-from geoloc_dagster.partitions import synchronise
-from geoloc_dagster.sharing import sharing_tags
+from geoloc_dagster.build import ALSO_TAG, synchronise
+from geoloc_dagster.checks.standing import OF_ALL_PARTITIONS, report_current
+from geoloc_dagster.failures import failure_of
+from geoloc_dagster.requests import LONGEST_REASON, REASON_TAG, TARGET_TAG, chosen_project
 
 # Hears of an event, the target that it is about (None where it is about no one target), and a detail.
 Listener = Callable[[str, Target | None, str], None]
@@ -52,7 +50,7 @@ class Outcome:
 
     @property
     def well(self) -> bool:
-        """Whether everything that should be current now is."""
+        """Whether everything that should be fresh now is."""
         return not self.failed and not self.blocked
 
     def __bool__(self) -> bool:
@@ -67,7 +65,7 @@ class Outcome:
 
 
 class Jobs:
-    """For each asset the part of Dagster's job over all assets that makes it and asks the checks of its content."""
+    """For each asset the part of Dagster's job over all assets that makes it and runs the checks of its content."""
 
     def __init__(self, definitions: dg.Definitions) -> None:
         self._all = definitions.resolve_implicit_global_asset_job_def()
@@ -93,10 +91,9 @@ def open_instance(layout: Layout) -> dg.DagsterInstance:
     layout.dagster_home.mkdir(parents=True, exist_ok=True)
     settings = SOURCE_ROOT / "dagster.yaml"
     if settings.is_file():
-        content = settings.read_bytes()
-        kept = layout.dagster_home / "dagster.yaml"
-        if not kept.is_file() or kept.read_bytes() != content:
-            write_bytes(kept, content)
+        content, copy = settings.read_bytes(), layout.dagster_home / "dagster.yaml"
+        if not copy.is_file() or copy.read_bytes() != content:
+            write_bytes(copy, content)
     os.environ["DAGSTER_HOME"] = str(layout.dagster_home)
     return dg.DagsterInstance.get()
 
@@ -119,23 +116,21 @@ def registered_versions(instance: dg.DagsterInstance) -> dict[Target, str]:
 
 
 def project_plan(project: Project, instance: dg.DagsterInstance | None, verify: bool = False) -> Plan:
-    """The plan as things stand; without an instance, what it knows is left out. `verify` reads every byte of every file."""
-    lineage = Lineage(project)
-    return make_plan(lineage, registered_versions(instance) if instance else None, state=State(lineage, verify))
+    """The plan as things are; without an instance, what it knows is left out. `verify` reads every byte of every file."""
+    return make_plan(State(project, verify), registered_versions(instance) if instance else None)
 
 
-@contextlib.contextmanager
+@contextmanager
 def refresh_lock(layout: Layout) -> Iterator[None]:
-    """Held while a refresh is at work; a second one is told so instead of doing everything twice."""
+    """Held while a refresh is at work; a second one is refused instead of doing everything twice."""
     layout.home.mkdir(parents=True, exist_ok=True)
-    with layout.refresh_lock.open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise GeolocError(
-                f"another refresh is at work on {layout.home}; wait until it ends, or look at it in the Dagster UI"
-            ) from error
-        yield
+    try:
+        with FileLock(layout.refresh_lock, timeout=0):
+            yield
+    except Timeout as error:
+        raise GeolocError(
+            f"another refresh is at work on {layout.home}; wait until it ends, or look at it in the Dagster UI"
+        ) from error
 
 
 def is_refreshing(layout: Layout) -> bool:
@@ -156,153 +151,188 @@ def refresh(
 ) -> Outcome:
     """Carry out the plan.
 
-    `listener` hears ("mended" | "start" | "done" | "failed" | "registered" | "removed", target, detail). `verify` reads
-    every byte of every file, and of the warehouse, in place of trusting those that nobody seems to have written to.
+    `listener` hears ("mended" | "done" | "failed" | "registered" | "removed", target, detail). `verify` reads every byte of
+    every file, and of the warehouse, in place of trusting those that nobody seems to have written to.
     """
-    with refresh_lock(project.layout), room(project.layout.home):
-        for mended in put_right(project, instance, verify):
-            listener("mended", None, mended)
+    with refresh_lock(project.layout), room(project.home):
+        for sentence in put_right(project, instance, verify):
+            listener("mended", None, sentence)
         synchronise(instance, project.profile)
-        lineage = Lineage(project)
-        outcome = Outcome()
-        state = State(lineage, verify)
-        remove_orphans(lineage, state, outcome, listener)
-        jobs = Jobs(definitions)
-        _walk(lineage, state, instance, jobs, outcome, listener)
-        damaged = distrust_damaged(lineage, outcome.failed)
-        if damaged:
-            # What failed had read a damaged file that looked untouched. Now that it is known it is made anew, and then
+        state = State(project, verify)
+        walk = _Walk(state, instance, Jobs(definitions), listener)
+        for target in state.orphans():
+            state.remove(target)
+            walk.outcome.removed.append(target)
+            listener("removed", target, "")
+        walk.go(tuple(targets(project.profile)))
+        if walk.outcome.failed:
+            # What failed may have read a damaged file that looked untouched. Once it is known it is made anew, and then
             # what failed; a second failure is left to a person.
-            for target, wrong in damaged.items():
-                listener("mended", None, f"{target} is made anew: {wrong}")
-            outcome.forget_failures()
-            _walk(lineage, State(lineage), instance, jobs, outcome, listener)
-        report_current(instance, lineage, make_plan(lineage))
-    return outcome
+            thorough = State(project, verify=True)
+            above = {item for target in walk.outcome.failed for item in upstream(project.profile, target)}
+            # Rows of any target may lie in a block of the warehouse that is damaged.
+            above |= {target for target, receipt in thorough.receipts.items() if receipt.rows}
+            damaged = mark_damage(thorough, sorted(above))
+            for target, fault in damaged.items():
+                listener("mended", None, f"{target} is made anew: {fault}")
+            if damaged:
+                walk.outcome.forget_failures()
+                walk.state = State(project)
+                walk.go(tuple(targets(project.profile)))
+        report_current(instance, project, make_plan(State(project)))
+    return walk.outcome
 
 
-def _walk(
-    lineage: Lineage, state: State, instance: dg.DagsterInstance, jobs: Jobs, outcome: Outcome, listener: Listener
-) -> None:
-    """Go over all targets once, upstream before downstream, and make what is out of date."""
-    project = lineage.project
-    registered = registered_versions(instance)
-
-    def is_blocked(target: Target) -> bool:
-        above = [item for item in lineage.inputs(target) if isinstance(item, Target)]
-        return any(item in outcome.failed or item in outcome.blocked for item in above)
-
-    for target in lineage.targets():
-        if is_blocked(target):
-            outcome.blocked.append(target)
-            continue
-        reasons = state.reasons(target)
-        if reasons:
-            tags = sharing_tags(lineage, target, lambda other: not is_blocked(other) and bool(state.reasons(other)))
-            _make(project, jobs, instance, Step(target, reasons), outcome, listener, tags)
-            state.learn(target, read_receipt(project.layout, target))
-            continue
-        receipt = state.receipts[target]
-        if receipt.touched(project.layout.home):
-            write_receipt(project.layout, receipt.stamped_anew(project.layout.home))
-        if registered.get(target) != receipt.data_version:
-            register(instance, receipt)
-            outcome.registered.append(target)
-            listener("registered", target, "")
-
-
-def distrust_damaged(lineage: Lineage, failed: Collection[Target]) -> dict[Target, str]:
-    """Read every byte of what failed targets are made from; what is damaged, and how.
-
-    Receipts of what is damaged are marked, so that every later plan sees it, silent as the damage may be; a warehouse that
-    is damaged is set aside.
-    """
-    if not failed:
-        return {}
-    state = State(lineage, verify=True)
-    damaged: dict[Target, str] = {}
-    above = {item for target in failed for item in lineage.inputs(target) if isinstance(item, Target)}
-    # Rows of any target may lie in a block of the warehouse that is damaged.
-    above |= {target for target, receipt in state.receipts.items() if receipt.rows}
-    for item in sorted(above & set(state.receipts)):
-        wrong = state.damage(item)
-        if wrong:
-            damaged[item] = wrong
-            write_receipt(lineage.project.layout, state.receipts[item].distrusted())
-    if damaged:
-        lineage.project.warehouse().set_aside_if_damaged(every_byte=True)
-    return damaged
-
-
-def _make(
+def remake(
     project: Project,
-    jobs: Jobs,
     instance: dg.DagsterInstance,
-    step: Step,
-    outcome: Outcome,
-    listener: Listener,
-    more_tags: Mapping[str, str] | None = None,
-) -> None:
-    started = time.monotonic()
-    why = "; ".join(str(reason) for reason in step.reasons[:5])
-    listener("start", step.target, why)
-    result = jobs.of(step.target.asset).execute_in_process(
-        run_config=run_config(project),
-        partition_key=step.target.partition or None,
-        instance=instance,
-        tags={
-            TARGET_TAG: str(step.target),
-            REASON_TAG: why[:LONGEST_REASON],
-            MAKER_TAG: str(project.layout.home),
-            # Whoever is killed here is started again by a person or by the next refresh, not by a daemon.
-            MAX_RETRIES_TAG: "0",
-            **(more_tags or {}),
-        },
-        raise_on_error=False,
-    )
-    if result.success:
-        outcome.made.append(step.target)
-        listener("done", step.target, f"{time.monotonic() - started:.1f} s")
-        return
-    kind, message = failure(result)
-    receipt = read_receipt(project.layout, step.target)
-    if receipt is not None and receipt.run_id == result.run_id and receipt.refused:
-        # Dagster only says that a check failed; the receipt says what was wrong.
-        kind, message = InputError.__name__, refusal(receipt)
-    if kind == "DagsterExecutionInterruptedError":
-        # Dagster ends the run well when somebody stops the process; going on to the next target is not what they meant.
-        raise KeyboardInterrupt
-    if kind == DiskFullError.__name__ or no_room(message) or nearly_full(project.layout.home):
-        # All that follows would fail the same way.
-        raise disk_full(project.layout.home)
-    outcome.failed[step.target] = message
-    if kind not in _kinds(GeolocError):
-        outcome.faults.append(step.target)
-    listener("failed", step.target, message)
+    definitions: dg.Definitions,
+    asset: str,
+    keys: Sequence[str] = (),
+    listener: Listener = lambda event, target, detail: None,
+    only: bool = False,
+) -> Outcome:
+    """Make one asset, or some of its partitions, stale or not; before it, unless `only`, what is missing upstream."""
+    if asset not in ASSETS:
+        raise InputError(f"no asset is called {asset!r}; there are {', '.join(ASSETS)}")
+    known = partitions(project.profile, asset)
+    for key in keys:
+        if key not in known:
+            raise InputError(f"{asset} has no partition {key!r}; it has {', '.join(known)}")
+    with refresh_lock(project.layout), room(project.home):
+        for sentence in put_right(project, instance):
+            listener("mended", None, sentence)
+        synchronise(instance, project.profile)
+        state = State(project)
+        chosen = [Target(asset, key) for key in keys or known]
+        walk = _Walk(state, instance, Jobs(definitions), listener, asked=frozenset(chosen))
+        missing = set() if only else _missing_upstream(state, chosen)
+        walk.go([target for target in targets(project.profile) if target in missing or target in walk.asked])
+    return walk.outcome
+
+
+def _missing_upstream(state: State, chosen: Sequence[Target]) -> set[Target]:
+    """All that is not there and that a target is made from, directly or not."""
+    missing: set[Target] = set()
+    front = list(chosen)
+    while front:
+        above = {item for item in upstream(state.project.profile, front.pop()) if item not in state.receipts}
+        front += above - missing
+        missing |= above
+    return missing
+
+
+class _Walk:
+    """One walk over targets, upstream before downstream, that makes those that are stale, or asked for."""
+
+    def __init__(
+        self,
+        state: State,
+        instance: dg.DagsterInstance,
+        jobs: Jobs,
+        listener: Listener,
+        asked: frozenset[Target] = frozenset(),
+    ) -> None:
+        self.state, self.instance, self.jobs, self.listener, self.asked = state, instance, jobs, listener, asked
+        self.outcome = Outcome()
+
+    def go(self, order: Sequence[Target]) -> None:
+        """Walk once."""
+        project = self.state.project
+        registered = registered_versions(self.instance)
+        absent = project.missing_inputs()
+        for target in order:
+            if self._is_blocked(target):
+                self.outcome.blocked.append(target)
+            elif reasons := self._reasons(target):
+                membership = project.profile.dataset_of(target.partition) if target.asset == "deliveries" else None
+                if membership and membership[0].name in absent:
+                    self._fail(target, InputError.__name__, absent[membership[0].name])
+                else:
+                    self._make(Step(target, reasons), order)
+                self.state.record(target, read_receipt(project.layout, target))
+            else:
+                self._register(target, registered)
+
+    def _reasons(self, target: Target) -> tuple[Reason, ...]:
+        return (Reason("asked for"),) if target in self.asked else self.state.reasons(target)
+
+    def _is_blocked(self, target: Target) -> bool:
+        above = upstream(self.state.project.profile, target)
+        return any(item in self.outcome.failed or item in self.outcome.blocked for item in above)
+
+    def _register(self, target: Target, registered: dict[Target, str]) -> None:
+        """Tell the instance of a fresh target that it does not know."""
+        layout, receipt = self.state.project.layout, self.state.receipts[target]
+        if receipt.touched(layout.home):
+            write_receipt(layout, receipt.restamped(layout.home))
+        if registered.get(target) != receipt.data_version:
+            register(self.instance, receipt)
+            self.outcome.registered.append(target)
+            self.listener("registered", target, "")
+
+    def _also(self, target: Target, order: Sequence[Target]) -> str:
+        """Other backbones that wait for the same shard: they share a decode."""
+        if target.asset != "embeddings":
+            return ""
+        shard = target.partition.split("|")[1]
+        others = [other for other in order if other.asset == "embeddings" and other.partition.endswith(f"|{shard}")]
+        return ",".join(
+            other.partition
+            for other in others
+            if other != target and not self._is_blocked(other) and self._reasons(other)
+        )
+
+    def _make(self, step: Step, order: Sequence[Target]) -> None:
+        project, target, started = self.state.project, step.target, time.monotonic()
+        also = self._also(target, order)
+        result = self.jobs.of(target.asset).execute_in_process(
+            run_config=run_config(project),
+            partition_key=target.partition or None,
+            instance=self.instance,
+            tags={
+                TARGET_TAG: str(target),
+                REASON_TAG: step.why[:LONGEST_REASON],
+                MAKER_TAG: str(project.home),
+                # After a kill a person or the next refresh goes on, not a daemon.
+                MAX_RETRIES_TAG: "0",
+                **({ALSO_TAG: also} if also else {}),
+            },
+            raise_on_error=False,
+        )
+        if result.success:
+            self.outcome.made.append(target)
+            self.listener("done", target, f"{time.monotonic() - started:.1f} s")
+            return
+        kind, message = failure_of(result.all_events)
+        receipt = read_receipt(project.layout, target)
+        if receipt is not None and receipt.run_id == result.run_id and receipt.refused:
+            # Dagster only says that a check failed; the receipt says what was wrong.
+            kind, message = InputError.__name__, receipt.refusal
+        if kind == "DagsterExecutionInterruptedError":
+            # Dagster ends the run well when somebody stops the process; going on to the next target is not what they meant.
+            raise KeyboardInterrupt
+        if kind == DiskFullError.__name__ or no_room(message) or nearly_full(project.home):
+            # All that follows would fail the same way.
+            raise disk_full(project.home)
+        self._fail(target, kind, message)
+
+    def _fail(self, target: Target, kind: str, message: str) -> None:
+        # The same sentence is said once: one missing file fails every shard of its dataset.
+        repeated = message in self.outcome.failed.values()
+        self.outcome.failed[target] = message
+        if kind not in _kinds(GeolocError):
+            self.outcome.faults.append(target)
+        self.listener("failed", target, "as before" if repeated else message)
 
 
 def run_config(project: Project) -> dict[str, Any]:
     """Say in the run itself which project it works on, so that it can be executed again from the UI as it was."""
     return {
         **chosen_project(project),
-        # The listener tells what happens; Dagster's own log of each event would drown it. The event log has it all.
+        # The listener says what happens; Dagster's own log of each event would drown it. The event log has it all.
         "loggers": {"console": {"config": {"log_level": "CRITICAL"}}},
     }
-
-
-def failure(result: dg.ExecuteInProcessResult) -> tuple[str, str]:
-    """The root cause of a failed run: the name of its class, and what it says in one line."""
-    for event in result.all_events:
-        if event.is_step_failure or event.is_run_failure:
-            error = getattr(event.event_specific_data, "error", None)
-            while error is not None and error.cause is not None:
-                error = error.cause
-            if error is not None:
-                kind = str(error.cls_name)
-                # Dagster puts "module.Class: " before what the error says.
-                message = " ".join(error.message.split())
-                return kind, message.split(f"{kind}: ", 1)[-1]
-    return "", "the run failed without an error; look at it in the Dagster UI"
 
 
 def _kinds(base: type[Exception]) -> set[str]:
@@ -325,56 +355,3 @@ def register(instance: dg.DagsterInstance, receipt: Receipt) -> None:
             },
         )
     )
-
-
-def remove_orphans(lineage: Lineage, state: State, outcome: Outcome, listener: Listener) -> None:
-    """What the profile no longer names leaves the data folder and the warehouse."""
-    layout = lineage.project.layout
-    wanted = set(lineage.targets())
-    for target in sorted(target for target in state.receipts if target not in wanted):
-        receipt = state.receipts[target]
-        for table in receipt.rows:
-            lineage.project.warehouse().remove_shard(table, target.partition)
-        for name in receipt.files:
-            (layout.home / name).unlink(missing_ok=True)
-            _remove_if_empty((layout.home / name).parent, layout.home)
-        remove_receipt(layout, target)
-        state.learn(target, None)
-        outcome.removed.append(target)
-        listener("removed", target, "")
-
-
-def _remove_if_empty(folder: Path, home: Path) -> None:
-    while folder != home and folder.is_relative_to(home):
-        try:
-            folder.rmdir()
-        except OSError:
-            return
-        folder = folder.parent
-
-
-def remake(
-    project: Project,
-    instance: dg.DagsterInstance,
-    definitions: dg.Definitions,
-    asset: str,
-    partitions: Sequence[str],
-    listener: Listener,
-) -> Outcome:
-    """Make one asset, or some of its partitions, whether it is out of date or not."""
-    lineage = Lineage(project)
-    if asset not in ASSETS:
-        raise InputError(f"no asset is called {asset!r}; there are {', '.join(ASSETS)}")
-    known = lineage.partitions(asset)
-    for partition in partitions:
-        if partition not in known:
-            raise InputError(f"{asset} has no partition {partition!r}; it has {', '.join(known)}")
-    with refresh_lock(project.layout), room(project.layout.home):
-        for mended in put_right(project, instance):
-            listener("mended", None, mended)
-        synchronise(instance, project.profile)
-        outcome = Outcome()
-        jobs = Jobs(definitions)
-        for partition in partitions or known:
-            _make(project, jobs, instance, Step(Target(asset, partition), (Reason("asked for"),)), outcome, listener)
-    return outcome

@@ -19,7 +19,9 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from geoloc_core.line.make import Recorder
 from geoloc_core.line.project import Project
+from geoloc_core.line.steps import Output
 from geoloc_core.storage import file_sha256, share_file, value_sha256
 
 EXPERIMENT = "geoloc"
@@ -237,3 +239,36 @@ def _current(client: Any, alias: str) -> Any:
         return client.get_model_version_by_alias(MODEL_NAME, alias)
     except MlflowException:
         return None
+
+
+def recorder(project: Project, asset: str, key: str, dagster_run_id: str) -> Recorder:
+    """What MLflow is to record of an artifact; nothing of most."""
+
+    def head(output: Output, made_from: Mapping[str, str]) -> Mapping[str, Any]:
+        folder = project.layout.head(key)
+        metrics = {
+            name.removeprefix("validation_"): float(value)
+            for name, value in output.facts.items()
+            if name.startswith("validation_")
+        }
+        history = pd.read_csv(folder / "history.csv")
+        with head_run(project, key, output.version, dagster_run_id, made_from) as run:
+            run.log(output.facts["recipe"], metrics, history, [folder / "head.json", folder / "history.csv"])
+        return {"mlflow_run": run_link(project, run.run_id)}
+
+    def model(output: Output, made_from: Mapping[str, str]) -> Mapping[str, Any]:
+        scores = {name: value for name, value in output.facts.items() if isinstance(value, float)}
+        folder = project.layout.packed_head(key)
+        return {"mlflow_model": log_head_model(project, folder, key, made_from[f"heads[{key}]"], scores)}
+
+    def champion(output: Output, made_from: Mapping[str, str]) -> Mapping[str, Any]:
+        facts = output.facts
+        why = " ".join(facts["decision"]["reasons"])
+        registered = register_champion(
+            project, project.layout.model, facts["experiment"], output.version, facts["accepted"], why
+        )
+        link = model_link(project, registered)
+        return {"mlflow_model": registered.name, "mlflow_version": registered.version, "mlflow_page": link}
+
+    recorders: dict[str, Recorder] = {"heads": head, "validation_report": model, "champion": champion}
+    return recorders.get(asset, lambda output, made_from: {})

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from geoloc_core.errors import InputError
 from geoloc_core.line.project import SOURCE_ROOT, Project
-from geoloc_dagster.partitions import synchronise
+from geoloc_dagster.build import synchronise
 from geoloc_dagster.refresh import open_instance
 
 HOST = "127.0.0.1"

@@ -15,9 +15,10 @@ import pandas as pd
 from geoloc_core.answers.predict import FORMAT
 from geoloc_core.evaluation.evaluate import Evaluation
 from geoloc_core.geography.boundaries import read_boundaries
+from geoloc_core.geography.cells import LEVELS as REGION_LEVELS
 from geoloc_core.learning.refine import REFERENCES_FILE
 from geoloc_core.line.layout import Layout
-from geoloc_core.line.profile import NEAREST_ANSWER, REGION_LEVELS, Profile
+from geoloc_core.line.profile import NEAREST_ANSWER, Profile
 from geoloc_core.photos.rows import write_rows
 from geoloc_core.storage import read_json, share_file, write_json
 
@@ -59,7 +60,7 @@ def pack_head(profile: Profile, layout: Layout, key: str, folder: Path, companio
         "answer": profile.answer_of(key),
         "experiment": key,
         "companion": companion,
-        "split": asdict(profile.split),
+        "split": profile.split.model_dump(),
         "backbones": {name: read_json(layout.backbone(name)) for name in names},
         "specifications": {name: asdict(profile.backbone(name)) for name in names},
         "validation": evaluation.to_json()["scores"],

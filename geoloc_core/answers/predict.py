@@ -22,9 +22,10 @@ from geoloc_core.features.checkpoints import checkpoint_identity
 from geoloc_core.features.encoder import Encoder, load_encoder
 from geoloc_core.features.extract import OK, ImageItem, embed_images
 from geoloc_core.features.specification import specification_from
+from geoloc_core.geography.cells import LEVELS as REGION_LEVELS
 from geoloc_core.learning.head_files import load_head, read_references
 from geoloc_core.learning.posterior import Head
-from geoloc_core.line.profile import NEAREST_ANSWER, REGION_LEVELS
+from geoloc_core.line.profile import NEAREST_ANSWER
 from geoloc_core.photos.images import ImageLimits
 from geoloc_core.photos.rows import read_rows
 from geoloc_core.storage import read_json

@@ -23,6 +23,7 @@ from geoloc_core.evaluation.predictions import bootstrap_units, predictions_fram
 from geoloc_core.features.shards import shard_metadata
 from geoloc_core.geography.anchors import region_anchors
 from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
+from geoloc_core.geography.cells import LEVELS as REGION_LEVELS
 from geoloc_core.learning.data import TrainingData, encode_labels
 from geoloc_core.learning.head_files import load_head, read_references, save_head
 from geoloc_core.learning.recipes import head_spec, recipe
@@ -30,7 +31,7 @@ from geoloc_core.learning.refine import References, choose_references
 from geoloc_core.learning.train import train_head
 from geoloc_core.learning.weights import CLASS_WEIGHT_SCHEMES, label_column
 from geoloc_core.line.layout import Layout
-from geoloc_core.line.profile import NEAREST_ANSWER, REGION_LEVELS, Profile
+from geoloc_core.line.profile import NEAREST_ANSWER, Profile
 from geoloc_core.line.vectors import read_blocks
 from geoloc_core.photos.rows import read_rows, write_rows
 from geoloc_core.photos.warehouse import Warehouse

@@ -83,7 +83,9 @@ def read_ledger(layout: Layout) -> Ledger:
         return Ledger()
     try:
         value = read_json(layout.landed)
-        deliveries = tuple(Delivery(Dataset(**entry["dataset"]), entry["sha256"]) for entry in value["deliveries"])
+        deliveries = tuple(
+            Delivery(Dataset.model_validate(entry["dataset"]), entry["sha256"]) for entry in value["deliveries"]
+        )
         return Ledger(deliveries, tuple((name, Seen(**entry)) for name, entry in value["seen"].items()))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InputError(
@@ -95,7 +97,7 @@ def read_ledger(layout: Layout) -> Ledger:
 def write_ledger(layout: Layout, ledger: Ledger) -> None:
     """Keep the ledger."""
     value: dict[str, Any] = {
-        "deliveries": [{"dataset": asdict(item.dataset), "sha256": item.sha256} for item in ledger.deliveries],
+        "deliveries": [{"dataset": item.dataset.model_dump(), "sha256": item.sha256} for item in ledger.deliveries],
         "seen": {name: asdict(seen) for name, seen in ledger.seen},
     }
     write_json(layout.landed, value)
@@ -160,7 +162,7 @@ def _judge(profile: Profile, layout: Layout, ledger: Ledger, file: Path, sha256:
         if delivery.sha256 == sha256 and before != file:
             if before.is_file():
                 return ledger, f"{file.name} holds the same as {before.name}: one delivery, {delivery.dataset.name}"
-            moved = Delivery(replace(delivery.dataset, metadata=str(file)), sha256)
+            moved = Delivery(delivery.dataset.model_copy(update={"metadata": str(file)}), sha256)
             return _with(ledger, delivery, moved), f"{before.name} is called {file.name} now: {moved.dataset.name}"
     try:
         found = detect_source(file).name if profile.landing.source == "auto" else profile.landing.source

@@ -39,7 +39,6 @@ DEFAULT_ANSWER = "expected_geoscore"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 Count = Annotated[int, Field(ge=1)]
-ImageLayout = Literal["as_given", "mp16", "by_name"]
 
 
 def _choice(*names: str) -> tuple[AfterValidator, WithJsonSchema]:
@@ -53,6 +52,9 @@ def _choice(*names: str) -> tuple[AfterValidator, WithJsonSchema]:
     return AfterValidator(choose), WithJsonSchema({"type": "string", "enum": list(names)})
 
 
+# How the pictures of a dataset lie in their folder; `photos.layouts` says where each puts a photo.
+IMAGE_LAYOUTS = ("as_given", "mp16", "by_name")
+ImageLayout = Annotated[str, *_choice(*IMAGE_LAYOUTS)]
 Answer = Annotated[str, *_choice("", *ANSWERS)]
 Level = Annotated[str, *_choice(*LEVELS, HIERARCHICAL)]
 
@@ -394,4 +396,3 @@ def _from_environment(value: Any, where: str) -> Any:
         return os.environ[match[1]]
 
     return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", variable, value)
-

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import functools
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoloc_core.errors import ProfileError
 from geoloc_core.line.landing import read_ledger
 from geoloc_core.line.layout import Layout
-from geoloc_core.line.profile import Profile, check_profile, load_profile
+from geoloc_core.line.profile import Profile, load_profile
 
 if TYPE_CHECKING:
     from geoloc_core.photos.warehouse import Warehouse
@@ -22,11 +22,16 @@ DEFAULT_PROFILE = "sample"
 
 @dataclass(frozen=True)
 class Project:
-    """What to run (`profile`, read from `profile_path`) and where it is kept (`layout`)."""
+    """What to run (`profile`, read from `profile_path`) and where its artifacts are (`layout`)."""
 
     profile: Profile
     profile_path: Path
     layout: Layout
+
+    @property
+    def home(self) -> Path:
+        """The data folder."""
+        return self.layout.home
 
     @property
     def checkpoints(self) -> Path:
@@ -39,17 +44,35 @@ class Project:
 
         return Warehouse(self.layout.warehouse)
 
+    def missing_inputs(self) -> dict[str, str]:
+        """What the profile names and is not on the disk, by dataset (or "boundaries"), each as a sentence with the mend."""
+        missing = {}
+        for dataset in self.profile.training + self.profile.benchmarks:
+            if not Path(dataset.metadata).exists():
+                missing[dataset.name] = (
+                    f"the metadata of {dataset.name!r}, {dataset.metadata}, does not exist; correct `metadata` in the profile"
+                )
+            elif dataset.images and not Path(dataset.images).exists() and not dataset.fetch:
+                missing[dataset.name] = (
+                    f"the images of {dataset.name!r}, {dataset.images}, do not exist; correct `images` in the profile"
+                )
+        if self.profile.boundaries != "embedded" and not Path(self.profile.boundaries).exists():
+            missing["boundaries"] = (
+                f"the boundaries {self.profile.boundaries} do not exist; correct `boundaries` in the profile"
+            )
+        return missing
+
 
 def find_profile(name: str) -> Path:
     """A path as it stands, or the file of that name in `profiles/`."""
-    given = Path(name)
-    if given.suffix in {".yaml", ".yml"}:
-        return given
+    path = Path(name)
+    if path.suffix in {".yaml", ".yml"}:
+        return path
     for folder in (Path.cwd() / "profiles", SOURCE_ROOT / "profiles"):
         if (folder / f"{name}.yaml").is_file():
             return folder / f"{name}.yaml"
-    known = sorted(path.stem for path in (SOURCE_ROOT / "profiles").glob("*.yaml"))
-    raise ProfileError(f"no profile is called {name!r}; there are {', '.join(known)}, or give the path of a YAML file")
+    names = sorted(path.stem for path in (SOURCE_ROOT / "profiles").glob("*.yaml"))
+    raise ProfileError(f"no profile is called {name!r}; there are {', '.join(names)}, or give the path of a YAML file")
 
 
 def default_home(profile: Profile) -> Path:
@@ -62,15 +85,15 @@ def open_project(profile: str | None = None, home: str | os.PathLike[str] | None
     """The project that the arguments, the environment (GEOLOC_PROFILE, GEOLOC_HOME) or the defaults name."""
     path = find_profile(profile or os.environ.get("GEOLOC_PROFILE") or DEFAULT_PROFILE).resolve()
     loaded = _loaded(path, _modified_ns(path))
-    given = home or os.environ.get("GEOLOC_HOME")
-    layout = Layout(Path(given).resolve() if given else default_home(loaded))
+    folder = home or os.environ.get("GEOLOC_HOME")
+    layout = Layout(Path(folder).resolve() if folder else default_home(loaded))
     if layout.landed.is_file():
         loaded = _with_landed(path, _modified_ns(path), layout.landed, _modified_ns(layout.landed))
     return Project(loaded, path, layout)
 
 
 def _modified_ns(path: Path) -> int:
-    """When a file was last written, so that an edited one is a new one to a process that lives long (the code server)."""
+    """When a file was last written, so that a process that lives long (the code server) sees an edited one."""
     return path.stat().st_mtime_ns if path.is_file() else 0
 
 
@@ -82,7 +105,4 @@ def _loaded(path: Path, modified_ns: int) -> Profile:
 @functools.lru_cache(maxsize=8)
 def _with_landed(path: Path, modified_ns: int, landed: Path, landed_ns: int) -> Profile:
     """The profile, and what came by the landing folder besides."""
-    profile = _loaded(path, modified_ns)
-    extended = replace(profile, training=profile.training + read_ledger(Layout(landed.parent)).datasets())
-    check_profile(extended, landed.name)
-    return extended
+    return _loaded(path, modified_ns).with_datasets(read_ledger(Layout(landed.parent)).datasets())

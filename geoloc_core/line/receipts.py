@@ -1,10 +1,10 @@
 """What each target was made from, written beside the data when it was made.
 
-A receipt is the truth about the artifact that lies on the disk: its content's version, the code's version, the version of
-every input, and of every file that belongs to it the size, the time of its last change and the hash. It is written last,
-so a target that was killed half-way has none, or an old one that no longer fits. Dagster's event log says the same to
-people; receipts are what the plan compares, because they stay with the data when an instance is lost, and a file's loss
-or damage shows against them.
+A receipt is the truth about the artifact that lies on the disk: the version of its content, of its code, of every input, and of
+every file that belongs to it the size, the time of its last change and the hash. It is written last, so a target that was
+killed half-way has none, or an old one that no longer fits. Dagster's event log shows people the same; receipts are what
+the plan compares, because they stay with the data when an instance is lost, and a file's loss or damage shows against
+them.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from geoloc_core.line.artifacts import Target
 from geoloc_core.line.layout import Layout
-from geoloc_core.line.lineage import Target
 from geoloc_core.storage import file_sha256, write_json
 
 # Never the time of a file's last change: such a stamp has the content read.
@@ -54,13 +54,13 @@ class Stamp:
 
 @dataclass(frozen=True)
 class Receipt:
-    """One making of a target.
+    """One materialization of a target.
 
     `made_from` maps the names of the inputs to their versions; `files` maps paths to stamps, paths below the data folder
     being relative to it; `watched` are files that the target stands for and does not own (a backbone's weights): their
-    change makes it out of date, and they are never removed with it. `rows` maps tables of the warehouse to the number of
-    rows that this target keeps there; `refused` maps the blocking checks that the content did not pass to what was wrong:
-    nothing downstream may be made from it.
+    change makes it stale, and they are never removed with it. `rows` maps tables of the warehouse to the number of rows that
+    this target has there; `refused` maps the blocking checks that the content did not pass to what was wrong: nothing
+    downstream may be made from it.
     """
 
     target: Target
@@ -73,57 +73,45 @@ class Receipt:
     refused: Mapping[str, str] = field(default_factory=dict)
     watched: Mapping[str, Stamp] = field(default_factory=dict)
 
+    @property
+    def refusal(self) -> str:
+        """What the blocking checks found wrong, in a sentence; an empty text where all passed."""
+        return "; ".join(f"its check {name} refused it: {fault}" for name, fault in self.refused.items())
+
     def damage(self, home: Path, verify: bool = False) -> str:
         """What is wrong with the files of this target, or an empty text; `verify` hashes every file."""
-        for name, stamp in self._stamps().items():
-            wrong = stamp.damage(home / name, verify)
-            if wrong:
-                return f"{name} {wrong}"
+        for name, stamp in {**self.files, **self.watched}.items():
+            if fault := stamp.damage(home / name, verify):
+                return f"{name} {fault}"
         return ""
 
     def touched(self, home: Path) -> bool:
         """Whether a file was written anew, as by copying the folder, since it was stamped."""
-        return any((home / name).stat().st_mtime_ns != stamp.modified_ns for name, stamp in self._stamps().items())
+        stamps = {**self.files, **self.watched}
+        return any((home / name).stat().st_mtime_ns != stamp.modified_ns for name, stamp in stamps.items())
 
-    def stamped_anew(self, home: Path) -> Receipt:
-        """The same with the present times of change, for files whose content is known to be right."""
+    def restamped(self, home: Path | None) -> Receipt:
+        """The same with the present times of change, for files whose content is known to be right.
+
+        Without `home`, with times that no file has, so that every plan reads the content from now on.
+        """
 
         def anew(stamps: Mapping[str, Stamp]) -> dict[str, Stamp]:
             return {
-                name: replace(stamp, modified_ns=(home / name).stat().st_mtime_ns) for name, stamp in stamps.items()
+                name: replace(stamp, modified_ns=(home / name).stat().st_mtime_ns if home else _DISTRUSTED)
+                for name, stamp in stamps.items()
             }
 
         return replace(self, files=anew(self.files), watched=anew(self.watched))
 
-    def distrusted(self) -> Receipt:
-        """The same with times that no file has, so that every plan reads the content from now on."""
-        anew = {name: replace(stamp, modified_ns=_DISTRUSTED) for name, stamp in self.files.items()}
-        watched = {name: replace(stamp, modified_ns=_DISTRUSTED) for name, stamp in self.watched.items()}
-        return replace(self, files=anew, watched=watched)
-
-    def _stamps(self) -> dict[str, Stamp]:
-        return {**self.files, **self.watched}
-
 
 def write_receipt(layout: Layout, receipt: Receipt) -> None:
     """Put the receipt beside the data, atomically."""
-    value = {
-        "asset": receipt.target.asset,
-        "partition": receipt.target.partition,
-        "code_version": receipt.code_version,
-        "data_version": receipt.data_version,
-        "made_from": dict(receipt.made_from),
-        "files": _plain(receipt.files),
-        "watched": _plain(receipt.watched),
-        "rows": dict(receipt.rows),
-        "run_id": receipt.run_id,
-        "refused": dict(receipt.refused),
-    }
-    write_json(layout.receipt(receipt.target.asset, receipt.target.partition), value)
-
-
-def _plain(stamps: Mapping[str, Stamp]) -> dict[str, list[int | str]]:
-    return {name: [stamp.size, stamp.modified_ns, stamp.sha256] for name, stamp in stamps.items()}
+    values = {name: value for name, value in vars(receipt).items() if name != "target"}
+    for name in ("files", "watched"):
+        values[name] = {path: [stamp.size, stamp.modified_ns, stamp.sha256] for path, stamp in values[name].items()}
+    values |= {"asset": receipt.target.asset, "partition": receipt.target.partition}
+    write_json(layout.receipt(receipt.target.asset, receipt.target.partition), values)
 
 
 def read_receipt(layout: Layout, target: Target) -> Receipt | None:
@@ -139,23 +127,18 @@ def all_receipts(layout: Layout) -> Iterator[Receipt]:
             yield receipt
 
 
-def refusal(receipt: Receipt) -> str:
-    """What the blocking checks found wrong, in a sentence; an empty text where all passed."""
-    return "; ".join(f"its check {name} refused it: {wrong}" for name, wrong in receipt.refused.items())
-
-
 def remove_receipt(layout: Layout, target: Target) -> None:
     """Forget that a target was made."""
     layout.receipt(target.asset, target.partition).unlink(missing_ok=True)
 
 
-def record_verdict(layout: Layout, target: Target, check: str, wrong: str) -> None:
-    """Note in a target's receipt that a blocking check failed (`wrong` says how) or passed (an empty text)."""
+def record_verdict(layout: Layout, target: Target, check: str, fault: str) -> None:
+    """Note in a target's receipt that a blocking check failed (`fault` says how) or passed (an empty text)."""
     receipt = read_receipt(layout, target)
-    if receipt is None or receipt.refused.get(check, "") == wrong:
+    if receipt is None or receipt.refused.get(check, "") == fault:
         return
     refused = {name: text for name, text in receipt.refused.items() if name != check}
-    write_receipt(layout, replace(receipt, refused={**refused, check: wrong} if wrong else refused))
+    write_receipt(layout, replace(receipt, refused={**refused, check: fault} if fault else refused))
 
 
 @functools.lru_cache(maxsize=4096)
@@ -166,17 +149,9 @@ def _content(file: Path, modified_ns: int) -> str:
 
 def _read(path: Path) -> Receipt | None:
     try:
-        value: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        return Receipt(
-            Target(value["asset"], value["partition"]),
-            value["code_version"],
-            value["data_version"],
-            value["made_from"],
-            {name: Stamp(*entry) for name, entry in value["files"].items()},
-            value["rows"],
-            value["run_id"],
-            value["refused"],
-            {name: Stamp(*entry) for name, entry in value["watched"].items()},
-        )
-    except (OSError, ValueError, KeyError, TypeError):
+        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        for name in ("files", "watched"):
+            values[name] = {file: Stamp(*entry) for file, entry in values[name].items()}
+        return Receipt(Target(values.pop("asset"), values.pop("partition")), **values)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None

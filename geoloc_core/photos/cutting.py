@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import shutil
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
@@ -75,5 +74,7 @@ def _state(dataset: Dataset, reader_version: str) -> str:
     path = Path(dataset.metadata)
     files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
     stamps = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-    settings = {name: value for name, value in asdict(dataset).items() if name not in {"images", "layout", "fetch"}}
+    settings = {
+        name: value for name, value in dataset.model_dump().items() if name not in {"images", "layout", "fetch"}
+    }
     return value_sha256([reader_version, settings, stamps])[:16]

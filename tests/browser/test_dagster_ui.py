@@ -9,7 +9,7 @@ import pytest
 pytest.importorskip("playwright.sync_api")
 from playwright.sync_api import Page, expect
 
-from geoloc_core.line.lineage import ASSETS, Target
+from geoloc_core.line.artifacts import ASSETS, Target
 from geoloc_core.line.receipts import read_receipt
 from geoloc_core.photos.contact_sheet import SIDE
 from geoloc_dagster.columns import COLUMNS

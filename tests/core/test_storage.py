@@ -68,7 +68,8 @@ def test_a_leftover_goes_and_what_is_being_written_stays(tmp_path: Path) -> None
 
 
 def test_a_leftover_of_a_killed_process_goes(tmp_path: Path) -> None:
-    code = f"from geoloc_core import storage\nwith storage.replacing_path({str(tmp_path / 'a.bin')!r}): __import__('os')._exit(9)"
+    target = str(tmp_path / "a.bin")
+    code = f"import os\nfrom geoloc_core import storage\nwith storage.replacing_path({target!r}): os._exit(9)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 9
     (leftover,) = tmp_path.iterdir()
     assert storage.remove_leftover(leftover)

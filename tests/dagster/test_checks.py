@@ -11,29 +11,29 @@ from geoloc_core.features.checkpoints import checkpoint_identity
 from geoloc_core.features.shards import read_shard, write_shard
 from geoloc_core.line.project import Project
 from geoloc_core.photos.rows import read_rows, write_rows
-from geoloc_dagster.checks.evaluation import (
-    benchmark_denominator,
-    no_worse_than_the_champion,
-    validation_denominator,
-)
-from geoloc_dagster.checks.features import embeddings_complete, embeddings_in_range
-from geoloc_dagster.checks.learning import class_weights_finite, head_beats_the_prior
-from geoloc_dagster.checks.photos import (
+from geoloc_dagster.checks import Question, answer
+from geoloc_dagster.checks.content import (
     authors_disjoint,
+    benchmark_denominator,
     class_distribution_contract,
+    class_weights_finite,
+    embeddings_complete,
+    embeddings_in_range,
+    head_beats_the_prior,
     images_contract,
     labeled_photos_contract,
     no_benchmark_author,
+    no_worse_than_the_champion,
     training_photos_contract,
+    validation_denominator,
 )
-from geoloc_dagster.checks.verdict import Question, answer
 
 HEAD = "clip.linear.country.thesis"
 SHARD = "sample-01"
 
 
 def wrong(check: Question, project: Project, partition: str = "") -> str:
-    return answer(check, project, partition).wrong
+    return answer(check, project, partition).fault
 
 
 def change_training(project: Project, change) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from geoloc_core.line.lineage import Target
+from geoloc_core.line.artifacts import Target
 from geoloc_core.line.project import Project
 from geoloc_core.line.receipts import read_receipt
 from geoloc_dagster.definitions import defs

@@ -7,12 +7,12 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from geoloc_core.line.artifacts import Target
 from geoloc_core.line.layout import Layout
-from geoloc_core.line.lineage import Lineage, Target
-from geoloc_core.line.plan import State
 from geoloc_core.line.project import Project
 from geoloc_core.line.receipts import read_receipt, remove_receipt
-from geoloc_dagster.checks.intact import INTACT
+from geoloc_core.line.staleness import State
+from geoloc_dagster.checks.standing import INTACT
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.refresh import Outcome, project_plan, refresh, run_config
 from tests.dagster.tiny_line import contents
@@ -176,6 +176,6 @@ def test_files_that_were_only_copied_are_trusted_again(copy: Project, own_instan
     os.utime(path)
     outcome = refresh(copy, own_instance, defs)
     assert not outcome
-    receipt = State(Lineage(copy)).receipts[Target("images", "sample-00")]
+    receipt = State(copy).receipts[Target("images", "sample-00")]
     assert not receipt.touched(copy.layout.home)
     assert outcome == Outcome()

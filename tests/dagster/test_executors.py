@@ -10,7 +10,6 @@ from geoloc_core.errors import ProfileError
 from geoloc_core.line.project import Project
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.executors import executor
-from geoloc_dagster.progress import Teller
 from geoloc_dagster.refresh import remake
 
 HEAD = "clip.linear.country.thesis"
@@ -45,18 +44,18 @@ def told(instance: dg.DagsterInstance) -> str:
 def test_without_a_gpu_auto_takes_the_cpu_and_says_so_and_cuda_does_not(
     copy: Project, own_instance: dg.DagsterInstance, edit, asset: str, partition: str
 ) -> None:
-    assert remake(copy, own_instance, defs, asset, [partition], Teller(0)).well
+    assert remake(copy, own_instance, defs, asset, [partition]).well
     assert "no CUDA GPU is visible: this step runs on the CPU, as `device: auto` allows" in told(own_instance)
     made = own_instance.get_latest_materialization_event(dg.AssetKey(asset))
     assert made is not None
     assert made.asset_materialization is not None
     assert made.asset_materialization.metadata["device"].value == "cpu"
 
-    outcome = remake(edit(copy, device="cpu"), own_instance, defs, asset, [partition], Teller(0))
+    outcome = remake(edit(copy, device="cpu"), own_instance, defs, asset, [partition])
     assert outcome.well
     assert "no CUDA GPU" not in told(own_instance), "who asks for the CPU need not be told"
 
-    outcome = remake(edit(copy, device="cuda"), own_instance, defs, asset, [partition], Teller(0))
+    outcome = remake(edit(copy, device="cuda"), own_instance, defs, asset, [partition])
     (message,) = outcome.failed.values()
     assert message == "device 'cuda' was asked for and no CUDA GPU is visible; use device: auto or cpu"
     assert not outcome.faults, "it is the user's to mend"

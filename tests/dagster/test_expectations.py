@@ -5,8 +5,8 @@ import pytest
 
 from geoloc_core.line.project import Project
 from geoloc_core.photos.rows import read_rows, write_rows
-from geoloc_dagster.checks.expectations import delivery_as_expected, delivery_is_not_garbage, previous_shard
-from geoloc_dagster.checks.verdict import answer
+from geoloc_dagster.checks import answer
+from geoloc_dagster.checks.content import delivery_as_expected, delivery_is_not_garbage, previous_shard
 
 
 @pytest.fixture

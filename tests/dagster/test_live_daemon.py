@@ -13,7 +13,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.freshness import FreshnessState
 
-from geoloc_core.line.lineage import Target
+from geoloc_core.line.artifacts import Target
 from geoloc_core.line.project import Project, open_project
 from geoloc_core.line.receipts import read_receipt
 from geoloc_dagster.refresh import open_instance

@@ -3,7 +3,6 @@
 import csv
 import time
 from pathlib import Path
-from types import SimpleNamespace
 
 import dagster as dg
 import numpy as np
@@ -11,16 +10,15 @@ import pytest
 import yaml
 from PIL import Image
 
-from geoloc_core.line.lineage import CODE_VERSIONS, Lineage, Target
-from geoloc_core.line.plan import State, make_plan
+from geoloc_core.line.artifacts import LINE, Target, partitions, targets
+from geoloc_core.line.make import make
 from geoloc_core.line.project import Project, open_project
 from geoloc_core.line.receipts import Receipt, Stamp, write_receipt
-from geoloc_dagster.assets import geography, photos
-from geoloc_dagster.automation.requests import ask
+from geoloc_core.line.staleness import State, make_plan
+from geoloc_core.line.steps import Job
+from geoloc_dagster.build import synchronise
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.partitions import synchronise
-from geoloc_dagster.refresh import Outcome, remove_orphans
-from geoloc_dagster.resources import ProjectResource
+from geoloc_dagster.requests import request_runs
 
 SHARDS = 200
 CITIES = [(52.37, 4.9), (48.86, 2.35), (35.68, 139.69), (-33.87, 151.21), (40.71, -74.01), (-1.29, 36.82)]
@@ -72,29 +70,23 @@ def many(folder: Path, shards: int = SHARDS) -> Project:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """The photos' assets of 200 shards, made by calling their functions: what a run does, less the run."""
+    """The photos' assets of 200 shards, made without Dagster."""
     project = many(tmp_path_factory.mktemp("many"))
     write_pictures(project.layout.home.parent)
-    resource = ProjectResource(profile=str(project.profile_path), home=str(project.layout.home))
     for name in MADE_BEFORE:
-        asset = getattr(geography if name == "regions" else photos, name)
-        for partition in Lineage(project).partitions(name):
-            context = SimpleNamespace(
-                partition_key=partition, has_partition_key=bool(partition), asset_key=asset.key, run_id="before"
-            )
-            asset.op.compute_fn.decorated_fn(context, resource)
+        for key in partitions(project.profile, name):
+            make(Job(project, key), name, run_id="before")
     return project
 
 
 def carry_out(project: Project, instance: dg.DagsterInstance) -> list[Target]:
-    """Make what is out of date in the photos' and the learning rooms by real runs, wave after wave, as the sensor does."""
+    """Make what is stale in the photos' and the learning rooms by real runs, wave after wave, as the sensor does."""
     synchronise(instance, project.profile)
     job = defs.resolve_implicit_global_asset_job_def()
     done: list[Target] = []
     while True:
-        lineage = Lineage(project)
-        state = State(lineage)
-        requests = ask(state, instance, make_plan(lineage, state=state), LOOKED_AT).requests
+        state = State(project)
+        requests = request_runs(state, instance, make_plan(state), LOOKED_AT).runs
         if not requests:
             return done
         for request in requests:
@@ -128,14 +120,15 @@ def test_of_200_shards_only_what_changed_is_made(made: Project, instance: dg.Dag
 
     before = len(made.warehouse().read_table("labeled_photos", columns=["photo_id"]))
     fewer = many(made.layout.home.parent, SHARDS - 1)
-    outcome = Outcome()
-    lineage = Lineage(fewer)
-    remove_orphans(lineage, State(lineage), outcome, lambda event, target, detail: None)
-    assert {target.partition for target in outcome.removed} == {"d199"}
+    state = State(fewer)
+    orphans = state.orphans()
+    assert {target.partition for target in orphans} == {"d199"}
+    for target in orphans:
+        state.remove(target)
     assert len(made.warehouse().read_table("labeled_photos", columns=["photo_id"])) == before - 2
     after = carry_out(fewer, instance)
     assert {target.asset for target in after} == whole
-    plan = make_plan(Lineage(fewer))
+    plan = make_plan(State(fewer))
     assert {step.target.asset for step in plan.steps} == {"backbones", "embeddings", "heads", *REPORTS}
     assert sum(step.target.asset == "embeddings" for step in plan.steps) == 3 * (SHARDS - 1)
 
@@ -145,23 +138,22 @@ def test_200_shards_of_3_backbones_are_planned_in_3_seconds(tmp_path: Path) -> N
     project = many(tmp_path)
     write_all_receipts(project)
     began = time.process_time()
-    lineage = Lineage(project)
-    plan = make_plan(lineage)
+    plan = make_plan(State(project))
     seconds = time.process_time() - began
     assert not plan
-    assert len(lineage.partitions("embeddings")) == 3 * SHARDS
+    assert len(partitions(project.profile, "embeddings")) == 3 * SHARDS
     assert seconds <= 3.0
 
 
 def write_all_receipts(project: Project) -> None:
     """A receipt and a small file for every target, as if all had been made."""
-    state = State(Lineage(project))
-    for number, target in enumerate(state.lineage.targets()):
+    state = State(project)
+    for number, target in enumerate(targets(project.profile)):
         file = project.layout.home / "files" / f"{number}.bin"
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"content")
-        made_from = {str(item): state.version(item) for item in state.lineage.inputs(target)}
+        made_from = state.input_versions(target)
         stamps = {f"files/{number}.bin": Stamp.of(file)}
-        receipt = Receipt(target, CODE_VERSIONS[target.asset], f"{number:064x}", made_from, stamps)
+        receipt = Receipt(target, LINE[target.asset].version, f"{number:064x}", made_from, stamps)
         write_receipt(project.layout, receipt)
         state.receipts[target] = receipt

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from geoloc_core.line.lineage import ASSETS, Lineage
-from geoloc_core.line.project import SOURCE_ROOT, Project
+from geoloc_core.line.artifacts import ASSETS, partitions
+from geoloc_core.line.project import Project
 from geoloc_core.photos.contact_sheet import MOST_PICTURES, SIDE, contact_sheet
-from geoloc_dagster import code_references
+from geoloc_dagster.build import build_asset
 from geoloc_dagster.columns import COLUMNS, CONTRACTS
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.metadata import LARGEST_PICTURE_BYTES, file_link
@@ -32,7 +32,7 @@ def told(made_project: Project) -> dict[str, list[dict[str, dg.MetadataValue]]]:
     found: dict[str, list[dict[str, dg.MetadataValue]]] = {asset: [] for asset in ASSETS}
     with open_instance(made_project.layout) as instance:
         for asset in ASSETS:
-            for partition in Lineage(made_project).partitions(asset):
+            for partition in partitions(made_project.profile, asset):
                 records = instance.fetch_materializations(
                     dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[partition] if partition else None), 1
                 ).records
@@ -42,15 +42,13 @@ def told(made_project: Project) -> dict[str, list[dict[str, dg.MetadataValue]]]:
     return found
 
 
-def test_every_asset_is_described_for_a_newcomer_and_drawn_with_icons() -> None:
+def test_every_asset_is_described_and_drawn_with_icons() -> None:
     for spec in defs.resolve_all_asset_specs():
         name = spec.key.to_user_string()
         assert spec.kinds <= WITH_ICON, name
-        assert set(spec.owners) <= {"team:data", "team:ml"}, name
-        assert len((spec.description or "").split()) >= 12, f"{name}: {spec.description}"
+        assert spec.description, name
     for check in defs.asset_checks or ():
-        for check_spec in check.check_specs:
-            assert len((check_spec.description or "").split()) >= 4, check_spec.key
+        assert all(check_spec.description for check_spec in check.check_specs)
     for sensor in defs.sensors or ():
         assert isinstance(sensor, dg.SensorDefinition)
         assert sensor.description, sensor.name
@@ -158,42 +156,17 @@ def test_the_report_and_the_run_are_named_where_no_server_gives_them_out(
     assert file_link(home, report) == dg.MetadataValue.url("https://example.org/files/results/report.html")
 
 
-def test_every_asset_links_to_its_code() -> None:
+def test_every_asset_links_to_the_code_of_its_step(monkeypatch: pytest.MonkeyPatch) -> None:
     for asset in defs.assets or ():
         assert isinstance(asset, dg.AssetsDefinition)
         (reference,) = asset.metadata_by_key[asset.key]["dagster/code_references"].code_references
-        if isinstance(reference, dg.LocalFileCodeReference):
-            path = Path(reference.file_path)
-            assert path.is_relative_to(SOURCE_ROOT)
-            assert f"def {asset.key.to_user_string()}(" in path.read_text()
-        else:
-            assert "/geoloc_dagster/assets/" in reference.url
-
-
-@pytest.mark.parametrize(
-    ("remote", "page"),
-    [
-        ("git@github.com:owner/name.git", "https://github.com/owner/name"),
-        ("https://user:secret@github.com/owner/name.git", "https://github.com/owner/name"),
-        ("ssh://git@gitlab.com/group/part/name.git", "https://gitlab.com/group/part/name"),
-        ("/srv/git/name.git", ""),
-        ("https://git.example.org/owner/name", ""),
-        ("", ""),
-    ],
-)
-def test_a_remote_becomes_a_page_without_what_is_secret(remote: str, page: str) -> None:
-    assert code_references.repository_url(remote) == page
-
-
-def test_a_known_repository_gives_links_in_place_of_paths(monkeypatch: pytest.MonkeyPatch) -> None:
-    from geoloc_dagster.assets.geography import regions
-
+        line = Path(reference.file_path).read_text().splitlines()[reference.line_number - 1]
+        assert line.startswith(f"def {asset.key.to_user_string()}(")
     monkeypatch.setenv("GEOLOC_GIT_URL", "https://github.com/owner/name")
     monkeypatch.setenv("GEOLOC_GIT_REF", "v1")
-    (linked,) = code_references.with_code_references([regions])
-    (reference,) = linked.metadata_by_key[linked.key]["dagster/code_references"].code_references
-    assert isinstance(reference, dg.UrlCodeReference)
-    assert reference.url.startswith("https://github.com/owner/name/tree/v1/geoloc_dagster/assets/geography.py#L")
+    regions = build_asset("regions")
+    (linked,) = regions.metadata_by_key[regions.key]["dagster/code_references"].code_references
+    assert linked.url.startswith("https://github.com/owner/name/blob/v1/geoloc_core/line/steps/geography.py#L")
 
 
 def test_gpu_work_is_tagged_for_every_engine() -> None:

@@ -4,7 +4,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
-from geoloc_core.line.lineage import Target
+from geoloc_core.line.artifacts import Target
 from geoloc_core.line.project import SOURCE_ROOT, Project
 from geoloc_core.storage import TEMPORARY_PREFIX
 from geoloc_dagster.refresh import run_config

@@ -10,14 +10,13 @@ import dagster as dg
 import numpy as np
 from PIL import Image
 
+from geoloc_core.line.artifacts import Target
 from geoloc_core.line.landing import SETTLED_AFTER_S, take_in
-from geoloc_core.line.lineage import Target
-from geoloc_core.line.plan import make_plan
 from geoloc_core.line.project import Project, open_project
+from geoloc_core.line.staleness import State, make_plan
 from geoloc_core.photos.rows import read_rows
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.progress import Teller
-from geoloc_dagster.refresh import Lineage, project_plan, remake
+from geoloc_dagster.refresh import project_plan, remake
 
 TO_IMAGES = ("regions", "deliveries", "raw_photos", "images")
 
@@ -42,7 +41,7 @@ def webdataset(path: Path, numbers: range) -> None:
 def make(project: Project, instance: dg.DagsterInstance, shard: str) -> dict[str, Any]:
     """Make the shard up to its pictures; what the UI shows of them."""
     for asset in TO_IMAGES:
-        outcome = remake(project, instance, defs, asset, () if asset == "regions" else (shard,), Teller(0))
+        outcome = remake(project, instance, defs, asset, () if asset == "regions" else (shard,))
         assert outcome.well, outcome.failed
     record = instance.get_latest_materialization_event(dg.AssetKey("images"))
     assert record is not None
@@ -65,7 +64,7 @@ def test_a_webdataset_in_two_archives_goes_through_and_a_third_is_noticed(
     assert not made & {step.target for step in project_plan(project, instance).steps}
 
     webdataset(folder / "00002.zip", range(20, 23))
-    steps = {step.target: [str(reason) for reason in step.reasons] for step in make_plan(Lineage(project), None).steps}
+    steps = {step.target: [str(reason) for reason in step.reasons] for step in make_plan(State(project)).steps}
     assert Target("deliveries", "wds") in steps
     assert any("pictures of wds" in reason for reason in steps[Target("images", "wds")])
     assert make(project, instance, "wds")["usable"] == 23

@@ -16,8 +16,7 @@ import pytest
 
 from geoloc_core.answers.predict import Predictor
 from geoloc_core.errors import GeolocError
-from geoloc_core.line import lineage as lineage_module
-from geoloc_core.line.lineage import Target
+from geoloc_core.line.artifacts import LINE, Target
 from geoloc_core.line.project import Project
 from geoloc_core.line.receipts import read_receipt
 from geoloc_dagster.definitions import defs
@@ -46,8 +45,8 @@ def test_same_bytes_upstream_remake_nothing_downstream(copy: Project, own_instan
 def test_a_raised_code_version_remakes_that_asset_and_stops_where_bytes_are_equal(
     copy: Project, own_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    before = lineage_module.CODE_VERSIONS["class_weights"]
-    monkeypatch.setitem(lineage_module.CODE_VERSIONS, "class_weights", "next")
+    before = LINE["class_weights"].version
+    monkeypatch.setitem(LINE, "class_weights", dataclasses.replace(LINE["class_weights"], version="next"))
     plan = project_plan(copy, own_instance)
     assert {step.target for step in plan.steps} == {
         Target("class_weights", level) for level in ("country", "subdivision")
@@ -148,7 +147,7 @@ def test_a_failure_is_told_and_stops_only_what_is_downstream(
     outcome = refresh(broken, own_instance, defs)
     assert list(outcome.failed) == [Target("deliveries", "mine")]
     assert outcome.failed[Target("deliveries", "mine")].startswith("the metadata of 'mine', ")
-    assert "absent.csv, is not there; mend `metadata`" in outcome.failed[Target("deliveries", "mine")]
+    assert "absent.csv, does not exist; correct `metadata`" in outcome.failed[Target("deliveries", "mine")]
     assert outcome.faults == []
     assert Target("labeled_photos", "mine") in outcome.blocked
     assert not outcome.well

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from geoloc_core.line.lineage import Target
+from geoloc_core.line.artifacts import Target
 from geoloc_core.line.project import SOURCE_ROOT, Project, open_project
 from geoloc_core.line.receipts import all_receipts, remove_receipt
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from geoloc_core.line.lineage import Lineage, Target
-from geoloc_core.line.plan import make_plan
+from geoloc_core.line.artifacts import Target
 from geoloc_core.line.project import Project
+from geoloc_core.line.staleness import make_plan
 from geoloc_dagster.stack.postgres import find_binaries
 from geoloc_dagster.stack.topology import Stack
 
@@ -75,10 +75,10 @@ def switch_on(stack: Stack, sensor: str) -> None:
 
 def wait_until_current(project: Project, stack: Stack) -> None:
     deadline = time.monotonic() + PATIENCE_S
-    while make_plan(Lineage(project)):
+    while make_plan(State(project)):
         for service in stack.services:
             service.check()
-        assert time.monotonic() < deadline, [str(step) for step in make_plan(Lineage(project)).steps]
+        assert time.monotonic() < deadline, [str(step) for step in make_plan(State(project)).steps]
         failed = stack.ask("{ runsOrError(filter: {statuses: [FAILURE]}) { ... on Runs { results { runId } } } }")
         assert not failed["runsOrError"]["results"], stack.logs
         time.sleep(2)
@@ -87,7 +87,7 @@ def wait_until_current(project: Project, stack: Stack) -> None:
 @pytest.mark.slow
 def test_the_sample_goes_through_the_stack_by_its_sensors(stack: Stack) -> None:
     project = stack.project
-    assert len(make_plan(Lineage(project)).steps) >= 4
+    assert len(make_plan(State(project)).steps) >= 4
     for sensor in ("refresh", "champion", "failures"):
         switch_on(stack, sensor)
     wait_until_current(project, stack)

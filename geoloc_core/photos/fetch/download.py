@@ -47,9 +47,9 @@ PLACEHOLDER_COPIES = 5
 class FetchPolicy:
     """How to ask. Times are in seconds."""
 
-    per_host: int = Fetching.per_host
-    concurrent: int = Fetching.concurrent
-    attempts: int = Fetching.attempts
+    per_host: int = Fetching().per_host
+    concurrent: int = Fetching().concurrent
+    attempts: int = Fetching().attempts
     first_pause_s: float = 0.5
     longest_pause_s: float = 60.0
     longest_retry_after_s: float = 300.0  # a host that asks for more is left to the next run
@@ -57,7 +57,7 @@ class FetchPolicy:
     stall_timeout_s: float = 30.0
     total_timeout_s: float = 180.0
     max_redirects: int = 5
-    user_agent: str = Fetching.user_agent
+    user_agent: str = Fetching().user_agent
     limits: ImageLimits = field(default_factory=lambda: ImageLimits(max_bytes=32 * 1024 * 1024))
     addresses: AddressRules = field(default_factory=AddressRules)
     jitter_seed: int | None = None

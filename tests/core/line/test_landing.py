@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from geoloc_core.errors import GeolocError, InputError
+from geoloc_core.line.artifacts import Target
 from geoloc_core.line.landing import SETTLED_AFTER_S, count_rows, read_ledger, take_in
-from geoloc_core.line.lineage import Target
 from geoloc_core.line.project import Project, open_project
-from geoloc_dagster.automation.sensors import deliveries
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.refresh import project_plan, refresh
 from geoloc_dagster.resources import ProjectResource
+from geoloc_dagster.sensors import deliveries
 
 LATER = SETTLED_AFTER_S + 5
 

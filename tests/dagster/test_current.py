@@ -1,11 +1,11 @@
-"""The check `current`: the graph tells which partitions are out of date, and why."""
+"""The check `current`: the graph tells which partitions are stale, and why."""
 
 import dagster as dg
 
-from geoloc_core.line.lineage import ASSETS, Lineage
-from geoloc_core.line.plan import make_plan
+from geoloc_core.line.artifacts import ASSETS
 from geoloc_core.line.project import Project
-from geoloc_dagster.checks.current import CURRENT, report_current, standings
+from geoloc_core.line.staleness import State, make_plan, standings
+from geoloc_dagster.checks.standing import CURRENT, report_current
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.refresh import refresh, run_config
 
@@ -32,29 +32,24 @@ def test_a_refresh_ends_with_every_asset_told_current(copy: Project, own_instanc
 
 def test_the_missing_and_the_stale_partitions_are_named_with_the_reason(copy: Project) -> None:
     spoil(copy)
-    lineage = Lineage(copy)
-    by_asset = {standing.asset: standing for standing in standings(lineage, make_plan(lineage))}
+    by_asset = {standing.asset: standing for standing in standings(copy, make_plan(State(copy)))}
     assert [str(step.target) for step in by_asset["embeddings"].stale] == [
         "embeddings[tiny-clip|sample-01]",
         "embeddings[tiny-vit|sample-01]",
         "embeddings[tiny-vit|sample-02]",
     ]
-    assert (
-        "| tiny-vit\\|sample-02 | stale | embeddings/tiny-vit/sample-02.parquet is gone |"
-        in by_asset["embeddings"].table
-    )
+    assert by_asset["embeddings"].stale[2].why == "embeddings/tiny-vit/sample-02.parquet is gone"
     assert [str(step.target) for step in by_asset["images"].missing] == ["images[sample-01]"]
     assert by_asset["images"].sentence == "1 missing of 4, for example images[sample-01]: not made yet"
     assert by_asset["regions"].current
     assert by_asset["class_weights"].current
-    assert by_asset["class_weights"].sentence == "all 2 current; 2 may follow what is out of date upstream"
+    assert by_asset["class_weights"].sentence == "all 2 current; 2 may follow what is stale upstream"
 
 
 def test_an_instance_is_told_only_what_changed(copy: Project, own_instance: dg.DagsterInstance) -> None:
-    lineage = Lineage(copy)
-    assert report_current(own_instance, lineage, make_plan(lineage)) == []
+    assert report_current(own_instance, copy, make_plan(State(copy))) == []
     spoil(copy)
-    told = report_current(own_instance, lineage, make_plan(lineage))
+    told = report_current(own_instance, copy, make_plan(State(copy)))
     assert {"images", "embeddings", "training_photos", "heads"} <= set(told)
     assert "regions" not in told
     assert "raw_photos" not in told
@@ -62,14 +57,17 @@ def test_an_instance_is_told_only_what_changed(copy: Project, own_instance: dg.D
     assert not answers["images"].passed
     assert answers["images"].severity == dg.AssetCheckSeverity.WARN
     assert answers["images"].metadata["missing"].value == 1
-    assert report_current(own_instance, lineage, make_plan(lineage)) == []
+    assert (
+        "| tiny-vit\\|sample-02 | stale | embeddings/tiny-vit/sample-02.parquet is gone |"
+        in answers["embeddings"].metadata["why"].value
+    )
+    assert report_current(own_instance, copy, make_plan(State(copy))) == []
 
 
 def test_an_answer_older_than_the_asset_is_given_again(copy: Project, own_instance: dg.DagsterInstance) -> None:
     """Otherwise the UI greys it out."""
     own_instance.report_runless_asset_event(dg.AssetMaterialization("regions"))
-    lineage = Lineage(copy)
-    assert report_current(own_instance, lineage, make_plan(lineage)) == ["regions"]
+    assert report_current(own_instance, copy, make_plan(State(copy))) == ["regions"]
 
 
 def test_the_ui_can_ask_it_of_one_asset(copy: Project, own_instance: dg.DagsterInstance) -> None:
@@ -86,7 +84,6 @@ def test_the_ui_can_ask_it_of_one_asset(copy: Project, own_instance: dg.DagsterI
 
 def test_refresh_brings_the_graph_back_to_green(copy: Project, own_instance: dg.DagsterInstance) -> None:
     spoil(copy)
-    lineage = Lineage(copy)
-    report_current(own_instance, lineage, make_plan(lineage))
+    report_current(own_instance, copy, make_plan(State(copy)))
     assert refresh(copy, own_instance, defs).well
     assert all(answer.passed for answer in last_answers(own_instance).values())

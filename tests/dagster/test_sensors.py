@@ -1,5 +1,6 @@
 """Each sensor and the schedule by its tick, against a real project and a real instance."""
 
+import dataclasses
 import datetime
 from collections.abc import Callable
 from pathlib import Path
@@ -8,19 +9,17 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
-from geoloc_core.line import lineage as lineage_module
-from geoloc_core.line.lineage import Lineage, Target
-from geoloc_core.line.plan import State, make_plan
+from geoloc_core.line.artifacts import LINE, Target
 from geoloc_core.line.project import Project
 from geoloc_core.line.receipts import record_verdict, remove_receipt
-from geoloc_dagster.automation import sensors
-from geoloc_dagster.automation.requests import ATTEMPT_TAG, MOST_ATTEMPTS, REASON_TAG, TARGET_TAG, ask
-from geoloc_dagster.automation.schedules import weekly_retraining
-from geoloc_dagster.checks.current import CURRENT
+from geoloc_core.line.staleness import State, make_plan
+from geoloc_dagster import sensors
+from geoloc_dagster.checks.standing import CURRENT
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.progress import Teller
 from geoloc_dagster.refresh import project_plan, refresh_lock, remake
+from geoloc_dagster.requests import ATTEMPT_TAG, MOST_ATTEMPTS, REASON_TAG, TARGET_TAG, request_runs
 from geoloc_dagster.resources import ProjectResource
+from geoloc_dagster.sensors import weekly_retraining
 
 Edit = Callable[..., Project]
 
@@ -83,7 +82,7 @@ def test_every_sensor_and_schedule_is_off_until_switched_on() -> None:
 def test_a_current_project_asks_for_nothing(copy: Project, own_instance: dg.DagsterInstance) -> None:
     data = tick(sensors.refresh, copy, own_instance)
     assert data.run_requests == []
-    assert data.skip_message == "nothing is out of date"
+    assert data.skip_message == "nothing is stale"
 
 
 def test_refresh_asks_only_for_what_can_be_made_now_and_runs_until_all_is_current(
@@ -156,7 +155,7 @@ def test_a_target_that_stays_out_of_date_though_its_runs_end_well_is_held_back(
         own_instance.create_run_for_job(job, status=dg.DagsterRunStatus.SUCCESS, tags={ATTEMPT_TAG: attempt})
     data = tick(sensors.refresh, copy, own_instance)
     assert asked(data) == {}
-    assert "regions: made 5 times within a day from the same inputs and still out of date" in data.skip_message
+    assert "regions: made 5 times within a day from the same inputs and still stale" in data.skip_message
 
 
 def test_a_lost_receipt_is_another_state_than_one_that_never_was(
@@ -191,7 +190,7 @@ def test_a_tick_makes_partitions_and_known_artifacts_known(copy: Project, instan
 def test_the_champion_waits_for_the_results_and_moves_by_its_own_sensor(
     copy: Project, own_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(lineage_module.CODE_VERSIONS, "champion", "next")
+    monkeypatch.setitem(LINE, "champion", dataclasses.replace(LINE["champion"], version="next"))
     assert asked(tick(sensors.refresh, copy, own_instance)) == {}
     assert set(asked(tick(sensors.champion, copy, own_instance))) == {"champion"}
     copy.layout.receipt("results", "").unlink()
@@ -218,7 +217,7 @@ def test_heads_are_left_alone_where_retraining_is_asked_for(
     copy: Project, own_instance: dg.DagsterInstance, edit: Edit, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     patient = edit(copy, retraining="asked")
-    monkeypatch.setitem(lineage_module.CODE_VERSIONS, "heads", "next")
+    monkeypatch.setitem(LINE, "heads", dataclasses.replace(LINE["heads"], version="next"))
     assert asked(tick(sensors.refresh, patient, own_instance)) == {}
     assert set(asked(tick(sensors.refresh, copy, own_instance))) == {
         "heads[clip.linear.country.thesis]", "heads[clip+vit.linear.hierarchical.default]",
@@ -257,7 +256,7 @@ def test_a_failed_run_becomes_a_line_that_a_person_can_act_on(
     sensors.failures(context)
     (line,) = broken.layout.failures.read_text().splitlines()
     assert f"FAILED deliveries[mine] (run {run.run_id[:8]}): InputError: the metadata of 'mine', " in line
-    assert "absent.csv, is not there; mend `metadata` in the profile" in line
+    assert "absent.csv, does not exist; correct `metadata` in the profile" in line
     assert line.endswith("or at once by `geoloc run deliveries --partition 'mine'`")
 
 
@@ -266,14 +265,13 @@ def test_a_target_made_while_a_tick_was_looking_is_not_asked_for_again(
 ) -> None:
     """As it happened under the daemon: half of all targets were made twice, each by a run key of its own."""
     target = Target("class_weights", "country")
-    lineage = Lineage(copy)
     remove_receipt(copy.layout, target)
-    looked = State(lineage)
-    plan = make_plan(lineage, state=looked)
-    before = ask(looked, own_instance, plan, ["class_weights"])
-    assert [request.tags[TARGET_TAG] for request in before.requests] == [str(target)]
+    looked = State(copy)
+    plan = make_plan(looked)
+    before = request_runs(looked, own_instance, plan, ["class_weights"])
+    assert [request.tags[TARGET_TAG] for request in before.runs] == [str(target)]
 
-    assert remake(copy, own_instance, defs, target.asset, [target.partition], Teller(0)).well
-    late = ask(looked, own_instance, plan, ["class_weights"])
-    assert not late.requests
+    assert remake(copy, own_instance, defs, target.asset, [target.partition]).well
+    late = request_runs(looked, own_instance, plan, ["class_weights"])
+    assert not late.runs
     assert late.held == {target: "made while this tick was looking"}

@@ -1,0 +1,141 @@
+"""Dagster's assets and partitions, made from the table of artifacts (`geoloc_core.line.artifacts`).
+
+Shards, backbones, experiments and benchmarks are dynamic partitions, because the profile and the landing folder decide
+which there are while the code server goes on running; `synchronise` brings an instance's keys in line with a profile.
+"""
+
+import datetime
+import os
+import time
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+
+from geoloc_core.line.artifacts import DIMENSIONS, LINE, Artifact, Dimension, Selection, first, same, second
+from geoloc_core.line.make import make
+from geoloc_core.line.profile import Profile
+from geoloc_core.line.project import SOURCE_ROOT
+from geoloc_core.line.steps import Job
+from geoloc_dagster.metadata import materialization
+from geoloc_dagster.op_tags import GPU
+from geoloc_dagster.resources import ProjectResource
+from geoloc_dagster.tracking import recorder
+
+# Other partitions that are about to be made beside a run's own, separated by commas.
+ALSO_TAG = "geoloc/also"
+OWNERS = {"geography": "team:data", "photos": "team:data"}
+# Results are remade when something changed, and the heads are looked at every Monday. So older than a week says that
+# nothing new came, and older than a month that deliveries, or somebody's attention, have stopped.
+FRESHNESS = {
+    "results": dg.FreshnessPolicy.time_window(
+        fail_window=datetime.timedelta(days=31), warn_window=datetime.timedelta(days=8)
+    )
+}
+
+
+def _definition(dimension: Dimension) -> dg.PartitionsDefinition:
+    if dimension.fixed:
+        return dg.StaticPartitionsDefinition(list(dimension.keys(None)))  # type: ignore[arg-type]
+    return dg.DynamicPartitionsDefinition(name=f"{dimension.name}s")
+
+
+PARTITIONS = {dimension.name: _definition(dimension) for dimension in DIMENSIONS}
+
+
+def partitions_definition(row: Artifact) -> dg.PartitionsDefinition | None:
+    """How an artifact is divided, in Dagster's terms."""
+    if not row.by:
+        return None
+    if len(row.by) == 1:
+        return PARTITIONS[row.by[0].name]
+    return dg.MultiPartitionsDefinition({dimension.name: PARTITIONS[dimension.name] for dimension in row.by})
+
+
+def _dependency(row: Artifact, name: str, selection: Selection) -> dg.AssetDep:
+    """An upstream asset; where Dagster cannot infer which of its partitions are meant, all of them."""
+    above = LINE[name].by
+    part = (
+        row.by
+        if selection is same
+        else row.by[:1]
+        if selection is first
+        else row.by[1:2]
+        if selection is second
+        else ()
+    )
+    inferred = not above or part == above
+    return dg.AssetDep(name, partition_mapping=None if inferred else dg.AllPartitionMapping())
+
+
+def build_asset(name: str) -> dg.AssetsDefinition:
+    """The asset of one row of the table."""
+    row = LINE[name]
+
+    @dg.asset(
+        name=name,
+        group_name=row.group,
+        kinds=set(row.kinds),
+        owners=[OWNERS.get(row.group, "team:ml")],
+        partitions_def=partitions_definition(row),
+        deps=[_dependency(row, upstream, selection) for upstream, selection in row.made_from.items()],
+        pool=row.pool or None,
+        op_tags=GPU if row.pool == "gpu" else None,
+        code_version=row.version,
+        description=row.description,
+        freshness_policy=FRESHNESS.get(name),
+        metadata={"dagster/code_references": _code_reference(row.step)},
+    )
+    def materialize(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
+        opened, started = project.open(), time.monotonic()
+        key = str(context.partition_key) if context.has_partition_key else ""
+        also = tuple(filter(None, context.run.tags.get(ALSO_TAG, "").split(",")))
+        job = Job(opened, key, also, context.log.warning)
+        made = make(job, name, context.run_id, recorder(opened, name, key, context.run_id))
+        return materialization(opened, made, time.monotonic() - started)
+
+    return materialize
+
+
+def _code_reference(step: str) -> dg.CodeReferencesMetadataValue:
+    """Where the step's function is: in the repository that GEOLOC_GIT_URL (and GEOLOC_GIT_REF) names, else the file."""
+    module, function = step.split(".")
+    place = f"geoloc_core/line/steps/{module}.py"
+    lines = (SOURCE_ROOT / place).read_text(encoding="utf-8").splitlines()
+    line = next(number for number, text in enumerate(lines, 1) if text.startswith(f"def {function}("))
+    repository = os.environ.get("GEOLOC_GIT_URL", "").rstrip("/")
+    with warnings.catch_warnings():
+        # Dagster calls code references beta; the version is pinned.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        if repository:
+            reference = os.environ.get("GEOLOC_GIT_REF") or "main"
+            link: Any = dg.UrlCodeReference(url=f"{repository}/blob/{reference}/{place}#L{line}")
+        else:
+            link = dg.LocalFileCodeReference(file_path=str(SOURCE_ROOT / place), line_number=line)
+        return dg.CodeReferencesMetadataValue(code_references=[link])
+
+
+ASSETS: dict[str, dg.AssetsDefinition] = {name: build_asset(name) for name in LINE}
+
+
+def dynamic_keys(profile: Profile) -> Iterator[tuple[str, tuple[str, ...]]]:
+    """The name of each dynamic partitions definition, and the keys that it should have."""
+    for dimension in DIMENSIONS:
+        if not dimension.fixed:
+            yield f"{dimension.name}s", dimension.keys(profile)
+
+
+def synchronise(instance: dg.DagsterInstance, profile: Profile) -> int:
+    """Add the keys that an instance lacks and remove those that the profile no longer names; how many were changed."""
+    changes = 0
+    for name, keys in dynamic_keys(profile):
+        present = instance.get_dynamic_partitions(name)
+        missing = [key for key in keys if key not in present]
+        if missing:
+            instance.add_dynamic_partitions(name, missing)
+        superfluous = [key for key in present if key not in keys]
+        for key in superfluous:
+            instance.delete_dynamic_partition(name, key)
+        changes += len(missing) + len(superfluous)
+    return changes

@@ -1,0 +1,302 @@
+"""What must hold of the content of each artifact. Heavy packages are imported inside the functions."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from geoloc_core.line.layout import EMBEDDED_BOUNDARIES
+from geoloc_core.line.project import Project
+from geoloc_dagster.checks import Verdict, asset_check
+from geoloc_dagster.metadata import file_link
+
+if TYPE_CHECKING:
+    from geoloc_core.photos.expectations import Outcome
+
+
+def raw_photos_contract(project: Project, shard: str) -> Verdict:
+    """Every accepted row fits the contract of the table: an id that occurs once, coordinates in range."""
+    from geoloc_core.photos.rows import read_rows
+    from geoloc_core.photos.schemas import RawPhotos, RejectedRows, validate
+
+    accepted = validate(RawPhotos, read_rows(project.layout.raw_photos(shard)), "raw_photos")
+    rejected = validate(RejectedRows, read_rows(project.layout.rejected_rows(shard)), "rejected rows")
+    twice = set(accepted["row_number"]) & set(rejected["row_number"])
+    fault = f"row {min(twice)} of the delivery is both accepted and rejected" if twice else ""
+    return Verdict(fault, {"accepted": len(accepted), "rejected": len(rejected)})
+
+
+def images_contract(project: Project, shard: str) -> Verdict:
+    """The manifest fits its contract and has one row for each photo of the shard, neither more nor fewer."""
+    from geoloc_core.photos.rows import read_rows
+    from geoloc_core.photos.schemas import ImageManifest, validate
+
+    manifest = validate(ImageManifest, read_rows(project.layout.images(shard)), "images")
+    asked = read_rows(project.layout.raw_photos(shard))["photo_id"]
+    same = manifest["photo_id"].tolist() == asked.tolist()
+    fault = "" if same else f"the manifest names {len(manifest)} photos, the shard has {len(asked)}, not all the same"
+    return Verdict(fault, {"photos": len(manifest), "usable": int((manifest["status"] == "ok").sum())})
+
+
+def labeled_photos_contract(project: Project, shard: str) -> Verdict:
+    """Every photo of the shard is in the table once, with a country, a nearest country, or neither and said so."""
+    from geoloc_core.photos.rows import read_rows
+    from geoloc_core.photos.schemas import LabeledPhotos, validate
+
+    rows = project.warehouse().read_table("labeled_photos", {"shard": shard})
+    validate(LabeledPhotos, rows, "labeled_photos")
+    asked = read_rows(project.layout.raw_photos(shard))["photo_id"]
+    fault = "" if set(rows["photo_id"]) == set(asked) else f"{len(asked)} photos went in and {len(rows)} came out"
+    return Verdict(fault, {"photos": len(rows), "without_label": int((rows["label_quality"] == "none").sum())})
+
+
+def training_photos_contract(project: Project, _: str) -> Verdict:
+    """The table fits its contract, and training photos + excluded photos = labelled photos of the training shards."""
+    from geoloc_core.photos.schemas import TrainingPhotos, validate
+
+    warehouse = project.warehouse()
+    training = validate(TrainingPhotos, warehouse.read_table("training_photos"), "training_photos")
+    excluded = warehouse.read_table("excluded_photos")
+    shards = list(project.profile.training_shards())
+    labeled = len(warehouse.read_table("labeled_photos", {"shard": shards}, columns=["photo_id"]))
+    figures = {"training": len(training), "excluded": len(excluded), "labelled": labeled}
+    if len(training) + len(excluded) != labeled:
+        return Verdict(f"{len(training)} + {len(excluded)} photos are not the {labeled} that are labelled", figures)
+    return Verdict("", figures)
+
+
+def authors_disjoint(project: Project, _: str) -> Verdict:
+    """No author is on both sides of the split: a validation photo's author was never learned from."""
+    photos = project.warehouse().read_table("training_photos", columns=["author_id", "split"])
+    known = photos[photos["author_id"] != ""]
+    sides = known.groupby("author_id")["split"].nunique()
+    both = sides[sides > 1]
+    fault = f"{len(both)} authors are on both sides, {both.index[0]} among them" if len(both) else ""
+    return Verdict(fault, {"authors": len(sides), "on_both_sides": len(both)})
+
+
+def no_benchmark_author(project: Project, _: str) -> Verdict:
+    """No author and no photo of a benchmark is learned from."""
+    from geoloc_core.photos.splits import photo_identities
+
+    warehouse = project.warehouse()
+    benchmarks = warehouse.read_table("labeled_photos", {"shard": list(project.profile.benchmark_names())})
+    training = warehouse.read_table("training_photos", columns=["photo_id", "dataset", "author_id"])
+    authors = (set(benchmarks["author_id"]) - {""}) & set(training["author_id"])
+    ids = photo_identities(training).intersection(photo_identities(benchmarks))
+    fault = (
+        f"{len(authors)} authors and {len(ids)} photos of the benchmarks are in training" if authors or len(ids) else ""
+    )
+    return Verdict(
+        fault, {"benchmark_photos": len(benchmarks), "authors_in_both": len(authors), "photos_in_both": len(ids)}
+    )
+
+
+def class_distribution_contract(project: Project, _: str) -> Verdict:
+    """The table fits its contract, and the countries' photos add up to the training photos that have a country."""
+    from geoloc_core.photos.rows import read_rows
+    from geoloc_core.photos.schemas import ClassDistribution, validate
+
+    rows = read_rows(project.home / "class_distribution" / "class_distribution.parquet")
+    validate(ClassDistribution, rows, "class_distribution")
+    counted = int(rows.loc[rows["level"] == "country", "n_photos"].sum())
+    training = project.warehouse().read_table("training_photos", columns=["country_id"])
+    expected = int((training["country_id"] != "").sum())
+    fault = "" if counted == expected else f"{counted} photos are counted and {expected} have a country"
+    return Verdict(fault, {"photos": counted})
+
+
+def delivery_is_not_garbage(project: Project, shard: str) -> Verdict:
+    """The coordinates of the shard as a whole can be right: they are not partly exchanged, mirrored or out of range,
+    and not piled up at one point or on whole degrees.
+    """
+    from geoloc_core.photos.damage import coordinate_damage
+    from geoloc_core.photos.labels import locator_of
+    from geoloc_core.photos.rows import read_rows
+
+    accepted = read_rows(project.layout.raw_photos(shard))
+    rejected = read_rows(project.layout.rejected_rows(shard))
+    # The embedded boundaries, whichever set labels the photos: the question is only where there is land.
+    locator = locator_of(EMBEDDED_BOUNDARIES, project.profile.near_cap_km, project.layout.cache)
+    damage = coordinate_damage(
+        accepted["latitude"].to_numpy(),
+        accepted["longitude"].to_numpy(),
+        accepted["author_id"].to_numpy(dtype=object),
+        int((rejected["reason"] == "out_of_range").sum()),
+        lambda latitude, longitude: locator.locate(longitude=longitude, latitude=latitude).country_index >= 0,
+    )
+    figures = {
+        "rows": damage.rows,
+        "out_of_range": damage.out_of_range,
+        "unlabelled": damage.unlabelled,
+        "at_one_point": damage.one_point,
+        "on_whole_degrees": damage.whole_degrees,
+        **{f"on_land_after_{name.replace(' ', '_')}": share for name, share in damage.mended.items()},
+    }
+    return Verdict("; ".join(damage.problems()), figures)
+
+
+def delivery_as_expected(project: Project, shard: str) -> Verdict:
+    """Shares of rejected, near and unlabelled rows, the largest author's share, and the drift of the countries against the
+    shard before lie within what is usual. A warning: a person should look at the Data Docs.
+    """
+    pages = project.layout.data_docs / shard
+    outcomes = delivery_outcomes(project, shard, pages)
+    fault = "; ".join(outcome.sentence for outcome in outcomes if not outcome.success)
+    figures = {outcome.name: outcome.observed for outcome in outcomes}
+    return Verdict(fault, {**figures, "data_docs": file_link(project.home, pages / "index.html")})
+
+
+def delivery_outcomes(project: Project, shard: str, data_docs: Path | None = None) -> "list[Outcome]":
+    """How a labelled shard compares with what is usual, and with the shard before it; the pages go to `data_docs`."""
+    from geoloc_core.photos.expectations import check_delivery
+    from geoloc_core.photos.rows import read_rows
+
+    warehouse, before = project.warehouse(), previous_shard(project, shard)
+    previous = warehouse.read_table("labeled_photos", {"shard": before}) if before else None
+    return check_delivery(
+        warehouse.read_table("labeled_photos", {"shard": shard}),
+        read_rows(project.layout.rejected_rows(shard)),
+        previous if previous is not None and len(previous) else None,
+        data_docs=data_docs,
+        name=shard,
+    )
+
+
+def previous_shard(project: Project, shard: str) -> str:
+    """The training shard before this one, or an empty text; a benchmark is compared with nothing."""
+    shards = project.profile.training_shards()
+    return shards[shards.index(shard) - 1] if shard in shards[1:] else ""
+
+
+# float16 overflows at 65,504; a vector that long, or of no length, was made by a broken encoder.
+SHORTEST, LONGEST = 1e-3, 6e4
+
+
+def embeddings_complete(project: Project, key: str) -> Verdict:
+    """The shard has one row for each row of the image manifest, and a vector for each usable picture."""
+    from geoloc_core.features.shards import read_shard
+    from geoloc_core.photos.rows import read_rows
+
+    backbone, shard = key.split("|")
+    block, _ = read_shard(project.layout.embeddings(backbone, shard))
+    manifest = read_rows(project.layout.images(shard))
+    usable, vectors = int((manifest["status"] == "ok").sum()), int(block.ok.sum())
+    figures = {"rows": len(block.photo_ids), "vectors": vectors, "usable_pictures": usable}
+    if block.photo_ids != manifest["photo_id"].tolist():
+        return Verdict(f"{len(block.photo_ids)} rows do not name the {len(manifest)} photos of the manifest", figures)
+    return Verdict("" if vectors == usable else f"{vectors} vectors for {usable} usable pictures", figures)
+
+
+def embeddings_in_range(project: Project, key: str) -> Verdict:
+    """No vector holds NaN or infinity, and every length is plausible."""
+    import numpy as np
+
+    from geoloc_core.features.shards import read_shard
+
+    backbone, shard = key.split("|")
+    block, _ = read_shard(project.layout.embeddings(backbone, shard))
+    vectors = block.vectors[block.ok].astype(np.float32)
+    if not len(vectors):
+        return Verdict("", {"vectors": 0})
+    if not np.isfinite(vectors).all():
+        return Verdict(f"{int((~np.isfinite(vectors)).any(axis=1).sum())} vectors hold NaN or infinity")
+    norms = np.linalg.norm(vectors, axis=1)
+    figures = {"shortest": float(norms.min()), "median": float(np.median(norms)), "longest": float(norms.max())}
+    good = norms.min() >= SHORTEST and norms.max() <= LONGEST
+    return Verdict("" if good else f"lengths reach from {norms.min():.3g} to {norms.max():.3g}", figures)
+
+
+def class_weights_finite(project: Project, level: str) -> Verdict:
+    """Every weight of every scheme is a positive, finite number, and every class has a photo."""
+    import numpy as np
+
+    from geoloc_core.learning.weights import CLASS_WEIGHT_SCHEMES
+    from geoloc_core.photos.rows import read_rows
+
+    table = read_rows(project.layout.class_weights(level))
+    weights = table[list(CLASS_WEIGHT_SCHEMES)].to_numpy(dtype=np.float64)
+    good = bool(np.isfinite(weights).all() and (weights > 0).all() and (table["n_photos"] >= 1).all())
+    figures = {"classes": len(table), "smallest": float(weights.min()), "largest": float(weights.max())}
+    return Verdict("" if good else "a weight is not a positive number, or a class has no photo", figures)
+
+
+def head_beats_the_prior(project: Project, key: str) -> Verdict:
+    """On the photos that decided when to stop, the head's log loss is below that of always answering with the class
+    shares: it has learned something from the vectors.
+    """
+    import numpy as np
+
+    from geoloc_core.learning.head_files import load_head
+
+    head = load_head(project.layout.head(key))
+    shares = np.asarray(head.class_counts, dtype=np.float64) / sum(head.class_counts)
+    # Stopping photos follow the same shares, so the prior's expected log loss is their entropy.
+    prior = float(-(shares * np.log(shares)).sum())
+    loss = float(head.calibration["nll"])
+    fault = "" if loss < prior else f"the head's log loss {loss:.3f} is not below the prior's {prior:.3f}"
+    return Verdict(fault, {"log_loss": loss, "prior_log_loss": prior})
+
+
+def validation_denominator(project: Project, key: str) -> Verdict:
+    """Every validation photo is in the denominator, once."""
+    from geoloc_core.evaluation.predictions import read_predictions
+
+    predictions = read_predictions(project.layout.validation_report(key) / "predictions.parquet")
+    photos = project.warehouse().read_table("training_photos", {"split": "validation"}, columns=["photo_id"])
+    same = sorted(predictions["photo_id"]) == sorted(photos["photo_id"])
+    fault = "" if same else f"{len(predictions)} predictions do not name the {len(photos)} validation photos"
+    return Verdict(fault, {"photos": len(photos), "missing": int((predictions["status"] != "ok").sum())})
+
+
+def benchmark_denominator(project: Project, key: str) -> Verdict:
+    """Every photo of the benchmark is in the denominator, once, those without a picture included."""
+    from geoloc_core.evaluation.predictions import read_predictions
+
+    benchmark, experiment = key.split("|")
+    predictions = read_predictions(project.layout.benchmark_report(experiment, benchmark) / "predictions.parquet")
+    photos = project.warehouse().read_table("labeled_photos", {"shard": benchmark}, columns=["photo_id"])
+    same = sorted(predictions["photo_id"]) == sorted(photos["photo_id"])
+    fault = "" if same else f"{len(predictions)} predictions do not name the {len(photos)} photos of {benchmark}"
+    return Verdict(fault, {"photos": len(photos), "missing": int((predictions["status"] != "ok").sum())})
+
+
+def no_worse_than_the_champion(project: Project, _: str) -> Verdict:
+    """The best present head is not worse than the standing champion beyond the interval of their paired difference. Where it
+    is, the champion stays, and somebody should look at what changed in the data.
+    """
+    from geoloc_core.evaluation.baselines import CLASS_PRIOR
+    from geoloc_core.storage import read_json
+
+    last = read_json(project.layout.champion_decision)[0]
+    gain = last["gain"]
+    if gain is None or last["opponent"] == CLASS_PRIOR:
+        return Verdict("", {"champion": last["experiment"]})
+    figures = {
+        "champion": last["opponent"],
+        "challenger": last["challenger"],
+        **{f"gain_{k}": v for k, v in gain.items()},
+    }
+    span = f"{gain['value']:+.1f} [{gain['low']:+.1f}, {gain['high']:+.1f}]"
+    fault = f"{last['challenger']} is worse than the champion {last['opponent']} in {last['metric']}: {span}"
+    return Verdict(fault if gain["high"] < 0 else "", figures)
+
+
+CONTENT_CHECKS: list[dg.AssetChecksDefinition] = [
+    asset_check("raw_photos", "contract", raw_photos_contract, blocking=True),
+    asset_check("images", "contract", images_contract, blocking=True),
+    asset_check("labeled_photos", "contract", labeled_photos_contract, blocking=True),
+    asset_check("training_photos", "contract", training_photos_contract, blocking=True),
+    asset_check("training_photos", "authors_disjoint", authors_disjoint, blocking=True),
+    asset_check("training_photos", "no_benchmark_author", no_benchmark_author, blocking=True),
+    asset_check("class_distribution", "contract", class_distribution_contract, blocking=True),
+    asset_check("raw_photos", "not_garbage", delivery_is_not_garbage, blocking=True),
+    asset_check("labeled_photos", "as_expected", delivery_as_expected, blocking=False),
+    asset_check("embeddings", "complete", embeddings_complete, blocking=True),
+    asset_check("embeddings", "in_range", embeddings_in_range, blocking=True),
+    asset_check("class_weights", "finite", class_weights_finite, blocking=True),
+    asset_check("heads", "beats_the_prior", head_beats_the_prior, blocking=False),
+    asset_check("validation_report", "denominator", validation_denominator, blocking=True),
+    asset_check("benchmark_report", "denominator", benchmark_denominator, blocking=True),
+    asset_check("champion", "no_worse_than_the_champion", no_worse_than_the_champion, blocking=False),
+]

@@ -45,7 +45,7 @@ def shown(home: Path, name: str, fact: Any) -> Any:
         return picture(fact, name.replace("_", " "))
     if isinstance(fact, Path):
         return file_link(home, fact)
-    if isinstance(fact, Mapping) and fact and all(type(count) is int for count in fact.values()):
+    if isinstance(fact, Mapping) and all(type(count) is int for count in fact.values()):
         return counts_table(fact, name)
     return dg.MetadataValue.json(fact) if isinstance(fact, Mapping | list) else fact
 

@@ -246,8 +246,10 @@ class _Walk:
                 self.outcome.blocked.append(target)
             elif reasons := self._reasons(target):
                 membership = project.profile.dataset_of(target.partition) if target.asset == "deliveries" else None
-                if membership and membership[0].name in absent:
-                    self._fail(target, InputError.__name__, absent[membership[0].name])
+                sentence = absent.get(membership[0].name) if membership else None
+                if sentence in self.outcome.failed.values():
+                    # One run says that a file is missing; the other shards of its dataset need none.
+                    self._fail(target, InputError.__name__, str(sentence))
                 else:
                     self._make(Step(target, reasons), order)
                 self.state.record(target, read_receipt(project.layout, target))

@@ -296,9 +296,10 @@ class Profile(Section):
         """Keys of all experiments, in the order of the profile."""
         return tuple(experiment.key for experiment in self.experiments)
 
-    def with_datasets(self, datasets: Sequence[Dataset]) -> "Profile":
-        """The profile with more datasets to learn from, checked again."""
-        return checked(self.model_copy(update={"training": (*self.training, *datasets)}), self.name)
+    def with_datasets(self, datasets: Sequence[Dataset], where: str) -> "Profile":
+        """The profile with more datasets to learn from, checked again; `where` names their file in errors."""
+        extended = self.model_copy(update={"training": (*self.training, *datasets)})
+        return parse_profile(extended.model_dump(by_alias=True), where)
 
 
 def load_profile(path: str | os.PathLike[str]) -> Profile:
@@ -328,17 +329,13 @@ def parse_profile(values: Mapping[str, Any], where: str = "profile") -> Profile:
         raise ProfileError(f"{where}: {_sentence(error)}") from error
 
 
-def checked(profile: Profile, where: str) -> Profile:
-    """The same profile after its rules were applied once more."""
-    return parse_profile(profile.model_dump(by_alias=True), where)
-
-
 def _sentence(error: ValidationError) -> str:
     """The first thing that does not fit, with the path of its key."""
     first = error.errors()[0]
     # Names of classes and list positions help nobody who reads YAML; keys do.
     place = ".".join(str(part) for part in first["loc"])
-    rest = len(error.errors()) - 1
+    # A list whose only item is wrong counts as too short as well.
+    rest = sum(other["type"] != "too_short" for other in error.errors()[1:])
     more = f" (and {rest} more like this)" if rest else ""
     if first["type"] == "extra_forbidden":
         names = {name for section in Section.__subclasses__() for name in section.model_fields} | {"backbones"}
@@ -347,7 +344,9 @@ def _sentence(error: ValidationError) -> str:
         return f"unknown key {place!r}; {hint}`geoloc profile schema` lists those that are known{more}"
     if first["type"] == "missing":
         return f"the key {place!r} is missing{more}"
-    message = first["msg"].removeprefix("Value error, ")
+    message = (
+        first["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list").replace("dictionary", "mapping")
+    )
     given = "" if first["type"] == "value_error" else f", not {first['input']!r:.60}"
     return f"{place}: {message}{given}{more}" if place else f"{message}{more}"
 

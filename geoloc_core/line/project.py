@@ -105,4 +105,4 @@ def _loaded(path: Path, modified_ns: int) -> Profile:
 @functools.lru_cache(maxsize=8)
 def _with_landed(path: Path, modified_ns: int, landed: Path, landed_ns: int) -> Profile:
     """The profile, and what came by the landing folder besides."""
-    return _loaded(path, modified_ns).with_datasets(read_ledger(Layout(landed.parent)).datasets())
+    return _loaded(path, modified_ns).with_datasets(read_ledger(Layout(landed.parent)).datasets(), landed.name)

@@ -139,7 +139,7 @@ def test_another_way_to_answer_remakes_reports_and_trains_nothing(
     assert not (layout.packed_head("clip.linear.country.thesis") / "head" / "references.safetensors").exists()
 
 
-def test_a_failure_is_told_and_stops_only_what_is_downstream(
+def test_a_failure_is_reported_and_stops_only_what_is_downstream(
     copy: Project, own_instance: dg.DagsterInstance, edit: Edit, tmp_path: Path
 ) -> None:
     benchmark = {"name": "mine", "metadata": str(tmp_path / "absent.csv"), "images": str(tmp_path)}

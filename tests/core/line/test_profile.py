@@ -54,7 +54,7 @@ def test_the_environment_is_put_in_and_missed_when_it_is_not_there(
         "features: {a: [tiny-clip]}\nexperiments: [a.linear.country.thesis]\n"
         "training: [{name: x, metadata: '${SOMEWHERE}/m.csv', images: i}]\n"
     )
-    with pytest.raises(ProfileError, match=r"\$\{SOMEWHERE\} is asked for and the environment has no SOMEWHERE"):
+    with pytest.raises(ProfileError, match=r"\$\{SOMEWHERE\} is not set in the environment; export SOMEWHERE first"):
         load_profile(path)
     monkeypatch.setenv("SOMEWHERE", "/data")
     dataset = load_profile(path).training[0]
@@ -66,21 +66,21 @@ def test_the_environment_is_put_in_and_missed_when_it_is_not_there(
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"colour": 1}, "unknown key 'colour'; known are name, features"),
-        ({"drawn": {"sead": 1}}, "drawn: unknown key 'sead'"),
-        ({"drawn": {"seed": "one"}}, "seed must be of type int, not 'one'"),
+        ({"colour": 1}, "unknown key 'colour'; did you mean 'columns'?"),
+        ({"drawn": {"sead": 1}}, "unknown key 'drawn.sead'; did you mean 'seed'?"),
+        ({"drawn": {"seed": "one"}}, "drawn.seed: Input should be a valid integer, not 'one'"),
         ({"drawn": None}, "nothing to learn from"),
         ({"experiments": ["a.linear.country"]}, "must read features.head.level.recipe"),
         ({"experiments": ["c.linear.country.thesis"]}, "uses the features 'c', which `features` does not name"),
-        ({"experiments": ["a.linear.town.thesis"]}, "level 'town' is not known"),
+        ({"experiments": ["a.linear.town.thesis"]}, "experiments.0.level: 'town' is not known; choose one of country,"),
         ({"experiments": ["a.linear.country.thesis"] * 2}, "the same experiment is listed twice"),
-        ({"split": {"validation_share": 1.0}}, "must lie between 0 and 1"),
+        ({"split": {"validation_share": 1.0}}, "split.validation_share: Input should be less than 1, not 1.0"),
         ({"training": [{"name": "bench", "metadata": "m", "images": "i"}]}, "two datasets give the shard 'bench'"),
-        ({"training": [{"name": "x"}]}, "the key 'metadata' is missing"),
+        ({"training": [{"name": "x"}]}, "the key 'training.0.metadata' is missing"),
         ({"benchmarks": [{"name": "x", "metadata": "m", "images": "i", "shards": 2}]}, "must be one shard"),
-        ({"name": "../up"}, "may hold letters"),
-        ({"features": {"a": "tiny-clip"}}, "features.a must be a list"),
-        ({"near_cap_km": True}, "near_cap_km must be of type float"),
+        ({"name": "../up"}, "name: String should match pattern"),
+        ({"features": {"a": "tiny-clip"}}, "features.a: Input should be a list, not 'tiny-clip'"),
+        ({"near_cap_km": True}, "near_cap_km: Input should be a valid number, not True"),
     ],
 )
 def test_what_does_not_fit_is_named(changes: dict[str, Any], words: str) -> None:
@@ -117,12 +117,12 @@ def test_the_point_is_the_experiments_choice_the_profiles_or_the_recipes() -> No
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
-        ({"answer": "middle"}, "answer 'middle' is not known; choose one of centroid,"),
+        ({"answer": "middle"}, "answer: 'middle' is not known; choose one of centroid,"),
         (
             {"experiments": [{"key": "a.mlp.country.default", "answer": "here"}]},
-            "a.mlp.country.default answers with 'here', which is not known",
+            "experiments.0.answer: 'here' is not known; choose one of centroid,",
         ),
-        ({"experiments": [{"answer": "medoid"}]}, "must read {key: features.head.level.recipe, answer: ...}"),
+        ({"experiments": [{"answer": "medoid"}]}, "must read features.head.level.recipe"),
     ],
 )
 def test_an_answer_that_is_not_known_is_refused(changes: dict[str, Any], words: str) -> None:

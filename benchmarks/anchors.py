@@ -1,10 +1,10 @@
-"""How far a perfect classifier gets with each kind of anchor.
+"""How far a perfect classifier gets with each kind of cells and of anchor.
 
     python benchmarks/anchors.py [FILE] [--data ../shared/data]
 
 Every photo of FILE (a CSV with LAT and LON, as im2gps_places365.csv, the default) is given its true region, and the
-region answers with its anchor; what is measured is what the anchors alone cost. Anchors are fitted on
-mp16_like_coordinates_100k.csv and yfcc26k_half_places365.csv; FILE itself is left out of the fit. A region without
+cell of each kind answers with its anchor; what is measured is what the anchors alone cost. Anchors are fitted on
+mp16_like_coordinates_100k.csv and yfcc26k_half_places365.csv; FILE itself is left out of the fit. A cell without
 training photos answers with its centroid; a photo without a region counts as wrong. Prints a Markdown table and writes
 .bench/anchors.json with keys like im2gps/country/centroid@200, in per cent.
 """
@@ -23,8 +23,9 @@ from geopandas import GeoDataFrame
 from geoloc_core.errors import GeolocError, InputError
 from geoloc_core.geography.anchors import ANCHOR_KINDS, region_anchors
 from geoloc_core.geography.boundaries import load_boundaries
-from geoloc_core.geography.distance import haversine_km
+from geoloc_core.geography.cells import KINDS, LEVELS, id_column
 from geoloc_core.geography.locate import RegionLocator
+from geoloc_core.geography.sphere import haversine_km
 from geoloc_core.storage import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -50,26 +51,26 @@ def main() -> None:
     training = pd.concat([read_coordinates(folder / name) for name in names], ignore_index=True)
     boundaries = load_boundaries()
     locator = RegionLocator(boundaries)
-    located = [locator.locate(frame["longitude"], frame["latitude"]) for frame in (training, test)]
+    training, test = (labelled(frame, locator) for frame in (training, test))
 
     results: dict[str, float] = {}
-    for level, regions in (("country", boundaries.countries), ("subdivision", boundaries.subdivisions)):
-        of_training, of_test = (getattr(where, f"{level}_index") for where in located)
-        ids = np.append(regions["region_id"].to_numpy(object), "")  # index -1 takes the last place
-        points = anchor_points(training.assign(region_id=ids[of_training]), regions)
-        for kind, (latitude, longitude) in points.items():
-            here = np.append(latitude, np.nan)[of_test], np.append(longitude, np.nan)[of_test]
-            distance = haversine_km(test["latitude"], test["longitude"], *here)
+    for name, kind in KINDS.items():
+        cells = kind.cells(boundaries, training)
+        points = anchor_points(training.assign(region_id=kind.of_photos(cells, training)), cells)
+        position = pd.Index(cells["region_id"]).get_indexer(kind.of_photos(cells, test))
+        for anchor, (latitude, longitude) in points.items():
+            answer = np.append(latitude, np.nan)[position], np.append(longitude, np.nan)[position]
+            distance = haversine_km(test["latitude"], test["longitude"], *answer)
             for radius in RADII_KM:
-                results[f"{label}/{level}/{kind}@{radius}"] = float(100 * (distance <= radius).mean())
+                results[f"{label}/{name}/{anchor}@{radius}"] = float(100 * (distance <= radius).mean())
 
     print(f"A perfect classifier on {len(test):,} photos of {label}, anchors from {len(training):,} others\n")
-    print("| level | anchor | " + " | ".join(f"≤ {radius} km" for radius in RADII_KM) + " |")
+    print("| cells | anchor | " + " | ".join(f"≤ {radius} km" for radius in RADII_KM) + " |")
     print("|---|---|" + "---:|" * len(RADII_KM))
-    for level in ("country", "subdivision"):
-        for kind in (FLAT_CENTROID, *ANCHOR_KINDS):
-            cells = (f"{results[f'{label}/{level}/{kind}@{radius}']:.1f}" for radius in RADII_KM)
-            print(f"| {level} | {kind} | " + " | ".join(cells) + " |")
+    for name in KINDS:
+        for anchor in (FLAT_CENTROID, *ANCHOR_KINDS):
+            figures = (f"{results[f'{label}/{name}/{anchor}@{radius}']:.1f}" for radius in RADII_KM)
+            print(f"| {name} | {anchor} | " + " | ".join(figures) + " |")
     write_json(ROOT / ".bench" / "anchors.json", results)
 
 
@@ -83,11 +84,17 @@ def read_coordinates(path: Path) -> pd.DataFrame:
     return frame[["LAT", "LON"]].astype(float).rename(columns={"LAT": "latitude", "LON": "longitude"})
 
 
-def anchor_points(photos: pd.DataFrame, regions: GeoDataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """For each kind the latitudes and longitudes of all regions (k,), centroids where a region has no photos."""
-    anchors = region_anchors(photos, regions).set_index(["kind", "region_id"])
-    order = regions["region_id"]
-    flat = regions.geometry.set_crs(None, allow_override=True).centroid
+def labelled(photos: pd.DataFrame, locator: RegionLocator) -> pd.DataFrame:
+    """The photos with their region_id at every boundary level."""
+    index = locator.locate(photos["longitude"], photos["latitude"]).index
+    return photos.assign(**{id_column(level): locator.boundaries.ids(level, index[level]) for level in LEVELS})
+
+
+def anchor_points(photos: pd.DataFrame, cells: GeoDataFrame) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """For each kind the latitudes and longitudes of all cells (k,), centroids where a cell has no photos."""
+    anchors = region_anchors(photos, cells).set_index(["kind", "region_id"])
+    order = cells["region_id"]
+    flat = cells.geometry.set_crs(None, allow_override=True).centroid
     points = {FLAT_CENTROID: (flat.y.to_numpy(), flat.x.to_numpy())}
     centroid = anchors.loc["centroid"].reindex(order)
     for kind in ANCHOR_KINDS:

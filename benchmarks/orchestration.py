@@ -213,9 +213,8 @@ def environment() -> dict[str, str]:
 
 def plan_600(folder: Path) -> dict[str, float]:
     """Seconds of the plan of 200 shards x 3 backbones, everything current: the best of three, in this process."""
-    
-    from geoloc_core.line.staleness import State, make_plan
     from geoloc_core.line.receipts import Receipt, Stamp, write_receipt
+    from geoloc_core.line.staleness import State, make_plan
 
     profile = {
         "name": "many",

@@ -30,7 +30,7 @@ import shapely
 
 from geoloc_core.errors import InputError
 from geoloc_core.geography.boundaries import EMBEDDED_FILE, make_boundary_set, write_boundaries
-from geoloc_core.geography.codes import ISO_3166_2, NATURAL_EARTH_TO_USER_ASSIGNED, natural_earth_country_id
+from geoloc_core.geography.boundary_formats import ISO_3166_2, NATURAL_EARTH_TO_USER_ASSIGNED, natural_earth_country_id
 
 UNITS, UNITS_LAYER = "naturalearth_10m_v4.1_admin1_world.gpkg", "states_provinces"
 CROSSWALK = "admin1_iso3166_2_crosswalk.csv"

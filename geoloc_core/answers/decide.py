@@ -18,8 +18,7 @@ import scipy.sparse
 from geoloc_core.answers.mass import Mass, mass_at_anchors
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.metrics import geoscore
-from geoloc_core.geography.distance import EARTH_RADIUS_KM
-from geoloc_core.geography.sphere import latitude_longitude, unit_vectors
+from geoloc_core.geography.sphere import EARTH_RADIUS_KM, latitude_longitude, unit_vectors
 
 RULES = ("anchor", "expected_distance", "expected_geoscore")
 ROWS_AT_ONCE = 1_024

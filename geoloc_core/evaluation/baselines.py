@@ -14,7 +14,7 @@ import pandas as pd
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.metrics import geoscore
 from geoloc_core.evaluation.predictions import predictions_frame
-from geoloc_core.geography.distance import haversine_km, pairwise_haversine_km
+from geoloc_core.geography.sphere import haversine_km, pairwise_haversine_km
 
 CLASS_PRIOR = "class prior"
 CONSTANT_POINT = "best constant point"

@@ -15,7 +15,7 @@ import pandas as pd
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.predictions import ANSWERED, NEVER
-from geoloc_core.geography.distance import EARTH_RADIUS_KM
+from geoloc_core.geography.sphere import EARTH_RADIUS_KM
 
 RADII_KM = (1, 25, 200, 750, 2500)
 TOP_RANKS = (5, 10)

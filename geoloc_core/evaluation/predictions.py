@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geoloc_core.errors import InputError
-from geoloc_core.geography.distance import haversine_km
+from geoloc_core.geography.sphere import haversine_km
 from geoloc_core.storage import replacing_path, unreadable
 
 ANSWERED = "ok"

@@ -1,7 +1,7 @@
-"""The point that a region answers with.
+"""The point that a cell answers with.
 
-A classifier names a region; a benchmark asks for coordinates. The thesis answers with the polygon's centroid, which for
-many countries is where nobody takes photos. The other kinds come from the region's training photos:
+A classifier names a cell; a benchmark asks for coordinates. The thesis answers with the polygon's centroid, which for
+many countries is where nobody takes photos. The other kinds come from the cell's training photos:
 
 | kind | the point that |
 |---|---|
@@ -11,7 +11,7 @@ many countries is where nobody takes photos. The other kinds come from the regio
 | geoscore | maximises the expected GeoScore, the mean of exp(-d / 1492.7 km) (OSV-5M's metric) |
 | within200, within750 | has the most photos within 200 or 750 km; among such points the one of the best GeoScore |
 
-Everything is taken on the sphere, so that Fiji, Russia and Kiribati, on both sides of the antimeridian, are no special case.
+Everything is computed on the sphere, so that Fiji, Russia and Kiribati, on both sides of the antimeridian, are no special case.
 """
 
 from __future__ import annotations
@@ -25,15 +25,20 @@ from geopandas import GeoDataFrame
 from numpy.typing import NDArray
 
 from geoloc_core.errors import InputError
-from geoloc_core.geography.distance import EARTH_RADIUS_KM, pairwise_haversine_km
-from geoloc_core.geography.sphere import latitude_longitude, polygon_moments, unit_vectors
+from geoloc_core.geography.sphere import (
+    EARTH_RADIUS_KM,
+    latitude_longitude,
+    pairwise_haversine_km,
+    polygon_moments,
+    unit_vectors,
+)
 from geoloc_core.progress import track
 
 ANCHOR_KINDS = ("centroid", "mean", "medoid", "geoscore", "within200", "within750")
 GEOSCORE_SCALE_KM = 1492.7
 _COLUMNS = ["region_id", "kind", "latitude", "longitude", "n_photos"]
 
-# More distinct places than this are gathered into cells before all are compared with all.
+# More distinct places than this are merged on a grid before all are compared with all.
 _MOST_PLACES = 2500
 # Up to this many places, every crossing of two circles is tried, which makes the count within a radius exact.
 _EXACT_CIRCLES = 48
@@ -46,61 +51,63 @@ Points = NDArray[np.float64]
 Objective = Callable[[Points], Points]
 
 
-def polygon_centroids(regions: GeoDataFrame) -> pd.DataFrame:
-    """The centre of area of each region on the sphere: columns region_id, latitude, longitude, one row for each region.
+def polygon_centroids(cells: GeoDataFrame) -> pd.DataFrame:
+    """The centre of area of each cell on the sphere: columns region_id, latitude, longitude, one row for each cell.
 
     It is the direction of ∫ n dA; where that vanishes (a region spread evenly around the globe) it is undefined, and a
-    point of the region stands in. Like every centroid it may lie outside its region.
+    point of the region stands in. Like every centroid it may lie outside its region. A cell without a polygon has NaN.
     """
-    geometries = np.asarray(regions.geometry.values)
+    geometries = np.asarray(cells.geometry.values)
     area, moment = polygon_moments(geometries)
     latitude, longitude = latitude_longitude(moment)
     undefined = np.linalg.norm(moment, axis=1) <= 1e-9 * np.abs(area)
-    if undefined.any():
-        some = shapely.get_coordinates(shapely.point_on_surface(geometries[undefined]))
-        longitude[undefined], latitude[undefined] = some.T
+    stand_in = shapely.point_on_surface(geometries[undefined])
+    longitude[undefined], latitude[undefined] = shapely.get_x(stand_in), shapely.get_y(stand_in)
     return pd.DataFrame(
-        {"region_id": regions["region_id"].to_numpy(object), "latitude": latitude, "longitude": longitude}
+        {"region_id": cells["region_id"].to_numpy(object), "latitude": latitude, "longitude": longitude}
     )
 
 
-def region_anchors(photos: pd.DataFrame, regions: GeoDataFrame) -> pd.DataFrame:
-    """All anchors of all regions.
+def region_anchors(photos: pd.DataFrame, cells: GeoDataFrame) -> pd.DataFrame:
+    """All anchors of all cells of one kind.
 
-    `photos` has the columns region_id, latitude, longitude in degrees (training photos only, or the scores flatter);
-    `regions` has region_id and geometry. The result has one row for each region and kind, in the order of `regions`
-    and ANCHOR_KINDS: region_id, kind, latitude, longitude, n_photos. "centroid" is there for every region, the other
-    kinds for regions with photos. Photos of regions that `regions` lacks raise InputError; rows without a region
-    (region_id "") are passed over.
+    `photos` has the columns region_id, latitude, longitude in degrees (training photos only, or scores are too high);
+    `cells` has region_id and geometry. The result has one row for each cell and kind of anchor, in the order of `cells`
+    and ANCHOR_KINDS: region_id, kind, latitude, longitude, n_photos. "centroid" is there for every cell with a polygon,
+    the others for cells with photos. Photos of cells that `cells` lacks raise InputError; rows without a cell
+    (region_id "") are ignored.
     """
     photos = photos[photos["region_id"] != ""]
-    unknown = set(photos["region_id"]) - set(regions["region_id"])
+    unknown = set(photos["region_id"]) - set(cells["region_id"])
     if unknown:
         raise InputError(f"photos name the region {sorted(unknown)[0]!r}, which the boundary set does not have.")
     if photos[["latitude", "longitude"]].isna().to_numpy().any():
         raise InputError("photos without coordinates cannot place an anchor: leave them out first.")
-    groups = {
-        region: (group["latitude"].to_numpy(np.float64), group["longitude"].to_numpy(np.float64))
-        for region, group in photos.groupby("region_id", sort=False)
+    points = {
+        region_id: (group["latitude"].to_numpy(np.float64), group["longitude"].to_numpy(np.float64))
+        for region_id, group in photos.groupby("region_id", sort=False)
     }
-    centroids = polygon_centroids(regions)
+    centroids = polygon_centroids(cells)
     rows: list[tuple[str, str, float, float, int]] = []
-    for region, latitude, longitude in track(centroids.itertuples(index=False), "anchors", len(centroids), "regions"):
-        n_photos = len(groups[region][0]) if region in groups else 0
-        rows.append((region, "centroid", latitude, longitude, n_photos))
+    for region_id, *centroid in track(centroids.itertuples(index=False), "anchors", len(centroids), "regions"):
+        n_photos = len(points[region_id][0]) if region_id in points else 0
+        if not np.isnan(centroid[0]):
+            rows.append((region_id, "centroid", *centroid, n_photos))
         if n_photos:
-            rows += [(region, kind, *point, n_photos) for kind, point in photo_anchors(*groups[region])]
+            rows += [(region_id, kind, *point, n_photos) for kind, point in photo_anchors(*points[region_id])]
     return pd.DataFrame(rows, columns=_COLUMNS).astype({"n_photos": np.int64})
 
 
 def photo_anchors(latitude: Points, longitude: Points) -> Iterator[tuple[str, tuple[float, float]]]:
     """The five anchors that photos at `latitude` (n,), `longitude` (n,) determine, n >= 1, as (kind, (lat, lon)).
 
-    Exact for the mean; for the medoid up to 2,500 distinct places, beyond which cells of a few kilometres are compared
-    first and the photos around the best cell afterwards; for the two counts up to 48 places. What is not exact is found
-    by comparing all places and climbing from the best of them in steps down to a kilometre.
+    Exact for the mean; for the medoid up to 2,500 distinct places, beyond which squares of a few kilometres are compared
+    first and the photos around the best one afterwards; for the two counts up to 48 places. What is not exact is found
+    by comparing all places and climbing from the best of them in steps down to a kilometre. The order of the photos does
+    not matter.
     """
-    places, counts = _distinct(latitude, longitude)
+    places, n_at_place = np.unique(np.stack([latitude, longitude], axis=1), axis=0, return_counts=True)
+    counts = n_at_place.astype(np.float64)
     if len(places) == 1:
         for kind in ANCHOR_KINDS[1:]:
             yield kind, (float(places[0, 0]), float(places[0, 1]))
@@ -172,8 +179,8 @@ def _climb(starts: Points, objective: Objective, reach_km: float) -> Points:
 
 def _ring(centres: Points, distance_km: Points) -> Points:
     """Twelve points around each centre (m, 3), at `distance_km` (m,): unit vectors (m, 12, 3)."""
-    # Two directions across each centre, well-behaved at the poles too (Duff et al. 2017, "Building an orthonormal
-    # basis, revisited").
+    # Two directions across each centre, stable at the poles too (Duff et al. 2017, "Building an orthonormal basis,
+    # revisited").
     x, y, z = centres.T
     sign = np.copysign(1.0, z)
     a = -1.0 / (sign + z)
@@ -212,37 +219,29 @@ def _apart(value: Points, distances: Points, gap_km: float) -> NDArray[np.int64]
 
 def _medoid(places: Points, counts: Points, coarse: Points, sums: Points) -> tuple[float, float]:
     """The place (latitude, longitude) with the least sum of distances; `sums` (m,) are those of `coarse` (m, 3)."""
-    best = places[int(np.argmin(sums))] if len(coarse) == len(places) else None
-    if best is None:
-        # Cells only say where to look: the photos nearest to the best cell are compared in full.
-        middle = np.array([_degrees(coarse[int(np.argmin(sums))])])
-        nearest = np.argsort(pairwise_haversine_km(*middle.T, *places.T)[0], kind="stable")
-        candidates = places[nearest[:_MEDOID_CANDIDATES]]
-        full = [pairwise_haversine_km(*candidate[:, None], *places.T)[0] @ counts for candidate in candidates]
-        best = candidates[int(np.argmin(full))]
-    return float(best[0]), float(best[1])
-
-
-def _distinct(latitude: Points, longitude: Points) -> tuple[Points, Points]:
-    """Distinct places (m, 2) in a fixed order, whatever the order of the photos, and how many photos each has (m,)."""
-    places, counts = np.unique(np.stack([latitude, longitude], axis=1), axis=0, return_counts=True)
-    weights: Points = counts.astype(np.float64)
-    return places, weights
+    best = int(np.argmin(sums))
+    if len(coarse) < len(places):
+        # The merged places only say where to look: the photos nearest to the best one are compared in full.
+        middle = np.array([_degrees(coarse[best])])
+        nearest = np.argsort(pairwise_haversine_km(*middle.T, *places.T)[0], kind="stable")[:_MEDOID_CANDIDATES]
+        full = [pairwise_haversine_km(*place[:, None], *places.T)[0] @ counts for place in places[nearest]]
+        best = int(nearest[np.argmin(full)])
+    return float(places[best, 0]), float(places[best, 1])
 
 
 def _gather(vectors: Points, counts: Points) -> tuple[Points, Points]:
-    """At most _MOST_PLACES unit vectors: photos that share a cell of a grid in space are put at their mean direction."""
+    """At most _MOST_PLACES unit vectors: photos in one cube of a grid in space are put at their mean direction."""
     if len(vectors) <= _MOST_PLACES:
         return vectors, counts
     size = 2.0 / EARTH_RADIUS_KM
     while True:
         x, y, z = np.floor(vectors / size).astype(np.int64).T
-        _, cell = np.unique((x << 42) + (y << 21) + z, return_inverse=True)
-        if cell.max() < _MOST_PLACES:
+        _, cube = np.unique((x << 42) + (y << 21) + z, return_inverse=True)
+        if cube.max() < _MOST_PLACES:
             break
         size *= 1.4
-    sums = np.stack([np.bincount(cell, counts * vectors[:, axis]) for axis in range(3)], axis=1)
-    return sums / np.linalg.norm(sums, axis=1, keepdims=True), np.asarray(np.bincount(cell, counts), np.float64)
+    sums = np.stack([np.bincount(cube, counts * vectors[:, axis]) for axis in range(3)], axis=1)
+    return sums / np.linalg.norm(sums, axis=1, keepdims=True), np.asarray(np.bincount(cube, counts), np.float64)
 
 
 def _degrees(direction: Points) -> tuple[float, float]:

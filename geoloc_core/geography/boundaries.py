@@ -1,114 +1,61 @@
-"""Boundary sets: the polygons of countries and of their first-level sub-divisions, and the file that keeps them."""
+"""The boundary set that a profile names: the embedded one, a file of ours, or one imported from a publisher's files.
+
+A source is "embedded"; the path of a file that `write_boundaries` wrote; or the path of a YAML file that describes
+another set (`geoloc_core.geography.boundary_formats`), which is then imported: read, brought to our columns, repaired,
+rows of one region joined, countries made as the union of their sub-divisions.
+"""
 
 from __future__ import annotations
 
-import dataclasses
 import functools
-import hashlib
-import io
-import json
 import os
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping
 from pathlib import Path
 
 import geopandas as gpd
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
+import pyogrio
 import shapely
+from numpy.typing import NDArray
 
-from geoloc_core import storage
 from geoloc_core.errors import InputError
-from geoloc_core.geography.repair import Repair
+from geoloc_core.geography.boundary_formats import ATTRIBUTIONS, BoundarySpec, read_boundary_spec, region_rows
+from geoloc_core.geography.boundary_set import (
+    CRS,
+    EMBEDDED_FILE,
+    BoundarySet,
+    embedded_boundaries,
+    make_boundary_set,
+    read_boundaries,
+    write_boundaries,
+)
+from geoloc_core.geography.cells import FINEST, LEVELS, ROOT
+from geoloc_core.geography.locate import RegionLocator
+from geoloc_core.geography.repair import Repair, repair_geometries
 
-EMBEDDED_FILE = Path(__file__).parent / "data" / "regions.parquet"
-COUNTRY_COLUMNS = ("region_id", "name", "iso_a2", "continent", "geometry")
-SUBDIVISION_COLUMNS = ("region_id", "parent_id", "name", "geometry")
+__all__ = [
+    "EMBEDDED_FILE",
+    "BoundarySet",
+    "import_boundaries",
+    "load_boundaries",
+    "make_boundary_set",
+    "read_boundaries",
+    "source_files",
+    "write_boundaries",
+]
 
-# The columns of the file, in this order; both levels share them, "" where a level has none.
-COLUMN_DOCS = {
-    "level": "country, or subdivision (first level)",
-    "region_id": "country: ISO 3166-1 alpha-3, or a user-assigned X.. code where ISO has none; "
-    "subdivision: ISO 3166-2, or an id of the same shape whose last part begins with 0",
-    "parent_id": "region_id of the country that a subdivision belongs to; empty for a country",
-    "name": "name of the region",
-    "country": "name of the country",
-    "iso_a2": "ISO 3166-1 alpha-2 of the country (NA is Namibia), or a user-assigned X. code where ISO has none",
-    "continent": "continent of the country",
-    "geometry": "polygon or multipolygon, WGS 84 degrees, longitude before latitude",
-}
-
-
-@dataclass(frozen=True)
-class BoundarySet:
-    """Polygons of two levels, each frame sorted by `region_id`: the row's position is the *region index*.
-
-    `countries` has the columns COUNTRY_COLUMNS, `subdivisions` SUBDIVISION_COLUMNS (it may be empty: a set of countries
-    alone); both in EPSG:4326. `identity` is the SHA-256 of the content. `repairs` says what was changed in the polygons on
-    the way from their source. Treat the frames as read-only: they are shared.
-    """
-
-    name: str
-    attribution: str
-    identity: str
-    countries: gpd.GeoDataFrame
-    subdivisions: gpd.GeoDataFrame
-    repairs: tuple[Repair, ...] = ()
-
-    def parent_indices(self) -> np.ndarray:
-        """For each sub-division (n,), the index of its country, int32."""
-        index = pd.Index(self.countries["region_id"]).get_indexer(pd.Index(self.subdivisions["parent_id"]))
-        return index.astype(np.int32)
-
-
-def make_boundary_set(
-    name: str,
-    attribution: str,
-    countries: gpd.GeoDataFrame,
-    subdivisions: gpd.GeoDataFrame,
-    repairs: tuple[Repair, ...] = (),
-) -> BoundarySet:
-    """A `BoundarySet` of two frames, checked: ids unique, parents there, EPSG:4326, valid polygons on the globe."""
-    ready = []
-    for level, frame, columns in (
-        ("country", countries, COUNTRY_COLUMNS),
-        ("subdivision", subdivisions, SUBDIVISION_COLUMNS),
-    ):
-        missing = [column for column in columns if column not in frame.columns]
-        if missing:
-            raise InputError(f"boundary set {name!r}: the {level} level lacks the column(s) {', '.join(missing)}.")
-        _check_level(name, level, frame)
-        text = {column: frame[column].astype(str).to_numpy(object) for column in columns if column != "geometry"}
-        order = np.argsort(text["region_id"].astype(str), kind="stable")
-        ready.append(
-            gpd.GeoDataFrame(
-                {column: values[order] for column, values in text.items()},
-                geometry=np.asarray(frame.geometry.values)[order],
-                crs="EPSG:4326",
-            )
-        )
-    orphans = set(ready[1]["parent_id"]) - set(ready[0]["region_id"])
-    if orphans:
-        raise InputError(
-            f"boundary set {name!r}: no country has the id {sorted(orphans)[0]!r}, a subdivision's parent."
-        )
-    return BoundarySet(name, attribution, _content_identity(*ready), ready[0], ready[1], repairs)
+_ROUNDING = 1e-6  # degrees by which a file may overshoot the globe
+_CONTINENT_CAP_KM = 1000.0
 
 
 def load_boundaries(source: str | os.PathLike[str] = "embedded") -> BoundarySet:
-    """The boundary set named by `source`.
-
-    "embedded"; the path of a file that `write_boundaries` wrote; or the path of a YAML file that describes another set
-    (`geoloc_core.geography.boundary_spec`), which is then imported.
-    """
+    """The boundary set of a source."""
     source = os.fspath(source)
     if source == "embedded":
-        return _load_embedded()
+        return embedded_boundaries()
     if source.endswith((".yaml", ".yml")):
-        from geoloc_core.geography.boundary_import import import_boundaries
-        from geoloc_core.geography.boundary_spec import read_boundary_spec
-
         return import_boundaries(read_boundary_spec(source))
     return read_boundaries(source)
 
@@ -119,100 +66,207 @@ def source_files(source: str | os.PathLike[str]) -> list[Path]:
     if source == "embedded":
         return [EMBEDDED_FILE]
     if source.endswith((".yaml", ".yml")):
-        from geoloc_core.geography.boundary_spec import read_boundary_spec
-
         return [Path(source), *(read_boundary_spec(source).files() or [EMBEDDED_FILE])]
     return [Path(source)]
 
 
-@functools.lru_cache(maxsize=1)
-def _load_embedded() -> BoundarySet:
-    return read_boundaries(EMBEDDED_FILE)
+def import_boundaries(spec: BoundarySpec) -> BoundarySet:
+    """The boundary set that `spec` describes; its `repairs` list what was changed on the way.
 
-
-def write_boundaries(
-    boundaries: BoundarySet, path: str | os.PathLike[str], notes: dict[str, str] | None = None
-) -> None:
-    """Write both levels to `path` as one GeoParquet file (zstd), atomically; equal content gives equal bytes.
-
-    `notes` are kept beside name and attribution in the file's key-value metadata.
+    Countries are the union of their sub-divisions. A country without any (in the file of countries only) gets one of
+    its own extent, so that every place of the set has both levels; a set given as countries alone has one level.
     """
-    country_rows = boundaries.countries.assign(level="country", parent_id="", country=boundaries.countries["name"])
-    of_parent = boundaries.countries.set_index("region_id")
-    parents = boundaries.subdivisions["parent_id"]
-    subdivision_rows = boundaries.subdivisions.assign(
-        level="subdivision",
-        country=parents.map(of_parent["name"]).to_numpy(object),
-        iso_a2=parents.map(of_parent["iso_a2"]).to_numpy(object),
-        continent=parents.map(of_parent["continent"]).to_numpy(object),
-    )
-    columns = list(COLUMN_DOCS)
-    frame = pd.concat([country_rows[columns], subdivision_rows[columns]], ignore_index=True)
-    buffer = io.BytesIO()
-    gpd.GeoDataFrame(frame, geometry="geometry", crs="EPSG:4326").to_parquet(buffer, index=False)
-    table = pq.read_table(io.BytesIO(buffer.getvalue()))
-
-    # The GeoParquet header stays, less the version of the library that made it; the pandas header goes, for the same
-    # reason: the bytes are to depend on the content alone.
-    geo = json.loads(table.schema.metadata[b"geo"])
-    geo.pop("creator", None)
-    metadata = {"geo": json.dumps(geo, sort_keys=True), "geoloc:name": boundaries.name}
-    metadata |= {"geoloc:attribution": boundaries.attribution}
-    if boundaries.repairs:
-        metadata["geoloc:repairs"] = json.dumps([dataclasses.astuple(repair) for repair in boundaries.repairs])
-    metadata |= {f"geoloc:{key}": value for key, value in (notes or {}).items()}
-    fields = [table.schema.field(column).with_metadata({"description": COLUMN_DOCS[column]}) for column in columns]
-    table = pa.Table.from_arrays([table.column(c) for c in columns], schema=pa.schema(fields, metadata=metadata))
-    with storage.replacing(path) as file:
-        pq.write_table(table, file, compression="zstd", compression_level=9, write_statistics=True)
+    report: list[Repair] = []
+    if spec.layout == "embedded":
+        countries, units = _embedded_rows()
+        attribution = embedded_boundaries().attribution
+    else:
+        countries = _read_level(spec, ROOT, report) if spec.countries else None
+        units = _read_level(spec, FINEST, report) if spec.subdivisions else None
+        attribution = ATTRIBUTIONS[spec.layout]
+        if countries is not None and units is not None:
+            units = pd.concat([units, _whole_countries(countries, units, report)], ignore_index=True)
+    _check_assign(spec, units, countries, report)
+    if units is None:
+        assert countries is not None  # BoundarySpec has one file at least
+        levels = [_with_facts(_joined_countries(countries, spec.assign))]
+    else:
+        units = _assigned_units(units, spec.assign)
+        frame = units.rename(columns={"country_id": "parent_id"})
+        levels = [
+            _with_facts(_countries_of(units, countries)),
+            frame.assign(name=_first_text(units, "name", "region_id")),
+        ]
+    return make_boundary_set(spec.name, spec.attribution or attribution, *levels, repairs=tuple(report))
 
 
-def read_boundaries(path: str | os.PathLike[str]) -> BoundarySet:
-    """The boundary set that `write_boundaries` wrote to `path`; InputError where it is missing or something else."""
+def _embedded_rows() -> tuple[gpd.GeoDataFrame, gpd.GeoDataFrame]:
+    """The embedded countries and sub-divisions with the columns of `region_rows`."""
+    countries = embedded_boundaries().level(ROOT)
+    countries = countries.assign(country_id=countries["region_id"], country_name=countries["name"])
+    units = embedded_boundaries().level(FINEST).rename(columns={"parent_id": "country_id"})
+    names = countries.set_index("country_id")["country_name"]
+    return countries, units.assign(country_name=units["country_id"].map(names))
+
+
+def _read_level(spec: BoundarySpec, level: str, report: list[Repair]) -> gpd.GeoDataFrame:
+    """`region_rows` of the level's file, repaired, one for each region; what was done is added to `report`."""
+    is_root = level == ROOT
+    file, layer = (spec.countries, spec.country_layer) if is_root else (spec.subdivisions, spec.subdivision_layer)
+    rows, left_out = region_rows(_read_file(file, layer, level, report), spec.layout, level, spec.columns, file)
+    # A unit that its source gives no id is the whole of its country.
+    rows["region_id"] = rows["region_id"].where(rows["region_id"] != "", _whole_ids(rows["country_id"]))
+    rows["name"] = _first_text(rows, "name", "country_name")
+    rows, repairs = repair_geometries(rows, level)
+    report += left_out + repairs
+    return _dissolved(rows, level, report)
+
+
+def _read_file(file: str, layer: str, level: str, report: list[Repair]) -> gpd.GeoDataFrame:
+    """The rows of a file in EPSG:4326."""
+    path = Path(file)
+    if not path.exists():
+        raise InputError(f"boundary file {path} is missing: check the path in the specification.")
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
-        raise InputError(f"boundary file {os.fspath(path)} cannot be read ({error}): check the path.") from error
-    try:
-        metadata = pq.read_schema(io.BytesIO(content)).metadata or {}
-        frame = gpd.read_parquet(io.BytesIO(content))
-    except (pa.ArrowException, OSError, ValueError, KeyError, shapely.errors.ShapelyError) as error:
-        raise InputError(f"boundary file {os.fspath(path)} is not GeoParquet ({error}).") from error
-    if "level" not in frame.columns:
-        raise InputError(f"boundary file {os.fspath(path)} has no column `level`: it was not written by this project.")
-    return make_boundary_set(
-        metadata.get(b"geoloc:name", Path(path).stem.encode()).decode(),
-        metadata.get(b"geoloc:attribution", b"").decode(),
-        frame[frame["level"] == "country"],
-        frame[frame["level"] == "subdivision"],
-        tuple(Repair(*repair) for repair in json.loads(metadata.get(b"geoloc:repairs", b"[]"))),
+        is_parquet = path.suffix == ".parquet"
+        frame = gpd.read_parquet(path) if is_parquet else gpd.read_file(path, layer=_layer(path, layer, level))
+    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError, OSError) as error:
+        raise InputError(f"boundary file {path} cannot be read as polygons ({error}).") from error
+    if not isinstance(frame, gpd.GeoDataFrame) or not len(frame):
+        raise InputError(f"boundary file {path} holds no polygons.")
+    if frame.geometry.name != "geometry":
+        frame = frame.rename_geometry("geometry")
+    if frame.crs is None:
+        west, south, east, north = frame.total_bounds
+        if west < -180 - _ROUNDING or east > 360 + _ROUNDING or south < -90 - _ROUNDING or north > 90 + _ROUNDING:
+            raise InputError(f"boundary file {path} names no coordinate system and is not in degrees: set its CRS.")
+        report.append(Repair(level, "", f"coordinate system not named: taken as {CRS}", path.name))
+        return frame.set_crs(CRS)
+    if frame.crs.to_epsg() != 4326:
+        report.append(Repair(level, "", f"reprojected to {CRS}", f"{path.name} was in {frame.crs.name}"))
+    return frame.to_crs(CRS)
+
+
+def _layer(path: Path, layer: str, level: str) -> str | None:
+    """The layer to read: the one named, the only one, or the one whose name ends with the level's number (ADM_1)."""
+    names = [str(name) for name in pyogrio.list_layers(path)[:, 0]]
+    if layer and layer not in names:
+        raise InputError(f"boundary file {path} has no layer {layer!r}; it has {', '.join(names)}.")
+    if layer or len(names) == 1:
+        return layer or None
+    candidates = [name for name in names if re.search(rf"(?:^|[^0-9]){LEVELS.index(level)}$", name)]
+    if len(candidates) != 1:
+        raise InputError(f"boundary file {path} has several layers ({', '.join(names)}): name the one to use.")
+    return candidates[0]
+
+
+def _dissolved(frame: gpd.GeoDataFrame, level: str, report: list[Repair]) -> gpd.GeoDataFrame:
+    """One row for each region_id; rows of one region are joined, unless their countries differ, which is refused."""
+    parents = frame.groupby("region_id")["country_id"].nunique()
+    for region in parents.index[parents > 1]:
+        raise InputError(f"the sub-division {region!r} belongs to two countries: its ids are not unique.")
+    counts = frame["region_id"].value_counts()
+    if (counts == 1).all():
+        return frame
+    report += [Repair(level, region, "rows joined", str(counts[region])) for region in sorted(counts.index[counts > 1])]
+    return _united(frame, "region_id").reset_index()
+
+
+def _united(frame: gpd.GeoDataFrame, by: str) -> gpd.GeoDataFrame:
+    """One row for each value of `by`, which becomes the index: the union of the geometries, the first of all else."""
+    first: dict[str, object] = dict.fromkeys(frame.columns.drop([by, "geometry"]), "first")
+    united = frame.groupby(by, sort=True).agg(
+        {**first, "geometry": lambda shapes: shapely.union_all(shapes.to_numpy())}
+    )
+    return gpd.GeoDataFrame(united, geometry="geometry", crs=frame.crs)
+
+
+def _whole_countries(countries: gpd.GeoDataFrame, units: gpd.GeoDataFrame, report: list[Repair]) -> gpd.GeoDataFrame:
+    """One sub-division of its own extent for each country that has none."""
+    alone = countries[~countries["country_id"].isin(units["country_id"])]
+    alone = alone.assign(region_id=_whole_ids(alone["country_id"]), name=alone["country_name"])
+    report += [Repair(FINEST, region, "made: the country has no sub-divisions") for region in alone["region_id"]]
+    return alone
+
+
+def _check_assign(
+    spec: BoundarySpec, units: gpd.GeoDataFrame | None, countries: gpd.GeoDataFrame | None, report: list[Repair]
+) -> None:
+    country_ids = {code for frame in (units, countries) if frame is not None for code in frame["country_id"]}
+    region_ids = country_ids | (set(units["region_id"]) if units is not None else set())
+    for region, country in spec.assign.items():
+        if region not in region_ids or country not in country_ids:
+            missing = region if region not in region_ids else country
+            raise InputError(f"boundaries {spec.name!r}: `assign` names {missing!r}, which the files do not have.")
+        report.append(Repair(ROOT if region in country_ids else FINEST, region, "assigned", f"to {country}"))
+
+
+def _assigned_units(units: gpd.GeoDataFrame, assign: Mapping[str, str]) -> gpd.GeoDataFrame:
+    """The units with new parents where they, or their countries, are assigned."""
+    parent = units["region_id"].map(assign).fillna(units["country_id"].map(assign))
+    return units.assign(
+        country_name=units["country_name"].where(parent.isna(), ""), country_id=parent.fillna(units["country_id"])
     )
 
 
-def _check_level(name: str, level: str, frame: gpd.GeoDataFrame) -> None:
-    if len(frame) and (frame.crs is None or frame.crs.to_epsg() != 4326):
-        raise InputError(f"boundary set {name!r}: the {level} level is in {frame.crs}; reproject it to EPSG:4326.")
-    repeated = frame["region_id"][frame["region_id"].duplicated()]
-    if len(repeated):
-        raise InputError(f"boundary set {name!r}: the {level} id {repeated.iloc[0]!r} occurs more than once.")
-    geometries = np.asarray(frame.geometry.values)
-    wrong = ~np.isin(shapely.get_type_id(geometries), (3, 6)) | ~shapely.is_valid(geometries)
-    if wrong.any():
-        raise InputError(
-            f"boundary set {name!r}: the {level} {frame['region_id'].iloc[int(np.argmax(wrong))]!r} "
-            "is not a valid polygon or multipolygon; repair it first."
-        )
-    if len(frame) and (np.abs(shapely.total_bounds(geometries)) > [180, 90, 180, 90]).any():
-        raise InputError(
-            f"boundary set {name!r}: the {level} level leaves the globe; cut it at the antimeridian first."
-        )
+def _joined_countries(countries: gpd.GeoDataFrame, assign: Mapping[str, str]) -> gpd.GeoDataFrame:
+    """The countries, by country_id, each joined with those that are assigned to it."""
+    if not assign:
+        return countries.set_index("country_id")
+    country_id = countries["country_id"].replace(dict(assign))
+    # The country that takes others in comes first, so that its own name and codes stay.
+    order = np.argsort(country_id != countries["country_id"], kind="stable")
+    return _united(countries.assign(country_id=country_id).iloc[order], "country_id")
 
 
-def _content_identity(countries: gpd.GeoDataFrame, subdivisions: gpd.GeoDataFrame) -> str:
-    digest = hashlib.sha256(b"geoloc boundary set 1")
-    for frame in (countries, subdivisions):
-        for column in frame.columns.drop("geometry"):
-            digest.update(json.dumps([column, frame[column].tolist()]).encode())
-        for wkb in shapely.to_wkb(np.asarray(frame.geometry.values), byte_order=1):
-            digest.update(wkb)
-    return digest.hexdigest()
+def _countries_of(units: gpd.GeoDataFrame, countries: gpd.GeoDataFrame | None) -> gpd.GeoDataFrame:
+    """The countries, by country_id, that units make up, with what the file of countries says of them."""
+    # A unit that was assigned to the country has no country_name: the names of the others count.
+    ordered = units.sort_values("country_name", key=lambda names: names == "", kind="stable")
+    united = _united(ordered[["country_id", "country_name", "geometry"]], "country_id")
+    for column in ("iso_a2", "continent"):
+        facts = {} if countries is None else dict(zip(countries["country_id"], countries[column], strict=True))
+        united[column] = [facts.get(country, "") for country in united.index]
+    return united
+
+
+def _with_facts(countries: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
+    """Countries, given by country_id, with region_id, name, iso_a2 and continent: the embedded set's where it has the
+    country, else the file's, and the continent of the place where both are silent.
+    """
+    embedded = embedded_boundaries().level(ROOT).set_index("region_id")
+    facts = embedded.reindex(countries.index)[["name", "iso_a2", "continent"]].fillna("")
+    ids = pd.Series(countries.index, countries.index)
+    frame = countries.assign(region_id=ids, name=countries["country_name"].where(countries["country_name"] != "", ids))
+    for column in facts.columns:
+        frame[column] = facts[column].where(facts[column] != "", frame[column])
+    unknown = (frame["continent"] == "") | frame["continent"].str.startswith("Seven seas")
+    if unknown.any():
+        frame.loc[unknown, "continent"] = _continents_at(frame.geometry[unknown])
+    return frame.reset_index(drop=True)
+
+
+def _continents_at(geometries: gpd.GeoSeries) -> NDArray[np.object_]:
+    """The continent of the embedded country at, or nearest to, a point of each geometry; "" where none is near."""
+    points = shapely.get_coordinates(shapely.point_on_surface(geometries.to_numpy()))
+    countries = _embedded_locator().locate(*points.T).index[ROOT]
+    return np.append(embedded_boundaries().level(ROOT)["continent"].to_numpy(object), "")[countries]
+
+
+@functools.lru_cache(maxsize=1)
+def _embedded_locator() -> RegionLocator:
+    return RegionLocator(embedded_boundaries(), near_cap_km=_CONTINENT_CAP_KM)
+
+
+def _whole_ids(country_ids: pd.Series) -> pd.Series:
+    """The id of the one sub-division of a country without any: AA-000, or AAA-000 where the alpha-2 is not known."""
+    alpha_2 = embedded_boundaries().level(ROOT).set_index("region_id")["iso_a2"]
+    return country_ids.map(alpha_2).fillna(country_ids) + "-000"
+
+
+def _first_text(frame: gpd.GeoDataFrame, *columns: str) -> pd.Series:
+    """Row by row the first of the columns that is not ""."""
+    text = frame[columns[0]]
+    for column in columns[1:]:
+        text = text.where(text != "", frame[column])
+    return text

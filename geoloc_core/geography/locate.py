@@ -2,163 +2,144 @@
 
 The rule, in full:
 
-- A point is *inside* a region when shapely says that the region's polygon intersects it: the border belongs to it.
-- Where several sub-divisions hold a point (a shared border, overlapping polygons) the lowest region index wins. The
-  country is always the parent of the sub-division found; in a set without sub-divisions, the lowest country index.
+- A point is *inside* a region when shapely finds that the region's polygon intersects it: the border belongs to it.
+- Points are compared with the finest level of the boundary set that has regions. Where several hold a point (a shared
+  border, overlapping polygons) the lowest region index wins. Coarser levels follow by parentage.
 - Longitudes 180 and -180 are one meridian, and all longitudes at a pole are one point: a region that touches the
   meridian or the pole on any side holds the point.
-- A point inside nothing belongs to the *near*est region by distance on the sphere, if that is at most `near_cap_km`;
+- A point inside no region belongs to the *near*est one by distance on the sphere, if that is at most `near_cap_km`;
   among regions at equal distance the lowest index wins. Beyond the cap it belongs to *none*.
 - A point whose coordinates are NaN belongs to none; a latitude beyond ±90 or an infinite longitude is an InputError;
   longitudes beyond ±180 are brought back by whole turns.
-
-Few points are asked of shapely one by one; for many a grid is made first (`geoloc_core.geography.grid`), which gives the
-same answers.
 """
 
 from __future__ import annotations
 
-import functools
-import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
+import shapely
 from numpy.typing import ArrayLike, NDArray
 
 from geoloc_core.errors import InputError
-from geoloc_core.geography.boundaries import BoundarySet
-from geoloc_core.geography.exact import ExactRegions
-from geoloc_core.geography.grid import ASK_SHAPELY, RegionGrid
-from geoloc_core.geography.grid_build import build_grid
-from geoloc_core.geography.grid_cache import grid_file, load_grid, save_grid
+from geoloc_core.geography.boundary_set import BoundarySet
+from geoloc_core.geography.cells import LEVELS
 from geoloc_core.geography.nearest import NearestRegion
 
 NEAR_CAP_KM = 25.0
 QUALITIES = np.array(["none", "near", "inside"], object)
-_NONE, _NEAR, _INSIDE = 0, 1, 2
+_NONE, _NEAR, _INSIDE = np.arange(3, dtype=np.uint8)
 
-_CHUNK = 1 << 18
-# So many points cost shapely about as long as it takes to make a grid.
-_GRID_PAYS_FROM = 500_000
+_CHUNK = 100_000  # points: bounds the memory that a call takes beside its arguments and results
+_NO_REGION = np.iinfo(np.int32).max
 
 
 @dataclass(frozen=True)
 class Located:
     """Where n points are; every array is (n,).
 
-    `subdivision_index` and `country_index` are int32 region indices, -1 for none; `quality` is "inside", "near" or
-    "none"; `distance_km` (float32) is 0 inside, the distance to the region when near, NaN when none.
+    `index` maps each of LEVELS to int32 region indices, -1 for none; `quality` is "inside", "near" or "none";
+    `distance_km` (float32) is 0 inside, the distance to the region when near, NaN when none.
     """
 
-    subdivision_index: NDArray[np.int32]
-    country_index: NDArray[np.int32]
+    index: Mapping[str, NDArray[np.int32]]
     quality: NDArray[np.object_]
     distance_km: NDArray[np.float32]
+
+    @property
+    def country_index(self) -> NDArray[np.int32]:
+        """The index at the level "country"."""
+        return self.index["country"]
+
+    @property
+    def subdivision_index(self) -> NDArray[np.int32]:
+        """The index at the level "subdivision"."""
+        return self.index["subdivision"]
 
 
 class RegionLocator:
     """Labels points with the regions of one boundary set; build it once, use it for many points, from any thread.
 
-    `near_cap_km` is how far outside a region a point may lie and still be labelled with it. `cache` is a folder that
-    keeps the grid between runs, under a name made of the boundary set's identity and the grid's version; a file there
-    that is missing, damaged or of another version is made again. `threads` defaults to the processors at hand.
+    `near_cap_km` is how far outside a region a point may lie and still be labelled with it.
     """
 
-    def __init__(
-        self,
-        boundaries: BoundarySet,
-        near_cap_km: float = NEAR_CAP_KM,
-        cache: Path | None = None,
-        threads: int | None = None,
-    ) -> None:
+    def __init__(self, boundaries: BoundarySet, near_cap_km: float = NEAR_CAP_KM) -> None:
         if not near_cap_km >= 0:
             raise InputError(f"near_cap_km is {near_cap_km}: it must be a distance of 0 km or more.")
         self.boundaries = boundaries
         self.near_cap_km = near_cap_km
-        self._by_subdivision = len(boundaries.subdivisions) > 0
-        regions = boundaries.subdivisions if self._by_subdivision else boundaries.countries
-        self._geometries = np.asarray(regions.geometry.values, object)
-        self._parents = np.append(boundaries.parent_indices(), np.int32(-1))  # index -1 takes the last place
-        self._grid_file = grid_file(cache, boundaries.identity, self._by_subdivision) if cache else None
-        self._threads = threads or len(os.sched_getaffinity(0))
-        self._grid: RegionGrid | None = None
-        self._points_so_far = 0
-        self._lock = threading.Lock()
-
-    @functools.cached_property
-    def _exact(self) -> ExactRegions:
-        return ExactRegions(self._geometries)
-
-    @functools.cached_property
-    def _nearest(self) -> NearestRegion:
-        return NearestRegion(self._geometries, self.near_cap_km)
-
-    def prepare(self) -> RegionLocator:
-        """Make, or read from the cache, all that many points need, now rather than at the first use; returns itself."""
-        with self._lock:
-            _ = self._exact, self._nearest
-            if self._grid is None:
-                self._grid = load_grid(self._grid_file) if self._grid_file else None
-            if self._grid is None:
-                self._grid = build_grid(self._geometries)
-                if self._grid_file:
-                    save_grid(self._grid_file, self._grid)
-        return self
+        geometries = np.asarray(boundaries.level(boundaries.finest).geometry.values, object)
+        self._polygons = PolygonIndex(geometries)
+        self._nearest = NearestRegion(geometries, near_cap_km) if near_cap_km > 0 else None
 
     def locate(self, longitude: ArrayLike, latitude: ArrayLike) -> Located:
         """Label the points with longitude (n,) and latitude (n,) in degrees."""
         longitude, latitude = _checked(longitude, latitude)
         n = len(longitude)
-        self._points_so_far += n
-        if self._grid is None and self._points_so_far >= _GRID_PAYS_FROM:
-            self.prepare()
-        region, quality, distance = np.empty(n, np.int32), np.empty(n, np.uint8), np.empty(n, np.float32)
+        region, quality = np.full(n, -1, np.int32), np.full(n, _NONE)
+        distance = np.full(n, np.nan, np.float32)
+        present = np.flatnonzero(~(np.isnan(longitude) | np.isnan(latitude)))
+        for begin in range(0, len(present), _CHUNK):
+            points = present[begin : begin + _CHUNK]
+            region[points] = self._polygons.find(longitude[points], latitude[points])
+            inside = region[points] >= 0
+            quality[points[inside]], distance[points[inside]] = _INSIDE, 0.0
+            outside = points[~inside]
+            if self._nearest:
+                region[outside], distance[outside] = self._nearest.find(latitude[outside], longitude[outside])
+                quality[outside[region[outside] >= 0]] = _NEAR
+        return Located(self._all_levels(region), QUALITIES.take(quality), distance)
 
-        def label(begin: int) -> None:
-            part = slice(begin, begin + _CHUNK)
-            region[part], quality[part], distance[part] = self._locate_chunk(longitude[part], latitude[part])
+    def _all_levels(self, region: NDArray[np.int32]) -> dict[str, NDArray[np.int32]]:
+        """The indices at every level for those at the finest; -1 at levels that have no regions."""
+        finest = LEVELS.index(self.boundaries.finest)
+        index = {level: np.full(len(region), -1, np.int32) for level in LEVELS[finest + 1 :]}
+        for level in reversed(LEVELS[: finest + 1]):
+            index[level] = region
+            if level != LEVELS[0]:
+                region = np.append(self.boundaries.parent_indices(level), np.int32(-1))[region]
+        return index
 
-        if n <= _CHUNK:
-            label(0)
-        else:
-            with ThreadPoolExecutor(self._threads) as pool:
-                list(pool.map(label, range(0, n, _CHUNK)))
-        if self._by_subdivision:
-            return Located(region, self._parents.take(region, mode="wrap"), QUALITIES.take(quality), distance)
-        return Located(np.full(n, -1, np.int32), region, QUALITIES.take(quality), distance)
 
-    def _locate_chunk(
-        self, longitude: NDArray[np.float64], latitude: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int32], NDArray[np.uint8], NDArray[np.float32]]:
-        missing = np.flatnonzero(np.isnan(longitude) | np.isnan(latitude))
-        if len(missing):
-            longitude, latitude = longitude.copy(), latitude.copy()
-            longitude[missing], latitude[missing] = 0.0, 0.0
-        region = self._inside(longitude, latitude)
-        region[missing] = -1
-        inside = region >= 0
-        quality = np.where(inside, np.uint8(_INSIDE), np.uint8(_NONE))
-        distance = np.where(inside, np.float32(0), np.float32(np.nan))
-        outside = np.flatnonzero(~inside)
-        if len(missing):
-            outside = np.setdiff1d(outside, missing, assume_unique=True)
-        if len(outside) and self.near_cap_km > 0:
-            index, kilometres = self._nearest.find(latitude[outside], longitude[outside])
-            region[outside], distance[outside] = index, kilometres
-            quality[outside[index >= 0]] = _NEAR
-        return region, quality, distance
+class PolygonIndex:
+    """The lowest index among the regions whose polygon intersects a point.
 
-    def _inside(self, longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> NDArray[np.int32]:
-        if self._grid is None:
-            return self._exact.find(longitude, latitude)
-        region = self._grid.find(longitude, latitude)
-        ask = np.flatnonzero((region == ASK_SHAPELY) | (np.abs(longitude) == 180) | (np.abs(latitude) == 90))
-        if len(ask):
-            region[ask] = self._exact.find(longitude[ask], latitude[ask])
+    The polygons are taken part by part and prepared; a tree over the parts' boxes finds the few parts to compare.
+    `geometries` (k,) are polygons or multipolygons in degrees, longitudes within [-180, 180].
+    """
+
+    def __init__(self, geometries: NDArray[np.object_]) -> None:
+        self._parts, self._owner = shapely.get_parts(geometries, return_index=True)
+        shapely.prepare(self._parts)
+        self._tree = shapely.STRtree(self._parts)
+        self._lock = threading.Lock()  # a prepared polygon builds its index at its first point: one thread at a time
+        self._at_pole = {pole: _first_at_pole(geometries, pole) for pole in (-90.0, 90.0)}
+
+    def find(self, longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> NDArray[np.int32]:
+        """Region indices (n,), -1 for none, where longitude 180 is also -180 and a pole is one point; no NaN."""
+        region = self._find_on_plane(longitude, latitude)
+        seam = np.flatnonzero(np.abs(longitude) == 180)
+        other_side = self._find_on_plane(-longitude[seam], latitude[seam])
+        region[seam] = np.minimum(region[seam], other_side)
+        for pole, first in self._at_pole.items():
+            region[latitude == pole] = first
+        return np.where(region == _NO_REGION, np.int32(-1), region)
+
+    def _find_on_plane(self, longitude: NDArray[np.float64], latitude: NDArray[np.float64]) -> NDArray[np.int32]:
+        """Region indices of points (n,) on the plane of degrees, _NO_REGION for none."""
+        with self._lock:
+            point, part = self._tree.query(shapely.points(longitude, latitude))
+            holds = shapely.intersects_xy(self._parts[part], longitude[point], latitude[point])
+        region = np.full(len(longitude), _NO_REGION, np.int32)
+        np.minimum.at(region, point[holds], self._owner[part[holds]].astype(np.int32))
         return region
+
+
+def _first_at_pole(geometries: NDArray[np.object_], pole: float) -> int:
+    touching = np.flatnonzero(shapely.intersects(geometries, shapely.LineString([(-180, pole), (180, pole)])))
+    return int(touching[0]) if len(touching) else _NO_REGION
 
 
 def _checked(longitude: ArrayLike, latitude: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

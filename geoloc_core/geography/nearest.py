@@ -14,13 +14,13 @@ import shapely
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from geoloc_core.geography.distance import EARTH_RADIUS_KM
-from geoloc_core.geography.sphere import ring_edges, unit_vectors
+from geoloc_core.geography.sphere import EARTH_RADIUS_KM, ring_edges, unit_vectors
+
+Floats = NDArray[np.float64]
 
 _PIECE_KM, _SHORTEST_PIECE_KM = 1.0, 0.1
 _SAGITTA_KM = 1e-4
-_NEIGHBOURS = 8
-_CHUNK = 50_000
+_ROUNDING = 1 + 1e-9
 
 
 class NearestRegion:
@@ -31,49 +31,35 @@ class NearestRegion:
 
     def __init__(self, geometries: NDArray[np.object_], cap_km: float) -> None:
         self.cap_km = cap_km
-        start, end, region = outer_edges(geometries)
+        start, end, self._region_of_edge = outer_edges(geometries)
         self._ends, self._edge = _cut(start, end)
-        self._region = region
         self._tree = cKDTree(self._ends, balanced_tree=False, compact_nodes=False)
 
-    def find(
-        self, latitude: NDArray[np.float64], longitude: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+    def find(self, latitude: Floats, longitude: Floats) -> tuple[NDArray[np.int32], Floats]:
         """For points (n,) outside all regions: the nearest region's index (-1 beyond the cap) and its distance in km."""
-        index, distance = np.full(len(latitude), -1, np.int32), np.full(len(latitude), np.nan)
-        # Neighbours one after the other: the tree's branches are then in the processor's cache, three times as fast.
-        order = np.argsort(np.floor(latitude * 16) * 8192 + longitude * 16)
-        for begin in range(0, len(latitude), _CHUNK):
-            part = order[begin : begin + _CHUNK]
-            index[part], distance[part] = self._find(unit_vectors(latitude[part], longitude[part]))
-        return index, distance
-
-    def _find(self, points: NDArray[np.float64]) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        points = unit_vectors(latitude, longitude)
         # A piece that holds the nearest border point has an end within hypot(distance, half a piece) of the query
         # point: the end itself where the foot falls outside the piece, else by Pythagoras. The distance is not known
         # yet, but it is at most that of the nearest end. All in chords of the unit sphere.
         half = _chord(_PIECE_KM) / 2
-        furthest = np.hypot(_chord(self.cap_km), half) * (1 + 1e-9)
-        near, end = self._tree.query(points, k=_NEIGHBOURS, distance_upper_bound=furthest)
-        bound = np.minimum(np.hypot(near[:, 0], half) * (1 + 1e-9), furthest)
-        row, column = np.nonzero(near <= bound[:, None])
-        crowded = np.flatnonzero(near[:, -1] <= bound)  # more ends may matter than were asked for
-        if len(crowded):
-            others = self._tree.query_ball_point(points[crowded], bound[crowded])
-            row = np.concatenate([row, np.repeat(crowded, [len(found) for found in others])])
-            end = np.concatenate([end[row[: len(column)], column], np.concatenate(others).astype(np.int64)])
-        else:
-            end = end[row, column]
-        index, chord = self._best(points, row, end)
+        furthest = np.hypot(_chord(self.cap_km), half) * _ROUNDING
+        nearest_end, _ = self._tree.query(points, distance_upper_bound=furthest)
+        within = np.flatnonzero(np.isfinite(nearest_end))
+        bound = np.minimum(np.hypot(nearest_end[within], half) * _ROUNDING, furthest)
+        ends = self._tree.query_ball_point(points[within], bound)
+        row = np.repeat(within, [len(candidates) for candidates in ends])
+        index, chord = self._nearest_piece(
+            points, row, np.array([end for candidates in ends for end in candidates], np.int64)
+        )
         distance = 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chord / 2, 1.0))
         too_far = ~(distance <= self.cap_km)
         index[too_far], distance[too_far] = -1, np.nan
         return index, distance
 
-    def _best(
-        self, points: NDArray[np.float64], row: NDArray[np.int64], end: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
-        """The nearest region (n,) and its chord (n,) where point `row` is to be tried on both pieces at `end`."""
+    def _nearest_piece(
+        self, points: Floats, row: NDArray[np.int64], end: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], Floats]:
+        """The nearest region (n,) and its chord (n,), where point `row` is compared with both pieces at `end`."""
         row, first = np.concatenate([row, row]), np.concatenate([end - 1, end])
         real = (first >= 0) & (first + 1 < len(self._ends))
         real[real] = self._edge[first[real]] == self._edge[first[real] + 1]
@@ -85,37 +71,31 @@ class NearestRegion:
         foot = np.where((t >= 1)[:, None], b, a + np.clip(t, 0.0, 1.0)[:, None] * along)
         gap = p - foot
         chord = np.sqrt(np.einsum("ij,ij->i", gap, gap))
-        region = self._region[self._edge[first]]
-        # For each point the least chord, and among equal chords the lowest region index.
+        region = self._region_of_edge[self._edge[first]]
+        # For each point the least chord, and among equal chords the lowest region index: the first row after sorting.
         order = np.lexsort((region, chord, row))
-        row, chord, region = row[order], chord[order], region[order]
-        leads = np.r_[True, row[1:] != row[:-1]][: len(row)]
-        best_index, best_chord = np.full(len(points), -1, np.int32), np.full(len(points), np.inf)
-        best_index[row[leads]], best_chord[row[leads]] = region[leads], chord[leads]
-        return best_index, best_chord
+        row, leader = np.unique(row[order], return_index=True)
+        index, best = np.full(len(points), -1, np.int32), np.full(len(points), np.inf)
+        index[row], best[row] = region[order][leader], chord[order][leader]
+        return index, best
 
 
-def outer_edges(
-    geometries: NDArray[np.object_],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
+def outer_edges(geometries: NDArray[np.object_]) -> tuple[Floats, Floats, NDArray[np.int32]]:
     """Edges with no region on their outer side: starts (m, 2), ends (m, 2) in degrees, and the region of each (m,).
 
     A border that two neighbours share runs once in each direction (rings are oriented first); it cannot be nearest to a
     point outside both, save at its ends, which other edges share.
     """
     start, end, region = ring_edges(shapely.orient_polygons(geometries))
-    forward, backward = _edge_keys(start, end), _edge_keys(end, start)
+    # Each directed edge as one comparable value of 32 bytes; adding zero makes -0.0 the same as 0.0.
+    forward, backward = (
+        np.ascontiguousarray(np.hstack(ends) + 0.0).view("V32").ravel() for ends in ((start, end), (end, start))
+    )
     outer = ~np.isin(forward, backward)
     return start[outer], end[outer], region[outer]
 
 
-def _edge_keys(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.void]:
-    """One comparable value for each directed edge. Adding zero makes -0.0 the same as 0.0."""
-    together = np.ascontiguousarray(np.concatenate([start, end], axis=1) + 0.0)
-    return together.view(np.dtype((np.void, together.dtype.itemsize * 4))).ravel()
-
-
-def _cut(start: NDArray[np.float64], end: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _cut(start: Floats, end: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """The ends of all pieces as unit vectors (p, 3), edge after edge, and the edge of each (p,)."""
     delta = end - start
     widest = np.cos(np.radians(np.minimum(np.abs(start[:, 1]), np.abs(end[:, 1]))))

@@ -1,4 +1,7 @@
-"""Vectors on the unit sphere, and integrals over polygons drawn on it.
+"""The Earth as a sphere: distances, unit vectors, and integrals over polygons drawn on it.
+
+The radius is 6371.0 km, as in the IM2GPS line of work, so that figures are comparable; the mean radius of WGS 84
+(6371.0088 km) changes a distance across an ocean by metres.
 
 A mean or a centroid taken over degrees breaks at the antimeridian (Fiji's would lie in Africa) and near the poles;
 taken over unit vectors in space and brought back to the surface it is right everywhere.
@@ -10,9 +13,30 @@ import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
 
+EARTH_RADIUS_KM = 6371.0
+
 # Edges longer than this are cut before integration: eight Gauss-Legendre nodes are exact to rounding below it.
 _LONGEST_EDGE_DEGREES = 2.0
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(8)
+
+
+def haversine_km(lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: ArrayLike) -> NDArray[np.float64]:
+    """Great-circle distances in km between points given in degrees; the four arrays broadcast together.
+
+    The haversine formula, 2 R asin sqrt(sin²(Δφ/2) + cos φ1 cos φ2 sin²(Δλ/2)) (Okkerman 2024, eq. 4). The argument of
+    the root is clipped to [0, 1], which rounding leaves near the antipode. NaN in, NaN out.
+    """
+    phi1, lambda1, phi2, lambda2 = (np.radians(np.asarray(x, dtype=np.float64)) for x in (lat1, lon1, lat2, lon2))
+    chord = np.sin((phi2 - phi1) / 2) ** 2 + np.cos(phi1) * np.cos(phi2) * np.sin((lambda2 - lambda1) / 2) ** 2
+    return 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0)))
+
+
+def pairwise_haversine_km(
+    lat_a: ArrayLike, lon_a: ArrayLike, lat_b: ArrayLike, lon_b: ArrayLike
+) -> NDArray[np.float64]:
+    """Distances in km from each of n points to each of m points, all in degrees: shape (n, m)."""
+    lat_a, lon_a = np.asarray(lat_a, dtype=np.float64), np.asarray(lon_a, dtype=np.float64)
+    return haversine_km(lat_a[:, None], lon_a[:, None], np.asarray(lat_b)[None, :], np.asarray(lon_b)[None, :])
 
 
 def unit_vectors(latitude: ArrayLike, longitude: ArrayLike) -> NDArray[np.float64]:
@@ -34,9 +58,9 @@ def ring_edges(
     parts, part_owner = shapely.get_parts(geometries, return_index=True)
     rings, ring_part = shapely.get_rings(parts, return_index=True)
     coordinates, ring = shapely.get_coordinates(rings, return_index=True)
-    within = ring[1:] == ring[:-1]
-    owner = part_owner[ring_part[ring[:-1][within]]]
-    return coordinates[:-1][within], coordinates[1:][within], owner.astype(np.int32)
+    same_ring = ring[1:] == ring[:-1]
+    owner = part_owner[ring_part[ring[:-1][same_ring]]]
+    return coordinates[:-1][same_ring], coordinates[1:][same_ring], owner.astype(np.int32)
 
 
 def polygon_moments(geometries: NDArray[np.object_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from geoloc_core.geography.distance import EARTH_RADIUS_KM
+from geoloc_core.geography.sphere import EARTH_RADIUS_KM
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from geoloc_core import storage
 from geoloc_core.errors import CheckpointError, InputError
-from geoloc_core.geography.distance import haversine_km
+from geoloc_core.geography.sphere import haversine_km
 from geoloc_core.learning.neighbours import nearest
 from geoloc_core.learning.posterior import joined_chunks
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from geoloc_core.geography import EMBEDDED_FILE
 from geoloc_core.geography.cells import LEVELS
-from geoloc_core.line.layout import EMBEDDED_BOUNDARIES
 from geoloc_core.storage import changed_fields, file_sha256, fingerprint, value_sha256
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Artifact:
 def _delivery_settings(profile: Profile, shard: str) -> dict[str, Any]:
     membership = profile.dataset_of(shard)
     if membership is None:
-        return {"drawn": profile.drawn, "embedded boundaries": lambda: content_version(EMBEDDED_BOUNDARIES)}
+        return {"drawn": profile.drawn, "embedded boundaries": lambda: content_version(EMBEDDED_FILE)}
     dataset = membership[0]
     return {f"metadata of {dataset.name}": lambda: content_version(Path(dataset.metadata))}
 
@@ -443,7 +443,7 @@ def _readable(value: Any) -> str:
 def boundary_version(source: str) -> str:
     """Content of a boundary set: the bytes of the files that it is read from."""
     if source == "embedded":
-        return content_version(EMBEDDED_BOUNDARIES)
+        return content_version(EMBEDDED_FILE)
     from geoloc_core.geography.boundaries import source_files
 
     return value_sha256([content_version(path) for path in source_files(source)])

@@ -5,9 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-# The boundary set that comes with the package; scripts/build_regions.py makes it.
-EMBEDDED_BOUNDARIES = Path(__file__).parents[1] / "geography" / "data" / "regions.parquet"
-
 
 @dataclass(frozen=True)
 class Layout:

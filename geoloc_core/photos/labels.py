@@ -25,7 +25,7 @@ def locator_of(regions: Path, near_cap_km: float, cache: Path | None = None) -> 
 @functools.lru_cache(maxsize=2)
 def _made(regions: Path, content: object, near_cap_km: float, cache: Path | None) -> RegionLocator:
     # `content` is part of the key alone: a file that was written anew is read anew.
-    return RegionLocator(read_boundaries(regions), near_cap_km=near_cap_km, cache=cache)
+    return RegionLocator(read_boundaries(regions), near_cap_km=near_cap_km)
 
 
 def label_photos(photos: pd.DataFrame, shard: str, locator: RegionLocator) -> pd.DataFrame:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
-from geoloc_core.line.layout import EMBEDDED_BOUNDARIES
+from geoloc_core.geography import EMBEDDED_FILE
 from geoloc_core.line.project import Project
 from geoloc_dagster.checks import Verdict, asset_check
 from geoloc_dagster.metadata import file_link
@@ -117,7 +117,7 @@ def delivery_is_not_garbage(project: Project, shard: str) -> Verdict:
     accepted = read_rows(project.layout.raw_photos(shard))
     rejected = read_rows(project.layout.rejected_rows(shard))
     # The embedded boundaries, whichever set labels the photos: the question is only where there is land.
-    locator = locator_of(EMBEDDED_BOUNDARIES, project.profile.near_cap_km, project.layout.cache)
+    locator = locator_of(EMBEDDED_FILE, project.profile.near_cap_km)
     damage = coordinate_damage(
         accepted["latitude"].to_numpy(),
         accepted["longitude"].to_numpy(),

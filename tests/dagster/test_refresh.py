@@ -243,12 +243,12 @@ def test_new_boundaries_relabel_and_retrain_and_embed_nothing(
     labels = copy.warehouse().read_table("training_photos", columns=["country_id"])
     before = labels["country_id"].mode().iloc[0]
     frames = {
-        "countries": boundaries.countries.replace({"region_id": {before: "ZZZ"}}).sort_values("region_id"),
-        "subdivisions": boundaries.subdivisions.replace({"parent_id": {before: "ZZZ"}}),
+        "country": boundaries.countries.replace({"region_id": {before: "ZZZ"}}).sort_values("region_id"),
+        "subdivision": boundaries.subdivisions.replace({"parent_id": {before: "ZZZ"}}),
     }
     path = copy.layout.home.parent / "boundaries.parquet"
     renamed = {name: frame.reset_index(drop=True) for name, frame in frames.items()}
-    write_boundaries(dataclasses.replace(boundaries, **renamed), path)
+    write_boundaries(dataclasses.replace(boundaries, frames=renamed), path)
     outcome = refresh(edit(copy, boundaries=str(path)), own_instance, defs)
     assert outcome.well, outcome.failed
     assert {"regions", "labeled_photos", "training_photos", "class_weights", "region_anchors", "heads"} <= names(

@@ -1,17 +1,51 @@
-"""The ways of dividing the earth, each a *level*; what a photo is labelled with is a *cell* of each level.
+"""The ways of dividing the earth. Each is a *kind of cells*; a classifier's classes are the cells of one kind.
 
-The one place that says which levels there are. Every other module takes a level's name, or goes over `LEVELS`.
+To add a kind, write one file here and list it once in `KINDS`; an experiment then names it: `level: s2`.
+
+The file defines `KIND`, an object with a `name` and two methods (`geoloc_core.geography.cell_kind.CellKind`):
+
+    cells(boundaries, photos) -> GeoDataFrame
+
+        The table of cells, one row for each, sorted by `region_id`:
+
+        | column    | meaning                                                                                     |
+        |-----------|---------------------------------------------------------------------------------------------|
+        | region_id | the cell's id: text, unique within the kind, the same for the same input                    |
+        | parent_id | id of the cell of another kind that contains it (a country, say); "" where there is none    |
+        | name      | what a person reads                                                                         |
+        | geometry  | its polygon, WGS 84 degrees, cut at the antimeridian; None where the cell is a set of       |
+        |           | members, which further columns then list (CPlaNet's intersections, say)                     |
+
+        `boundaries` is the `BoundarySet` in use. `photos` are the photos of the training split, and only those, with
+        latitude, longitude and one label for each boundary level (`id_column`, "" for none). A kind drawn from the map
+        alone ignores them; a data-driven one (PlaNet's S2 cells split by count, PIGEON's semantic geocells) divides by
+        them. Cells are a function of these two arguments: fix any seed.
+
+    of_photos(cells, photos) -> (n,) ids
+
+        The cell of each photo, "" for none, from the same columns; `cells` is the table that `cells` returned. It also
+        serves photos that took no part in making the cells, so it must work for any place on earth.
+
+Everything after that goes by `region_id`: `region_anchors` finds the points that a cell may answer with from the two
+results, and class weights, heads and metrics count ids.
+
+`LEVELS` are the kinds that come with the boundary set. They are nested, and the exact locator labels every photo with
+each of them, in a column of the photos table. No module outside `geography/` lists them: it takes a level's name, or loops
+over `LEVELS`.
 """
 
 from __future__ import annotations
 
-# Coarsest first; a cell lies within one cell of the level before.
-LEVELS = ("country", "subdivision")
+from geoloc_core.geography.cell_kind import BoundaryLevel, CellKind, id_column
+from geoloc_core.geography.cells import country, subdivision
+
+__all__ = ["BOUNDARY_LEVELS", "FINEST", "KINDS", "LEVELS", "ROOT", "id_column"]
+
+KINDS: dict[str, CellKind] = {kind.name: kind for kind in (country.KIND, subdivision.KIND)}
+
+# The boundary set's levels, coarsest first: a cell lies within one cell of the level before.
+BOUNDARY_LEVELS = {name: kind for name, kind in KINDS.items() if isinstance(kind, BoundaryLevel)}
+LEVELS = tuple(BOUNDARY_LEVELS)
 # The level that an answer begins with.
 ROOT = LEVELS[0]
 FINEST = LEVELS[-1]
-
-
-def id_column(level: str) -> str:
-    """The column of a table of photos that holds each photo's cell of a level."""
-    return f"{level}_id"

@@ -90,7 +90,7 @@ def images(job: Job) -> Output:
 
 def labeled_photos(job: Job) -> Output:
     """The cell of each level that each photo of a shard lies in, into the warehouse."""
-    locator = locator_of(job.layout.regions, job.profile.near_cap_km, job.layout.cache)
+    locator = locator_of(job.layout.regions, job.profile.near_cap_km)
     labeled = label_photos(read_rows(job.layout.raw_photos(job.key)), job.key, locator)
     job.project.warehouse().replace_shard("labeled_photos", job.key, labeled)
     root = labeled[id_column(ROOT)]

@@ -8,7 +8,7 @@ from geoloc_core.answers import decide as module
 from geoloc_core.answers.decide import decide, decider, expected_loss_by_region
 from geoloc_core.answers.mass import Mass, mass_at_anchors, mass_of_photos
 from geoloc_core.errors import InputError
-from geoloc_core.geography.distance import haversine_km
+from geoloc_core.geography.sphere import haversine_km
 
 CHANCE = np.random.default_rng(11)
 LATITUDE, LONGITUDE = CHANCE.uniform(-50, 65, 12), CHANCE.uniform(-180, 180, 12)

@@ -14,7 +14,7 @@ from geoloc_core.evaluation.baselines import (
     random_photo_predictions,
 )
 from geoloc_core.evaluation.metrics import score
-from geoloc_core.geography.distance import haversine_km
+from geoloc_core.geography.sphere import haversine_km
 
 CONTINENTS = {"FRA": "Europe", "DEU": "Europe", "USA": "North America"}
 ANCHORS = pd.DataFrame(

@@ -11,7 +11,7 @@ from geoloc_core.errors import InputError
 from geoloc_core.evaluation.maps import country_map, country_value_map, coverage_map, error_map
 from geoloc_core.evaluation.projection import equal_earth, great_circle
 from geoloc_core.geography.boundaries import load_boundaries
-from geoloc_core.geography.distance import haversine_km
+from geoloc_core.geography.sphere import haversine_km
 
 
 @pytest.fixture(scope="module")

@@ -65,20 +65,16 @@ def test_rounding_over_the_edge_is_no_repair_but_more_is() -> None:
     assert rows.geometry[0].bounds[2] == 180.0
 
 
-def test_invalid_rings() -> None:
+def test_invalid_rings_are_repaired_and_what_has_no_area_is_left_out() -> None:
     bow_tie = shapely.Polygon([(0, 0), (2, 2), (2, 0), (0, 2)])
-    rows, report = repaired(bow_tie, shapely.box(0, 0, 1, 1))
-    assert report == [("R0", "invalid ring repaired")]
-    assert rows.geometry[0].area == pytest.approx(2.0)
-
-
-def test_what_is_no_area_is_left_out() -> None:
     mixed = shapely.GeometryCollection([shapely.box(0, 0, 1, 1), shapely.LineString([(5, 5), (6, 6)])])
     flat = shapely.Polygon([(0, 0), (1, 1), (0, 0)])
     high = shapely.Polygon([(0, 0, 7), (1, 0, 7), (1, 1, 7)])
-    rows, report = repaired(mixed, None, flat, shapely.Point(1, 1), high)
-    assert rows["region_id"].tolist() == ["R0", "R4"]
+    rows, report = repaired(mixed, None, flat, shapely.Point(1, 1), high, bow_tie)
+    assert rows["region_id"].tolist() == ["R0", "R4", "R5"]
     assert rows.geometry[0].geom_type == "Polygon"
     assert not rows.geometry.has_z.any()
+    assert rows.geometry[2].area == pytest.approx(2.0)
+    assert ("R5", "invalid ring repaired") in report
     assert ("R0", "lines and points left out") in report
     assert {region for region, what in report if what == "left out: no area"} == {"R1", "R2", "R3"}

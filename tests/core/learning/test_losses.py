@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from geoloc_core.geography.distance import haversine_km
-from geoloc_core.geography.sphere import unit_vectors
+from geoloc_core.geography.sphere import haversine_km, unit_vectors
 from geoloc_core.learning import losses
 
 RNG = np.random.default_rng(3)

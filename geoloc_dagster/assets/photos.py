@@ -48,8 +48,7 @@ def deliveries(context: dg.AssetExecutionContext, project: ProjectResource) -> d
         )
 
     from geoloc_core.geography.boundaries import load_boundaries
-    from geoloc_core.photos.sample.delivery import draw_delivery
-    from geoloc_core.photos.sample.spec import SampleSpec
+    from geoloc_sample.draw import SampleSpec, draw_delivery
 
     drawn = work.project.profile.drawn
     assert drawn is not None

@@ -46,10 +46,9 @@ def plain(project: Project) -> None:
     from geoloc_core.photos.labels import label_photos, locator_of
     from geoloc_core.photos.pictures import gather_pictures
     from geoloc_core.photos.rows import read_rows, read_shard_rows, write_rows
-    from geoloc_core.photos.sample.delivery import draw_delivery
-    from geoloc_core.photos.sample.spec import SampleSpec
     from geoloc_core.photos.training import collect_training
     from geoloc_core.storage import write_bytes
+    from geoloc_sample.draw import SampleSpec, draw_delivery
 
     profile, layout, warehouse = project.profile, project.layout, project.warehouse()
     assert profile.drawn is not None

@@ -35,8 +35,7 @@ def deliveries(job: Job) -> Output:
 
 
 def _drawn(job: Job) -> Output:
-    from geoloc_core.photos.sample.delivery import draw_delivery
-    from geoloc_core.photos.sample.spec import SampleSpec
+    from geoloc_sample.draw import SampleSpec, draw_delivery
 
     folder = job.layout.delivery(job.key)
     ours = read_receipt(job.layout, Target("deliveries", job.key)) is not None

@@ -15,6 +15,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -247,6 +248,47 @@ def value_sha256(value: Mapping[str, Any] | list[Any] | str) -> str:
     """Hex SHA-256 of a JSON-able value; the order of keys does not matter."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(canonical.encode("ascii")).hexdigest()
+
+
+def fingerprint(spec: Any, *, code_version: int = 1, without: tuple[str, ...] = ()) -> str:
+    """Hex SHA-256 of the fields of a dataclass or pydantic model that differ from their defaults, at every depth.
+
+    A new field with a default leaves the fingerprint of every existing specification as it is. So where a default or the
+    meaning of a field changes, `code_version` must be raised. Fields named in `without` are left out at every depth.
+    """
+    return value_sha256({"code_version": code_version, "fields": changed_fields(spec, without)})
+
+
+def changed_fields(value: Any, without: tuple[str, ...] = ()) -> Any:
+    """`value` as JSON-able values; of each dataclass and pydantic model only the fields that differ from their defaults."""
+    if isinstance(value, Mapping):
+        return {str(key): changed_fields(item, without) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [changed_fields(item, without) for item in value]
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, type) or not (is_dataclass(value) or hasattr(type(value), "model_fields")):
+        return value
+    changed = {}
+    for name, defaults in _field_defaults(value).items():
+        current = changed_fields(getattr(value, name), without)
+        if name not in without and current not in [changed_fields(default, without) for default in defaults]:
+            changed[name] = current
+    return changed
+
+
+def _field_defaults(spec: Any) -> dict[str, list[Any]]:
+    """Each field of a dataclass or pydantic model with its default in a list, which is empty where it has none."""
+    if not is_dataclass(spec):
+        return {
+            name: [] if field.is_required() else [field.get_default(call_default_factory=True, validated_data={})]
+            for name, field in type(spec).model_fields.items()
+        }
+    defaults = {}
+    for field in fields(spec):
+        made = field.default_factory() if field.default_factory is not MISSING else field.default
+        defaults[field.name] = [] if made is MISSING else [made]
+    return defaults
 
 
 def share_file(source: Path, target: Path) -> None:

@@ -1,45 +1,40 @@
-"""A shard of a project from pictures to vectors.
+"""A shard of a project from pictures to vectors: reads the manifest, calls `features`, writes what was done.
 
-The rooms below know nothing of profiles or paths of artifacts; this joins a profile's backbones, the manifest of a
-shard's pictures and the engine.
+The features know nothing of profiles or paths of artifacts; this joins a profile's backbones and a shard's pictures.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from geoloc_core.devices import pick_device
-from geoloc_core.features.checkpoints import CheckpointIdentity, checkpoint_identity, ensure_checkpoint
-from geoloc_core.features.embedding import ShardReport, ShardTarget
-from geoloc_core.features.embedding import embed_shard as embed
+from geoloc_core.features.checkpoints import CheckpointIdentity, open_checkpoint
+from geoloc_core.features.embedding import ShardReport, ShardTarget, update_shards
 from geoloc_core.features.encoder import load_encoder
-from geoloc_core.features.extract import OK, EngineOptions, ImageItem
+from geoloc_core.features.extract import OK, ImageItem
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile
 from geoloc_core.photos.pictures import image_limits, image_root
 from geoloc_core.photos.rows import read_rows
 from geoloc_core.storage import read_json, write_json
 
-if TYPE_CHECKING:
-    from geoloc_core.features.encoder import Encoder
-    from geoloc_core.features.specification import BackboneSpec
-
 
 @dataclass(frozen=True)
 class EmbeddedShard:
-    """What came of embedding one shard with one backbone.
+    """The result of embedding one shard with one backbone.
 
-    `report` counts the rows of this making. `made` tells how the vectors came to be when pictures were last embedded:
-    how many, images_per_second, device, and `together`, the backbones that shared the decode. `files` are all that
-    belongs to the shard: its vectors, and `made`.
+    `report` counts the rows of this run. `record` tells how the vectors were made when pictures were last embedded: how
+    many, images_per_second, device, and `together`, the backbones that shared the decode. `files` are all that belongs to
+    the shard: its vectors, and the record.
     """
 
     report: ShardReport
     identity: CheckpointIdentity
-    made: dict[str, Any]
+    record: dict[str, Any]
     files: list[Path]
 
     @property
@@ -59,26 +54,27 @@ def embed_shard(
     """Bring the vectors of a shard up to date for each backbone of `names`, which share one decode.
 
     Only what is missing is embedded: a killed run goes on, and rows of another checkpoint, or of a picture that has been
-    replaced, are made anew. Pictures that the manifest refuses keep their row, with its reason.
+    replaced, are made again. Pictures that the manifest refuses keep their row, with its reason.
     """
-    device = pick_device(profile.device)
+    device = str(pick_device(profile.device))
     targets = {}
     for name in names:
         spec = profile.backbone(name)
-        ensure_checkpoint(spec, checkpoints)
-        identity = checkpoint_identity(spec, checkpoints)
-        targets[name] = ShardTarget(_loader(spec, checkpoints, str(device)), identity, layout.embeddings(name, shard))
+        identity = open_checkpoint(spec, checkpoints).identity
+        load = partial(load_encoder, spec, checkpoints, device)
+        targets[name] = ShardTarget(load, identity, layout.embeddings(name, shard))
     items = picture_items(profile, layout, shard)
-    options = EngineOptions(batch_size=profile.batch_size)
-    reports = embed(items, targets, image_limits(profile), options, what=f"{'+'.join(names)} {shard}")
+    reports = update_shards(
+        items, targets, image_limits(profile), batch_size=profile.batch_size, what=f"{'+'.join(names)} {shard}"
+    )
     together = sorted(name for name, report in reports.items() if report.embedded)
     embedded = {}
     for name, report in reports.items():
-        told = layout.embedding_report(name, shard)
-        if report.embedded or not told.is_file():
-            write_json(told, {**asdict(report), "device": str(device), "together": together})
-        files = [targets[name].path, told]
-        embedded[name] = EmbeddedShard(report, targets[name].identity, read_json(told), files)
+        record = layout.embedding_report(name, shard)
+        if report.embedded or not record.is_file():
+            write_json(record, {**asdict(report), "device": device, "together": together})
+        files = [targets[name].path, record]
+        embedded[name] = EmbeddedShard(report, targets[name].identity, read_json(record), files)
     return embedded
 
 
@@ -91,7 +87,3 @@ def picture_items(profile: Profile, layout: Layout, shard: str) -> list[ImageIte
         ImageItem(photo_id, root / path, sha256, "" if status == OK else status)
         for photo_id, path, sha256, status in zip(*columns, strict=True)
     ]
-
-
-def _loader(spec: BackboneSpec, checkpoints: Path, device: str) -> Callable[[], Encoder]:
-    return lambda: load_encoder(spec, checkpoints, device)

@@ -21,18 +21,18 @@ from geoloc_dagster.sharing import decoded_with
     "from a seed; all others must be there, and their hash is taken.",
 )
 def backbones(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    from geoloc_core.features.checkpoints import checkpoint_files, checkpoint_identity, ensure_checkpoint
+    from geoloc_core.features.checkpoints import open_checkpoint
 
     work = project.begin(context)
     spec = work.project.profile.backbone(context.partition_key)
-    ensure_checkpoint(spec, work.project.checkpoints, mend_seeded=True)
-    identity = checkpoint_identity(spec, work.project.checkpoints)
+    checkpoint = open_checkpoint(spec, work.project.checkpoints, mend_seeded=True)
+    identity = checkpoint.identity
     path = work.project.layout.backbone(spec.name)
     write_json(path, identity.as_dict())
     return work.finish(
         identity.version,
         files=[path],
-        watched=checkpoint_files(spec, work.project.checkpoints),
+        watched=list(checkpoint.files),
         metadata={
             "model": identity.model_id,
             "weights": identity.weights,
@@ -80,9 +80,9 @@ def embeddings(context: dg.AssetExecutionContext, project: ProjectResource) -> d
             "embedded_now": report.embedded,
             "kept": report.reused,
             "resumed": report.resumed,
-            "images_per_second": round(embedded.made["images_per_second"], 1),
-            "device": embedded.made["device"],
-            "decoded_together": ", ".join(embedded.made["together"]),
+            "images_per_second": round(embedded.record["images_per_second"], 1),
+            "device": embedded.record["device"],
+            "decoded_together": ", ".join(embedded.record["together"]),
             "decode": identity.decode,
             "dtype": identity.dtype,
             "backbone_version": identity.version,

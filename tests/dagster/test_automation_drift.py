@@ -63,10 +63,10 @@ def test_moved_vectors_are_drift(copy: Project) -> None:
     path = copy.layout.embeddings("tiny-vit", "sample-02")
     block, _ = read_shard(path)
     from geoloc_core.features.backbones import backbone
-    from geoloc_core.features.checkpoints import checkpoint_identity
+    from geoloc_core.features.checkpoints import open_checkpoint
 
     block.vectors[block.ok] += np.float16(3 * block.vectors[block.ok].std())
-    write_shard(path, block, checkpoint_identity(backbone("tiny-vit"), copy.checkpoints))
+    write_shard(path, block, open_checkpoint(backbone("tiny-vit"), copy.checkpoints).identity)
     found = shard_drift(state_of(copy), ["sample-00", "sample-01"], "sample-02").found
     assert "the mean vector of tiny-vit" in {drift.what for drift in found}
 

@@ -10,10 +10,14 @@ import torch
 import transformers
 from PIL import Image
 
-from geoloc_core.features import palette, preprocessing
+from geoloc_core.errors import CheckpointError
+from geoloc_core.features import preprocessing
 from geoloc_core.features.backbones import backbone
 from geoloc_core.features.encoder import Encoder, load_encoder
-from geoloc_core.features.segmentation import SegmentationEncoder, class_areas
+from geoloc_core.features.encoders import ade20k, library_module
+from geoloc_core.features.encoders.segmentation import SegmentationEncoder, class_areas
+from geoloc_core.features.specification import BackboneSpec
+from tests.core.features import families
 from tests.core.features.conftest import SHAPES, cosine, drawn
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -83,7 +87,7 @@ def test_segmentation_then_vit(checkpoints: Path, sample_encoders: dict[str, Enc
     with torch.inference_mode():
         output = network(**theirs)
     maps = processor.post_process_semantic_segmentation(output, target_sizes=[(64, 64)] * len(pictures))
-    coloured = [Image.fromarray(palette.ADE20K_PALETTE[classes.numpy()]) for classes in maps]
+    coloured = [Image.fromarray(ade20k.ADE20K_COLOURS[classes.numpy()]) for classes in maps]
     vit_processor = transformers.AutoImageProcessor.from_pretrained(checkpoints / "tiny-vit", backend="pil")
     vit = transformers.ViTModel.from_pretrained(checkpoints / "tiny-vit").eval()
     with torch.inference_mode():
@@ -112,16 +116,16 @@ def test_a_backbone_of_class_areas_needs_no_second_network(checkpoints: Path, pi
 
 
 def test_the_palette_is_ade20k_s():
-    assert palette.ADE20K_PALETTE.shape == (150, 3)
-    assert palette.ADE20K_PALETTE[[0, 1, 2, 149]].tolist() == [
+    assert ade20k.ADE20K_COLOURS.shape == (150, 3)
+    assert ade20k.ADE20K_COLOURS[[0, 1, 2, 149]].tolist() == [
         [120, 120, 120],
         [180, 120, 120],
         [6, 230, 230],
         [92, 0, 255],
     ]
-    assert len(np.unique(palette.ADE20K_PALETTE, axis=0)) == 149
+    assert len(np.unique(ade20k.ADE20K_COLOURS, axis=0)) == 149
     # All of it equals data/color150.mat of CSAILVision/semantic-segmentation-pytorch; so it stays.
-    assert hashlib.sha256(palette.ADE20K_PALETTE.tobytes()).hexdigest().startswith("ce475c9151035eff")
+    assert hashlib.sha256(ade20k.ADE20K_COLOURS.tobytes()).hexdigest().startswith("ce475c9151035eff")
 
 
 @pytest.mark.parametrize(
@@ -148,3 +152,43 @@ def test_vectors_tell_pictures_apart(sample_encoders: dict[str, Encoder]):
         centred = vectors - vectors.mean(dim=0)
         near = torch.nn.functional.cosine_similarity(centred[:, None], centred[None], dim=-1)
         assert near[:4, :4].min() > near[:4, 4:].max() + 0.5, name
+
+
+PE_CORE = families.SIGLIP.changed(
+    name="small-pe-core",
+    model_id="small-pe-core",
+    weights="seeded:21",
+    dimension=48,
+    architecture={
+        **families.SIGLIP.architecture,
+        "embed_dim": 48,
+        # As PE-Core has it: the projection is the classifier of timm's trunk, and open_clip's own head is empty.
+        "vision_cfg": {**families.SIGLIP.architecture["vision_cfg"], "timm_proj": None},
+    },
+)
+
+
+def test_the_trunk_of_a_model_that_projects_inside_timm(checkpoints: Path, pictures: list[Image.Image]):
+    """With pooling "trunk" the projection in `trunk.head` was applied all the same, without a word."""
+    projected = load_encoder(PE_CORE, checkpoints)
+    spec = PE_CORE.changed(layer="pooled", pooling="trunk", dimension=64, kept_as=PE_CORE.name)
+    batch = torch.stack([projected.preprocess(image) for image in pictures])
+    model, _ = open_clip.create_model_from_pretrained(f"local-dir:{checkpoints / PE_CORE.name}")
+    with torch.inference_mode():
+        trunk = model.eval().visual.trunk
+        expected = trunk.forward_head(trunk.forward_features(batch), pre_logits=True)
+    assert cosine(load_encoder(spec, checkpoints).encode(batch), expected) >= 0.99999
+    with pytest.raises(CheckpointError, match="vectors of 64 numbers and the specification says 48"):
+        load_encoder(spec.changed(dimension=48), checkpoints)
+
+
+@pytest.mark.parametrize("family", [families.OPEN_CLIP, families.STREETCLIP, PE_CORE], ids=lambda spec: spec.name)
+def test_a_trunk_of_another_width_than_the_model_s_is_refused(
+    family: BackboneSpec, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A family that fails to remove its projection is found by the width, even where the specification has the same."""
+    spec = family.changed(layer="pooled", pooling="trunk", kept_as=family.name)
+    encoder_class = library_module(spec.library).ENCODER
+    monkeypatch.setattr(encoder_class, "forward", lambda self, batch: torch.ones(len(batch), spec.dimension))
+    with pytest.raises(CheckpointError, match=r"its trunk has 64, so they are not those before the projection"):
+        load_encoder(spec, checkpoints)

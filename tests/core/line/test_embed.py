@@ -53,8 +53,8 @@ def test_several_backbones_of_one_shard(shard: tuple[Profile, Layout, Path], tmp
     both = embed_shard(profile, layout, tmp_path / "checkpoints", ["tiny-clip", "quick-vit"], "mine")
     for name, made in both.items():
         assert (made.report.embedded, made.vectors, made.failures) == (5, 5, {"truncated_image": 1})
-        assert made.made["together"] == ["quick-vit", "tiny-clip"]
-        assert made.made["images_per_second"] > 0
+        assert made.record["together"] == ["quick-vit", "tiny-clip"]
+        assert made.record["images_per_second"] > 0
         block, metadata = read_shard(layout.embeddings(name, "mine"))
         assert metadata["identity"]["version"] == made.identity.version
         assert metadata["identity"]["decode"] == ("draft" if name == "quick-vit" else "exact")
@@ -64,7 +64,7 @@ def test_several_backbones_of_one_shard(shard: tuple[Profile, Layout, Path], tmp
     # Later, alone: nothing to do, and what is told is still how the vectors came to be.
     again = embed_shard(profile, layout, tmp_path / "checkpoints", ["quick-vit"], "mine")["quick-vit"]
     assert (again.report.embedded, again.report.reused) == (0, 6)
-    assert again.made == both["quick-vit"].made
+    assert again.record == both["quick-vit"].record
     assert json.loads(again.files[1].read_text())["embedded"] == 5
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -20,6 +19,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import fsspec
+from filelock import FileLock
 
 from geoloc_core.errors import DiskFullError, GeolocError, StaleArtifactError
 
@@ -126,7 +126,9 @@ def _claimed_file(target: Path) -> tuple[Path, int]:
 def _claim(handle: int) -> None:
     # The system lets go when the process is killed: so a leftover is told from work in progress. Where a file system
     # knows no locks, everything looks like a leftover, as it did before there were locks.
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ImportError):
+        import fcntl
+
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
@@ -137,13 +139,15 @@ def remove_leftover(path: Path) -> bool:
     except OSError:
         return False
     try:
+        import fcntl
+
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         if path.is_dir():
             shutil.rmtree(path, ignore_errors=True)
         else:
             path.unlink(missing_ok=True)
         return not path.exists()
-    except OSError:
+    except (OSError, ImportError):
         return False
     finally:
         os.close(handle)
@@ -198,10 +202,9 @@ def disk_full(folder: str | os.PathLike[str]) -> DiskFullError:
 
 @contextlib.contextmanager
 def one_at_a_time(lock: Path) -> Iterator[None]:
-    """The block runs while no other process holds `lock`; the system lets go of it when a process dies."""
+    """The block runs while no other process holds `lock`; the system releases it when a process dies."""
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with lock.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with FileLock(lock):
         yield
 
 

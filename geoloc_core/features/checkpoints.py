@@ -105,7 +105,7 @@ def open_checkpoint(spec: BackboneSpec, folder: Path | str, *, mend_seeded: bool
 
 
 def _identity(spec: BackboneSpec, weights_sha256: str) -> CheckpointIdentity:
-    computed = {
+    computed: dict[str, Any] = {
         "weights_sha256": weights_sha256,
         "spec_fingerprint": spec.fingerprint(),
         "version": value_sha256({"weights_sha256": weights_sha256, "vector": spec.vector_fingerprint()}),

@@ -158,7 +158,7 @@ def _vector_groups(path: Path | str) -> Iterator[tuple[slice, np.ndarray]]:
 
 def _content_sha256(block: EmbeddingBlock) -> str:
     digest = hashlib.sha256(json.dumps([block.photo_ids, block.status, block.image_sha256]).encode("ascii"))
-    digest.update(np.ascontiguousarray(block.vectors, dtype="<f2"))
+    digest.update(np.ascontiguousarray(block.vectors, dtype="<f2").data)
     return digest.hexdigest()
 
 

@@ -7,7 +7,6 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-import transformers
 from PIL import Image
 
 from geoloc_core.errors import CheckpointError
@@ -31,73 +30,6 @@ def ours(encoder: Encoder, images: list[Image.Image]) -> tuple[torch.Tensor, tor
 @pytest.fixture(scope="module")
 def pictures() -> list[Image.Image]:
     return [drawn(width, height) for width, height in SHAPES]
-
-
-def test_open_clip(sample_encoders: dict[str, Encoder], checkpoints: Path, pictures: list[Image.Image]):
-    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{checkpoints / 'tiny-clip'}")
-    theirs = torch.stack([transform(image) for image in pictures])
-    pixels, vectors = ours(sample_encoders["tiny-clip"], pictures)
-    torch.testing.assert_close(pixels, theirs, rtol=0, atol=1e-6)
-    with torch.inference_mode():
-        assert cosine(vectors, model.eval().encode_image(theirs)) >= 0.99999
-    assert vectors.shape == (len(pictures), 192)
-
-
-def test_open_clip_trunk(checkpoints: Path, pictures: list[Image.Image]):
-    spec = backbone("tiny-clip").changed(pooling="trunk", layer="pooled", dimension=256)
-    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{checkpoints / 'tiny-clip'}")
-    seen = []
-    model.visual.ln_post.register_forward_hook(lambda module, inputs, output: seen.append(output[:, 1:].mean(dim=1)))
-    with torch.inference_mode():
-        model.eval().encode_image(torch.stack([transform(image) for image in pictures]))
-    _, vectors = ours(load_encoder(spec, checkpoints), pictures)
-    assert cosine(vectors, seen[0]) >= 0.99999
-
-
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
-def test_vit(pooling: str, checkpoints: Path, sample_encoders: dict[str, Encoder], pictures: list[Image.Image]):
-    folder = checkpoints / "tiny-vit"
-    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
-    theirs = processor(images=pictures, return_tensors="pt")["pixel_values"]
-    encoder = load_encoder(backbone("tiny-vit").changed(pooling=pooling), checkpoints)
-    pixels, vectors = ours(encoder, pictures)
-    torch.testing.assert_close(pixels, theirs, rtol=0, atol=1e-6)
-    with torch.inference_mode():
-        tokens = transformers.ViTModel.from_pretrained(folder).eval()(pixel_values=theirs).last_hidden_state
-    expected = tokens[:, 0] if pooling == "cls" else tokens.mean(dim=1)
-    assert cosine(vectors, expected) >= 0.99999
-
-
-def test_the_torchvision_processor_differs_by_a_rounding_of_one_level_at_most(
-    checkpoints: Path, sample_encoders: dict[str, Encoder], pictures: list[Image.Image]
-):
-    processor = transformers.AutoImageProcessor.from_pretrained(checkpoints / "tiny-vit")
-    theirs = processor(images=pictures, return_tensors="pt")["pixel_values"]
-    pixels, vectors = ours(sample_encoders["tiny-vit"], pictures)
-    assert float((pixels - theirs).abs().max()) <= 1.01 / 255 / 0.5
-    assert cosine(vectors, sample_encoders["tiny-vit"].encode(theirs)) >= 0.9999
-
-
-def test_segmentation_then_vit(checkpoints: Path, sample_encoders: dict[str, Encoder], pictures: list[Image.Image]):
-    """The libraries' own way: processor, model, post_process_semantic_segmentation, palette, ViT processor, ViT."""
-    folder = checkpoints / "tiny-segvit"
-    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
-    network = transformers.AutoModelForSemanticSegmentation.from_pretrained(folder).eval()
-    theirs = processor(images=pictures, return_tensors="pt")
-    with torch.inference_mode():
-        output = network(**theirs)
-    maps = processor.post_process_semantic_segmentation(output, target_sizes=[(64, 64)] * len(pictures))
-    coloured = [Image.fromarray(ade20k.ADE20K_COLOURS[classes.numpy()]) for classes in maps]
-    vit_processor = transformers.AutoImageProcessor.from_pretrained(checkpoints / "tiny-vit", backend="pil")
-    vit = transformers.ViTModel.from_pretrained(checkpoints / "tiny-vit").eval()
-    with torch.inference_mode():
-        tokens = vit(**vit_processor(images=coloured, return_tensors="pt")).last_hidden_state
-    encoder = sample_encoders["tiny-segvit"]
-    assert isinstance(encoder, SegmentationEncoder)
-    pixels, vectors = ours(encoder, pictures)
-    torch.testing.assert_close(pixels, theirs["pixel_values"], rtol=0, atol=1e-6)
-    assert (encoder.class_map(pixels) == torch.stack(maps)).double().mean() >= 0.9999
-    assert cosine(vectors, tokens.mean(dim=1)) >= 0.99999
 
 
 def test_class_areas_are_shares_of_the_picture():

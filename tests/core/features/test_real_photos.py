@@ -1,4 +1,4 @@
-"""Every family on real photos of every shape: tensors and vectors as the libraries' own processors and models make them.
+"""Every family on photos of every shape: tensors and vectors as the libraries' own processors and models make them.
 
 The models are small and random, the preprocessing is the published one, and a published checkpoint takes the same way.
 """
@@ -16,6 +16,7 @@ import torch
 import transformers
 from PIL import Image
 
+from geoloc_core.features.backbones import backbone
 from geoloc_core.features.decoding import ImageItem, decode_into
 from geoloc_core.features.encoder import Encoder, load_encoder
 from geoloc_core.features.encoders import ade20k
@@ -23,21 +24,23 @@ from geoloc_core.features.encoders.segmentation import class_areas
 from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image
 from tests.core.features import families
-from tests.core.features.conftest import cosine
+from tests.core.features.conftest import SHAPES, cosine, drawn
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 
 @pytest.fixture(scope="module")
-def photos(shared_data: Path) -> list[Image.Image]:
-    """Some thirty real photos, the most unusual shapes among them, and re-encodings of one of them."""
+def photos(request: pytest.FixtureRequest) -> list[Image.Image]:
+    """Some thirty real photos, the most unusual shapes among them, and re-encodings of one; without them, drawn ones."""
+    try:
+        folder = request.getfixturevalue("shared_data") / "photos"
+    except pytest.skip.Exception:
+        return [drawn(width, height) for width, height in SHAPES] + reencoded(drawn(640, 480))
     opened = []
-    for path in sorted((shared_data / "photos").rglob("*")):
+    for path in sorted(folder.rglob("*")):
         if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
-            try:
+            with contextlib.suppress(RefusedImage):
                 opened.append(load_image(path, ImageLimits()))
-            except RefusedImage:
-                continue
     assert len(opened) > 100
     ratios = np.array([image.width / image.height for image in opened])
     extreme = np.argsort(np.abs(np.log(ratios)))[-8:].tolist()
@@ -88,6 +91,15 @@ def open_clip_call(folder: Path, images: list[Image.Image]) -> tuple[torch.Tenso
     return pixels, model.eval().encode_image(pixels)
 
 
+def open_clip_trunk_call(folder: Path, images: list[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
+    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
+    trunk: list[torch.Tensor] = []
+    model.visual.ln_post.register_forward_hook(lambda module, inputs, output: trunk.append(output[:, 1:].mean(dim=1)))
+    pixels = torch.stack([transform(image) for image in images])
+    model.eval().encode_image(pixels)
+    return pixels, trunk[0]
+
+
 def hidden_state_call(folder: Path, images: list[Image.Image], pooling: str) -> tuple[torch.Tensor, torch.Tensor]:
     pixels = processed(folder, images)
     tokens = transformers.AutoModel.from_pretrained(folder).eval()(pixel_values=pixels).last_hidden_state
@@ -111,6 +123,11 @@ CALLS: dict[str, tuple[BackboneSpec, Callable[[Path, list[Image.Image]], tuple[t
     "vit, mean": (families.VIT.changed(pooling="mean"), partial(hidden_state_call, pooling="mean")),
     "dinov2, cls": (families.DINOV2, partial(hidden_state_call, pooling="cls")),
     "open_clip": (families.OPEN_CLIP, open_clip_call),
+    "open_clip of the sample": (backbone("tiny-clip"), open_clip_call),
+    "open_clip, trunk": (
+        backbone("tiny-clip").changed(layer="pooled", pooling="trunk", dimension=256),
+        open_clip_trunk_call,
+    ),
     "siglip": (families.SIGLIP, open_clip_call),
     "streetclip": (families.STREETCLIP, partial(clip_call, pooling="projected")),
     "siglip of transformers": (families.HUB_SIGLIP, siglip_call),

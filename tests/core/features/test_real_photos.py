@@ -31,7 +31,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 @pytest.fixture(scope="module")
 def photos(request: pytest.FixtureRequest) -> list[Image.Image]:
-    """Some thirty real photos, the most unusual shapes among them, and re-encodings of one; without them, drawn ones."""
+    """Some fifteen real photos, the most unusual shapes among them, and re-encodings of one; without them, drawn ones."""
     try:
         folder = request.getfixturevalue("shared_data") / "photos"
     except pytest.skip.Exception:
@@ -44,7 +44,7 @@ def photos(request: pytest.FixtureRequest) -> list[Image.Image]:
     assert len(opened) > 100
     ratios = np.array([image.width / image.height for image in opened])
     extreme = np.argsort(np.abs(np.log(ratios)))[-8:].tolist()
-    chosen = sorted({*extreme, *range(0, len(opened), 8)})
+    chosen = sorted({*extreme, *range(0, len(opened), 24)})
     return [opened[index] for index in chosen] + reencoded(opened[1])
 
 
@@ -194,7 +194,7 @@ def transformers_map(spec: BackboneSpec, folder: Path, images: list[Image.Image]
 @torch.inference_mode()
 def test_segmentation_is_that_of_the_library(spec: BackboneSpec, photos: list[Image.Image], checkpoints: Path):
     encoder = load_encoder(spec, checkpoints)
-    photos = photos[:: 7 if spec is families.MASK2FORMER_HIST else 3]
+    photos = photos[:: 3 if spec is families.MASK2FORMER_HIST else 2]
     theirs, maps = transformers_map(spec, checkpoints / spec.name, photos)
     if spec.embedder is None:
         expected = class_areas(maps, 150)
@@ -221,7 +221,7 @@ def jpegs(shared_data: Path) -> list[Path]:
 
 @pytest.mark.parametrize(
     "spec",
-    [families.VIT, families.OPEN_CLIP, families.SIGLIP, families.HUB_SIGLIP, families.STREETCLIP, families.DINOV2],
+    [families.VIT, families.DINOV2],  # both interpolations, both resizes, and a crop
     ids=lambda spec: spec.name,
 )
 def test_a_reduced_decode_changes_vectors_by_less_than_one_in_two_thousand(

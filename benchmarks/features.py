@@ -8,7 +8,7 @@ where ../shared/data is there, drawn ones elsewhere; the longer side 640 pixels)
 engine chooses for the model:
 
 - forward: geoloc's network alone, its tensors ready in memory: the limit.
-- library_forward: the same of the library's own model; on a CPU geoloc's linear layers are packed, the library's not.
+- library_forward: the same of the library's own model.
 - geoloc: files to float16 vectors through the engine.
 - pipeline: transformers' image-feature-extraction pipeline (for the model that transformers runs).
 - dataloader: a plain loop over a torch DataLoader with the library's own transform and model.
@@ -41,13 +41,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from geoloc_core.devices import pick_device
 from geoloc_core.features.backbones import backbone
-from geoloc_core.features.checkpoints import checkpoint_identity
+from geoloc_core.features.checkpoints import open_checkpoint
 from geoloc_core.features.decoding import decoded_batches
-from geoloc_core.features.embedding import ShardTarget, embed_shard
+from geoloc_core.features.embedding import ShardTarget, update_shards
 from geoloc_core.features.encoder import Encoder, load_encoder
-from geoloc_core.features.extract import EmbeddingBlock, EngineOptions, ImageItem, embed_images
-from geoloc_core.features.forward import find_batch_size
-from geoloc_core.features.quiet import quiet_transformers
+from geoloc_core.features.encoders.loading import silence_transformers
+from geoloc_core.features.extract import EmbeddingBlock, ImageItem, choose_batch_size, embed_images
 from geoloc_core.features.shards import open_matrix, write_shard
 from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image
@@ -164,7 +163,7 @@ def race(
     """Images a second of each contender, and the ratios, for one model."""
     encoder = load_encoder(spec, checkpoints, device)
     library = library_model(spec, checkpoints, device)
-    batch_size = find_batch_size({spec.name: encoder})
+    batch_size = choose_batch_size({spec.name: encoder})
     contenders: dict[str, Callable[[], int]] = {
         "forward": forward_alone(encoder, encoder.encode, paths, batch_size),
         "geoloc": lambda: geoloc(encoder, paths, batch_size),
@@ -256,9 +255,9 @@ def library_model(spec: BackboneSpec, checkpoints: Path, device: torch.device) -
     else:
         from transformers import AutoImageProcessor, AutoModel
 
-        with quiet_transformers():
-            processor = AutoImageProcessor.from_pretrained(folder)
-            model = AutoModel.from_pretrained(folder, add_pooling_layer=False).to(device).eval()
+        silence_transformers()
+        processor = AutoImageProcessor.from_pretrained(folder)
+        model = AutoModel.from_pretrained(folder, add_pooling_layer=False).to(device).eval()
 
         def transform(image: Image.Image) -> torch.Tensor:
             return processor(images=image, return_tensors="pt")["pixel_values"][0]
@@ -294,13 +293,13 @@ def hf_pipeline(
     """transformers' own pipeline over the same files."""
     from transformers import pipeline
 
-    with quiet_transformers():
-        extractor = pipeline(
-            "image-feature-extraction",
-            model=str(checkpoints / spec.name),
-            device=device,
-            dtype=torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32,
-        )
+    silence_transformers()
+    extractor = pipeline(
+        "image-feature-extraction",
+        model=str(checkpoints / spec.name),
+        device=device,
+        dtype=torch.bfloat16 if spec.dtype == "bfloat16" else torch.float32,
+    )
     names = [str(path) for path in paths]
 
     def run() -> int:
@@ -341,8 +340,7 @@ def decode_rate(paths: list[Path], decode: str = "exact") -> float:
     """Photos a second through decoding and resizing alone, with all processors."""
     spec = backbone("vit-b-16-in21k").changed(decode=decode)
     items = [ImageItem(str(number), path) for number, path in enumerate(paths)]
-    processes = torch.cuda.is_available()
-    batches = decoded_batches(items, {"x": spec}, LIMITS, 32, processes=processes)
+    batches = decoded_batches(items, {"x": spec}, LIMITS, 32, ahead=3)
     first = next(batches)  # whose time is the pool's start
     started = time.perf_counter()
     for _ in batches:
@@ -354,8 +352,7 @@ def read_rate(folder: Path, shards: int = 4, rows: int = 20_000, dimension: int 
     """Gigabytes a second into one matrix, ids aligned and checksums verified, from the page cache."""
     rng = np.random.default_rng(0)
     spec = backbone("tiny-vit")
-    load_encoder(spec, folder / "checkpoints")
-    identity = checkpoint_identity(spec, folder / "checkpoints")
+    identity = open_checkpoint(spec, folder / "checkpoints").identity
     wide = type(identity)(**{**identity.as_dict(), "dimension": dimension})
     paths, ids = [], []
     for number in range(shards):
@@ -369,9 +366,9 @@ def read_rate(folder: Path, shards: int = 4, rows: int = 20_000, dimension: int 
     rates = []
     for _ in range(5):
         started = time.perf_counter()
-        matrix, found = open_matrix(paths, ids, shard_of=shard_of)
+        matrix, present = open_matrix(paths, ids, shard_of=shard_of)
         rates.append(size / (time.perf_counter() - started))
-        if not found.all() or matrix.shape != (shards * rows, dimension):
+        if not present.all() or matrix.shape != (shards * rows, dimension):
             raise SystemExit("the matrix of the benchmark is not whole")
     return median(rates)
 
@@ -393,7 +390,7 @@ def peak_memory(folder: Path, n: int) -> float:
     """Embed `n` photos into a shard; the peak memory of this process in megabytes."""
     spec = backbone("tiny-vit")
     encoder = load_encoder(spec, folder / "checkpoints", pick_device())
-    identity = checkpoint_identity(spec, folder / "checkpoints")
+    identity = open_checkpoint(spec, folder / "checkpoints").identity
     small = []
     for path in sorted((folder / "photos").iterdir())[:50]:
         small.append(folder / "small" / path.name)
@@ -401,7 +398,7 @@ def peak_memory(folder: Path, n: int) -> float:
         load_image(path, LIMITS).resize((96, 72)).save(small[-1])
     items = [ImageItem(str(number), path) for number, path in zip(range(n), itertools.cycle(small), strict=False)]
     target = ShardTarget(lambda: encoder, identity, folder / f"memory-{n}.parquet")
-    embed_shard(items, {"x": target}, LIMITS, EngineOptions(batch_size=32, decode_in="threads"))
+    update_shards(items, {"x": target}, LIMITS, batch_size=32)
     return peak_bytes() / 2**20
 
 

@@ -35,7 +35,7 @@ SHARDS, BACKBONES = 200, ("tiny-clip", "tiny-vit", "tiny-segvit")
 def plain(project: Project) -> None:
     """The whole line by the core's functions, in the order of the graph, each followed by the checks of its content."""
     from geoloc_core.evaluation.maps import country_map, coverage_map
-    from geoloc_core.features.checkpoints import checkpoint_identity, ensure_checkpoint
+    from geoloc_core.features.checkpoints import open_checkpoint
     from geoloc_core.geography.boundaries import load_boundaries, read_boundaries, write_boundaries
     from geoloc_core.learning.weights import class_weight_table
     from geoloc_core.line import experiments
@@ -89,8 +89,7 @@ def plain(project: Project) -> None:
     write_bytes(folder / "country.png", country_map(boundaries, profile.map_country, photos=of_country))
     ask(project, "class_distribution", "")
     for name in profile.backbones():
-        ensure_checkpoint(profile.backbone(name), project.checkpoints)
-        identity = checkpoint_identity(profile.backbone(name), project.checkpoints)
+        identity = open_checkpoint(profile.backbone(name), project.checkpoints).identity
         write_json(layout.backbone(name), identity.as_dict())
     for shard in profile.shards():
         embed_shard(profile, layout, project.checkpoints, profile.backbones(), shard)

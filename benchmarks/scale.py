@@ -70,7 +70,7 @@ def profile_of(photos: int) -> Profile:
 def make_shard(place: Place, shard: str, seed: int) -> None:
     """Rows, labels, manifest and vectors of one shard."""
     from geoloc_core.features.backbones import backbone
-    from geoloc_core.features.checkpoints import checkpoint_identity
+    from geoloc_core.features.checkpoints import open_checkpoint
     from geoloc_core.features.extract import EmbeddingBlock
     from geoloc_core.features.shards import write_shard
     from geoloc_core.photos.labels import label_photos, locator_of
@@ -104,7 +104,7 @@ def make_shard(place: Place, shard: str, seed: int) -> None:
     on_sphere = np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=1)
     waves = np.random.default_rng(0).normal(0, 12, (3, DIMENSION))  # the same for all shards
     vectors = np.sin(on_sphere @ waves) + rng.normal(0, 1.0, (n, DIMENSION))
-    identity = replace(checkpoint_identity(backbone(BACKBONE), place.layout.checkpoints), dimension=DIMENSION)
+    identity = replace(open_checkpoint(backbone(BACKBONE), place.layout.checkpoints).identity, dimension=DIMENSION)
     block = EmbeddingBlock(ids.tolist(), vectors.astype(np.float16), ["ok"] * n, [4 * h for h in hashes])
     write_shard(place.layout.embeddings(BACKBONE, shard), block, identity)
 
@@ -112,11 +112,11 @@ def make_shard(place: Place, shard: str, seed: int) -> None:
 def prepare(place: Place) -> None:
     """All shards; what is timed is what comes after."""
     from geoloc_core.features.backbones import backbone
-    from geoloc_core.features.checkpoints import ensure_checkpoint
+    from geoloc_core.features.checkpoints import open_checkpoint
     from geoloc_core.geography.boundaries import load_boundaries, write_boundaries
 
     write_boundaries(load_boundaries("embedded"), place.layout.regions)
-    ensure_checkpoint(backbone(BACKBONE), place.layout.checkpoints)
+    open_checkpoint(backbone(BACKBONE), place.layout.checkpoints)
     for seed, shard in enumerate(place.profile.shards()):
         make_shard(place, shard, seed)
 

@@ -18,7 +18,7 @@ import pandas as pd
 from geoloc_core.answers.answer import Answerer, Answers, Places
 from geoloc_core.devices import pick_device
 from geoloc_core.errors import CheckpointError, InputError
-from geoloc_core.features.checkpoints import checkpoint_identity
+from geoloc_core.features.checkpoints import open_checkpoint
 from geoloc_core.features.encoder import Encoder, load_encoder
 from geoloc_core.features.extract import OK, ImageItem, embed_images
 from geoloc_core.features.specification import specification_from
@@ -128,7 +128,7 @@ class Predictor:
         for name, wanted in description["backbones"].items():
             spec = specification_from(description["specifications"][name])
             encoders[name] = load_encoder(spec, checkpoints, target)
-            found = checkpoint_identity(spec, checkpoints)
+            found = open_checkpoint(spec, checkpoints).identity
             if found.version != wanted["version"]:
                 raise CheckpointError(
                     f"the checkpoint of {name} in {checkpoints} (weights {found.weights_sha256[:12]}) is not the one that the "

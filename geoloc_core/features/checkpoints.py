@@ -1,10 +1,9 @@
-"""Where the weights of a backbone lie, whether they are whole, and who they are.
+"""Where the weights of a backbone are, whether they are complete and unchanged, and what identifies them.
 
-A checkpoint is a folder in the layout of its library (transformers: config.json, preprocessor_config.json and
-model.safetensors; open_clip: open_clip_config.json and open_clip_model.safetensors), or one weights file. Folders of
-hub and seeded weights live under the checkpoints folder by the backbone's name; what a person keeps elsewhere is used
-in place. When a checkpoint is first met, the SHA-256 of each of its files is written beside it (`<name>.sha256.json`),
-and from then on a single flipped byte is an error.
+A checkpoint is a folder in the layout of its library, or one file of weights. Weights from a hub and seeded weights are
+kept under the checkpoints folder by the backbone's name; what a person keeps elsewhere is used in place. When a
+checkpoint is first opened, the SHA-256 of each of its files is written beside it (`<name>.sha256.json`), and from then
+on a single flipped byte is an error. A process reads each file once, unless its size or time changes.
 """
 
 from __future__ import annotations
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoloc_core.errors import CheckpointError
+from geoloc_core.features.encoders import LIBRARIES, MODEL_FILES
 from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.storage import file_sha256, read_json, temporary_folder, value_sha256, write_json
 
@@ -25,20 +25,20 @@ WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 PICKLED_NAMES = ("pytorch_model.bin", "open_clip_pytorch_model.bin")
 """What repositories without safetensors call their weights."""
 
-HRNET_MODEL_ID = "hrnetv2-c1"
-HRNET_FILES = ("encoder_epoch_30.pth", "decoder_epoch_30.pth")
-"""MIT CSAIL's names for the two halves of its scene parsing network."""
-
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model")
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
-"""What a text tower's vocabulary is called in its folder; the first kind that is there is enough."""
+"""What a text tower's vocabulary is called in its folder; one kind of it is enough."""
+
+_hashes: dict[tuple[str, int, int, int], str] = {}
+"""SHA-256 of the files read by this process, by path, inode, size and time of modification."""
 
 
 @dataclass(frozen=True)
 class CheckpointIdentity:
-    """Who made a vector: the weights by their hash, and every field of the specification that can change a vector.
+    """What made a vector: the weights by their hash, and the main fields of the specification.
 
-    `version` is one SHA-256 of it all: two vectors with the same version came from the same function.
+    `version` is one SHA-256 of the weights and of every field that can change a vector: two vectors with the same version
+    come from the same function.
     """
 
     name: str
@@ -66,82 +66,56 @@ class CheckpointIdentity:
         return asdict(self)
 
 
-def ensure_checkpoint(spec: BackboneSpec, folder: Path | str, *, mend_seeded: bool = False) -> Path:
-    """The checkpoint of `spec`, made (seeded weights) or fetched (hub weights) into `folder` if it is not there yet.
+@dataclass(frozen=True)
+class Checkpoint:
+    """Verified weights on disk.
 
-    Returns the folder or file that the library loads. Raises CheckpointError when the weights are missing and cannot be
-    had, or are not the bytes that were there before. With `mend_seeded`, damaged weights that were made from a seed are
-    made again, as nothing is lost by it; all others are a person's to restore.
+    path: the folder or file that the library loads. files: weights and settings, the embedder's included. embedder: the
+    checkpoint of the second network, if the specification has one.
+    """
+
+    path: Path
+    identity: CheckpointIdentity
+    files: tuple[Path, ...]
+    embedder: Checkpoint | None = None
+
+
+def open_checkpoint(spec: BackboneSpec, folder: Path | str, *, mend_seeded: bool = False) -> Checkpoint:
+    """The checkpoint of `spec`; seeded weights are made and hub weights fetched into `folder` if they are missing.
+
+    Raises CheckpointError when the weights are missing and cannot be obtained, or are not the bytes that were there
+    before. With `mend_seeded`, damaged seeded weights are made again; all others are for a person to restore.
     """
     folder = Path(folder)
-    if spec.weights_kind == "seeded":
-        _ensure_seeded(spec, folder)
-    elif spec.weights_kind == "hub" and _missing(spec, folder):
-        _fetch(spec, folder)
     try:
-        path = locate_checkpoint(spec, folder)
-        _verify(spec, folder, path)
+        path, hashes = _verified(spec, folder)
     except CheckpointError:
         if not (mend_seeded and spec.weights_kind == "seeded"):
             raise
         shutil.rmtree(_place(spec, folder), ignore_errors=True)
         _record_path(spec, folder).unlink(missing_ok=True)
-        return ensure_checkpoint(spec, folder)
-    if spec.embedder is not None:
-        ensure_checkpoint(spec.embedder, folder, mend_seeded=mend_seeded)
-    return path
+        path, hashes = _verified(spec, folder)
+    embedder = None if spec.embedder is None else open_checkpoint(spec.embedder, folder, mend_seeded=mend_seeded)
+    weights = [hashes[file] for file in _weights_files(spec, path)]
+    if embedder is not None:
+        weights.append(embedder.identity.weights_sha256)
+    weights_sha256 = weights[0] if len(weights) == 1 else value_sha256(weights)
+    files = (*hashes, *(embedder.files if embedder is not None else ()))
+    return Checkpoint(path, _identity(spec, weights_sha256), files, embedder)
 
 
-def ensure_tokenizer(spec: BackboneSpec, path: Path) -> None:
-    """See to the files, beside the checkpoint at `path`, that a text tower reads sentences with; hub weights fetch them.
-
-    open_clip brings the vocabulary of OpenAI's CLIP itself; only models that name another tokenizer need files. Raises
-    CheckpointError that names what is missing and how to get it.
-    """
-    if spec.library == "open_clip" and not _names_tokenizer(spec, path):
-        return
-    if path.is_dir() and any((path / name).is_file() for name in TOKENIZER_FILES):
-        return
-    names = (*TOKENIZER_FILES, *TOKENIZER_SETTINGS)
-    lacks = f"the text tower of backbone {spec.name!r} lacks its tokenizer (tokenizer.json) in {path}"
-    if spec.weights_kind != "hub":
-        raise CheckpointError(f"{lacks}; put that file and tokenizer_config.json beside the weights")
-    from huggingface_hub import snapshot_download
-
-    by_hand = (
-        f"on a machine with network run `hf download {spec.weights_target} tokenizer.json tokenizer_config.json "
-        f"--local-dir {path}` and bring that folder here"
-    )
-    try:
-        snapshot_download(
-            spec.weights_target, revision=spec.revision or None, allow_patterns=list(names), local_dir=path
-        )
-    except Exception as error:  # as in _fetch
-        raise CheckpointError(f"{lacks}; {by_hand} (the download failed: {type(error).__name__})") from error
-    if not any((path / name).is_file() for name in TOKENIZER_FILES):
-        raise CheckpointError(f"{lacks}, and {spec.weights_target} has none; {by_hand}")
-
-
-def _names_tokenizer(spec: BackboneSpec, path: Path) -> bool:
-    """Whether an open_clip model reads another vocabulary than the one that its library brings."""
-    if path.is_dir() and (path / "open_clip_config.json").is_file():
-        config = read_json(path / "open_clip_config.json")["model_cfg"]
-    else:
-        import open_clip
-
-        config = open_clip.get_model_config(spec.model_id) or {}
-    return bool(config.get("text_cfg", {}).get("hf_tokenizer_name"))
-
-
-def checkpoint_files(spec: BackboneSpec, folder: Path | str) -> list[Path]:
-    """Weights and settings of the checkpoint, its embedder's with them; links of a hub's cache count as what they name."""
-    path = locate_checkpoint(spec, folder)
-    files = list(_files(path).values())
-    return files + (checkpoint_files(spec.embedder, folder) if spec.embedder is not None else [])
+def _identity(spec: BackboneSpec, weights_sha256: str) -> CheckpointIdentity:
+    computed: dict[str, Any] = {
+        "weights_sha256": weights_sha256,
+        "spec_fingerprint": spec.fingerprint(),
+        "version": value_sha256({"weights_sha256": weights_sha256, "vector": spec.vector_fingerprint()}),
+    }
+    names = [name for name in CheckpointIdentity.__dataclass_fields__ if name not in computed]
+    return CheckpointIdentity(**computed, **{name: getattr(spec, name) for name in names})
 
 
 def locate_checkpoint(spec: BackboneSpec, folder: Path | str) -> Path:
-    """Where the weights of `spec` lie. Raises CheckpointError that names the files missing and how to get them."""
+    """Where the weights of `spec` are. Raises CheckpointError that names the missing files and how to get them."""
     folder = Path(folder)
     path = _place(spec, folder)
     missing = _missing(spec, folder)
@@ -150,34 +124,13 @@ def locate_checkpoint(spec: BackboneSpec, folder: Path | str) -> Path:
     return path
 
 
-def checkpoint_identity(spec: BackboneSpec, folder: Path | str) -> CheckpointIdentity:
-    """The identity of the checkpoint of `spec` in `folder`, from the bytes on disk."""
-    weights = _weights_sha256(spec, Path(folder))
-    return CheckpointIdentity(
-        name=spec.name,
-        library=spec.library,
-        model_id=spec.model_id,
-        weights=spec.weights,
-        revision=spec.revision,
-        weights_sha256=weights,
-        spec_fingerprint=spec.fingerprint(),
-        layer=spec.layer,
-        pooling=spec.pooling,
-        dimension=spec.dimension,
-        input_size=spec.input_size,
-        resize=spec.resize,
-        crop=spec.crop,
-        interpolation=spec.interpolation,
-        mean=spec.mean,
-        std=spec.std,
-        dtype=spec.dtype,
-        decode=spec.decode,
-        version=value_sha256({"weights_sha256": weights, "vector": spec.vector_fingerprint()}),
-    )
+def checkpoint_file_names(spec: BackboneSpec) -> tuple[str, ...]:
+    """The files that a checkpoint folder of this specification has, as its publisher names them."""
+    return MODEL_FILES.get(spec.model_id, LIBRARIES[spec.library].files)
 
 
 def weights_file(path: Path) -> Path:
-    """The one file of weights in a checkpoint (`path` itself where it is a file), safetensors before pickles."""
+    """The one file of weights in a checkpoint (`path` itself if it is a file), safetensors before pickles."""
     if path.is_file():
         return path
     candidates = sorted(
@@ -199,47 +152,121 @@ def load_pickled_weights(file: Path) -> dict[str, torch.Tensor]:
     return state
 
 
+def ensure_tokenizer(spec: BackboneSpec, path: Path) -> None:
+    """Check for the tokenizer's files beside the checkpoint at `path`; those of hub weights are fetched.
+
+    open_clip brings the vocabulary of OpenAI's CLIP itself; only models that name another tokenizer need files. Raises
+    CheckpointError that names what is missing and how to get it.
+    """
+    if spec.library == "open_clip" and not _names_tokenizer(spec, path):
+        return
+    if path.is_dir() and any((path / name).is_file() for name in TOKENIZER_FILES):
+        return
+    lacks = f"the text tower of backbone {spec.name!r} lacks its tokenizer (tokenizer.json) in {path}"
+    if spec.weights_kind != "hub":
+        raise CheckpointError(f"{lacks}; put that file and tokenizer_config.json beside the weights")
+    by_hand = (
+        f"on a machine with network run `hf download {spec.weights_target} tokenizer.json tokenizer_config.json "
+        f"--local-dir {path}` and bring that folder here"
+    )
+    try:
+        _download(spec, (*TOKENIZER_FILES, *TOKENIZER_SETTINGS), path)
+    except Exception as error:  # as in _fetch
+        raise CheckpointError(f"{lacks}; {by_hand} (the download failed: {type(error).__name__})") from error
+    if not any((path / name).is_file() for name in TOKENIZER_FILES):
+        raise CheckpointError(f"{lacks}, and {spec.weights_target} has none; {by_hand}")
+
+
+def _names_tokenizer(spec: BackboneSpec, path: Path) -> bool:
+    """Whether an open_clip model uses another vocabulary than the one that its library brings."""
+    if path.is_dir() and (path / "open_clip_config.json").is_file():
+        config = read_json(path / "open_clip_config.json")["model_cfg"]
+    else:
+        import open_clip
+
+        config = open_clip.get_model_config(spec.model_id) or {}
+    return bool(config.get("text_cfg", {}).get("hf_tokenizer_name"))
+
+
+def _verified(spec: BackboneSpec, folder: Path) -> tuple[Path, dict[Path, str]]:
+    """The place of a checkpoint, and the hash of each file, compared with those recorded when it was first opened."""
+    if spec.weights_kind == "seeded":
+        _make_seeded(spec, folder)
+    elif spec.weights_kind == "hub" and _missing(spec, folder):
+        _fetch(spec, folder)
+    path = locate_checkpoint(spec, folder)
+    hashes = {file: _sha256(file) for file in _files(path)}
+    record = _record_path(spec, folder)
+    # Below the folder of checkpoints the place is relative to it, so that a folder can be moved and is checked as before.
+    place = path.relative_to(folder) if path.is_relative_to(folder) else path.absolute()
+    current = {file.name: sha256 for file, sha256 in hashes.items()}
+    recorded = read_json(record) if record.is_file() else None
+    if recorded is None or recorded["path"] != str(place):
+        write_json(record, {"path": str(place), "files": current})
+        return path, hashes
+    changed = sorted(name for name, sha256 in recorded["files"].items() if current.get(name) != sha256)
+    if changed:
+        raise CheckpointError(
+            f"the checkpoint of backbone {spec.name!r} in {path} is not what it was: {', '.join(changed)} changed; "
+            f"restore it from its source, or, if the change is meant, delete {record}"
+        )
+    return path, hashes
+
+
+def _sha256(file: Path) -> str:
+    """The hash of a file, read once in a process; links of a hub's cache count as what they point to."""
+    stat = file.stat()
+    key = (str(file.resolve()), stat.st_ino, stat.st_size, stat.st_mtime_ns)
+    if key not in _hashes:
+        _hashes[key] = file_sha256(file)
+    return _hashes[key]
+
+
+def _weights_files(spec: BackboneSpec, path: Path) -> list[Path]:
+    return [path / name for name in MODEL_FILES.get(spec.model_id, ())] or [weights_file(path)]
+
+
 def _place(spec: BackboneSpec, folder: Path) -> Path:
     if spec.weights_kind == "path":
         return Path(spec.weights_target).expanduser()
     return folder / spec.folder_name
 
 
-def wanted_files(spec: BackboneSpec) -> tuple[str, ...]:
-    """The files that a checkpoint folder of this specification has, as its library names them."""
-    if spec.library == "open_clip":
-        return ("open_clip_config.json", "open_clip_model.safetensors")
-    if spec.model_id == HRNET_MODEL_ID:
-        return HRNET_FILES
-    return ("config.json", "model.safetensors", "preprocessor_config.json")
-
-
 def _missing(spec: BackboneSpec, folder: Path) -> list[str]:
     path = _place(spec, folder)
     if spec.weights_kind == "path" and path.is_file():
         return []
-    return [name for name in wanted_files(spec) if not _has(path, name)]
+    return [name for name in checkpoint_file_names(spec) if not _has(path, name)]
 
 
 def _has(path: Path, name: str) -> bool:
     if (path / name).is_file():
         return True
-    if name.endswith(".safetensors") and path.is_dir():
-        # Older repositories carry their weights under another name, or as a pickle (loaded with weights_only=True).
-        return any(file.suffix in WEIGHT_SUFFIXES for file in path.iterdir())
-    return False
+    # Older repositories have their weights under another name, or as a pickle (loaded with weights_only=True).
+    return name.endswith(".safetensors") and any(file.suffix in WEIGHT_SUFFIXES for file in path.glob("*"))
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path]
+    return [file for file in sorted(path.iterdir()) if file.suffix in (*WEIGHT_SUFFIXES, ".json")]
+
+
+def _record_path(spec: BackboneSpec, folder: Path) -> Path:
+    return folder / f"{spec.folder_name}.sha256.json"
 
 
 def _how_to_get(spec: BackboneSpec, path: Path, missing: list[str]) -> str:
     lacks = f"the checkpoint of backbone {spec.name!r} lacks {', '.join(missing)} in {path}"
+    names = checkpoint_file_names(spec)
     if spec.weights_kind == "hub":
         revision = f" --revision {spec.revision}" if spec.revision else ""
         return (
             f"{lacks}; on a machine with network run `hf download {spec.weights_target}{revision} "
-            f"{' '.join(wanted_files(spec))} --local-dir {path}` and bring that folder here"
+            f"{' '.join(names)} --local-dir {path}` and bring that folder here"
         )
     if spec.weights_kind == "site":
-        addresses = ", ".join(f"{spec.weights_target}/{name}" for name in wanted_files(spec))
+        addresses = ", ".join(f"{spec.weights_target}/{name}" for name in names)
         return f"{lacks}; download {addresses} into that folder"
     if spec.weights_kind == "path":
         return f"{lacks}; put the files there or point the backbone's weights (path:...) to where they are"
@@ -247,24 +274,26 @@ def _how_to_get(spec: BackboneSpec, path: Path, missing: list[str]) -> str:
 
 
 def _fetch(spec: BackboneSpec, folder: Path) -> None:
-    """Download the wanted files from the hub; a failure ends as one sentence that says how to get them by hand."""
-    from huggingface_hub import snapshot_download
-
+    """Download the files of a checkpoint; a failure is one sentence that says how to get them by hand."""
     target = folder / spec.folder_name
     try:
-        for names in (wanted_files(spec), PICKLED_NAMES):
+        for names in (checkpoint_file_names(spec), PICKLED_NAMES):
             if _missing(spec, folder):
-                snapshot_download(
-                    spec.weights_target, revision=spec.revision or None, allow_patterns=list(names), local_dir=target
-                )
-    except Exception as error:  # the hub raises a dozen kinds; the mend is the same for all
-        missing = _missing(spec, folder) or list(wanted_files(spec))
+                _download(spec, names, target)
+    except Exception as error:  # the hub raises a dozen kinds; the remedy is the same for all
+        missing = _missing(spec, folder) or list(checkpoint_file_names(spec))
         raise CheckpointError(
             f"{_how_to_get(spec, target, missing)} (the download failed: {type(error).__name__})"
         ) from error
 
 
-def _ensure_seeded(spec: BackboneSpec, folder: Path) -> None:
+def _download(spec: BackboneSpec, names: tuple[str, ...], target: Path) -> None:
+    from huggingface_hub import snapshot_download
+
+    snapshot_download(spec.weights_target, revision=spec.revision or None, allow_patterns=list(names), local_dir=target)
+
+
+def _make_seeded(spec: BackboneSpec, folder: Path) -> None:
     """Make seeded weights where there are none, or where they were made for another architecture or seed."""
     target = folder / spec.folder_name
     recipe = value_sha256(
@@ -279,7 +308,7 @@ def _ensure_seeded(spec: BackboneSpec, folder: Path) -> None:
     marker = folder / f"{spec.folder_name}.seeded.json"
     if target.is_dir() and marker.is_file() and read_json(marker) == {"recipe": recipe}:
         return
-    from geoloc_core.features.seeded import write_seeded_checkpoint
+    from geoloc_core.features.encoders.seeded import write_seeded_checkpoint
 
     folder.mkdir(parents=True, exist_ok=True)
     with temporary_folder(folder) as temporary:
@@ -290,44 +319,3 @@ def _ensure_seeded(spec: BackboneSpec, folder: Path) -> None:
         _record_path(spec, folder).unlink(missing_ok=True)
         made.rename(target)
     write_json(marker, {"recipe": recipe})
-
-
-def _record_path(spec: BackboneSpec, folder: Path) -> Path:
-    return folder / f"{spec.folder_name}.sha256.json"
-
-
-def _files(path: Path) -> dict[str, Path]:
-    if path.is_file():
-        return {path.name: path}
-    return {file.name: file for file in sorted(path.iterdir()) if file.suffix in (*WEIGHT_SUFFIXES, ".json")}
-
-
-def _verify(spec: BackboneSpec, folder: Path, path: Path) -> None:
-    """Compare the files with the hashes recorded when they were first met, or record them now."""
-    found = {name: file_sha256(file) for name, file in _files(path).items()}
-    record = _record_path(spec, folder)
-    # Below the folder of checkpoints the place is told relative to it: a folder that is moved is checked as before.
-    place = path.relative_to(folder) if path.is_relative_to(folder) else path.absolute()
-    entry = {"path": str(place), "files": found}
-    known = read_json(record) if record.is_file() else None
-    if known is None or known["path"] != entry["path"]:
-        write_json(record, entry)
-        return
-    changed = sorted(name for name in known["files"] if found.get(name) != known["files"][name])
-    if changed:
-        raise CheckpointError(
-            f"the checkpoint of backbone {spec.name!r} in {path} is not what it was: {', '.join(changed)} changed; "
-            f"restore it from its source, or, if the change is meant, delete {record}"
-        )
-
-
-def _weights_sha256(spec: BackboneSpec, folder: Path) -> str:
-    """One hash for all weights that a specification needs, its embedder's with them."""
-    path = locate_checkpoint(spec, folder)
-    if spec.model_id == HRNET_MODEL_ID:
-        hashes = [file_sha256(path / name) for name in wanted_files(spec)]
-    else:
-        hashes = [file_sha256(weights_file(path))]
-    if spec.embedder is not None:
-        hashes.append(_weights_sha256(spec.embedder, folder))
-    return hashes[0] if len(hashes) == 1 else value_sha256(hashes)

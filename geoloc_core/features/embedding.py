@@ -1,53 +1,46 @@
-"""Embedding a shard: only what is new, going on where a killed run stopped, one process at a time.
+"""Embedding a shard: only what is missing, going on where a killed run stopped, one process at a time.
 
-Rows that the shard already has from the same checkpoint are kept, a photo's row being known by its id and by the hash
-of its file. The rest is embedded batch by batch into a journal, and when all is there the shard is written anew and
-takes the place of the old one. An unchanged shard is not written at all, and nothing is loaded for it.
+Rows that the shard already has from the same checkpoint are reused, a photo's row being identified by its id and by the
+hash of its file. What is missing is embedded into part files of about `PART_ROWS` rows beside the shard
+(`<shard>.parts/`), each written atomically; at the end the shard is joined from the old one and the parts, takes the
+place of the old one, and the parts are removed. An unchanged shard is not written, and nothing is loaded for it.
 """
 
 from __future__ import annotations
 
+import shutil
+import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
+from filelock import FileLock, Timeout
 
 from geoloc_core.errors import InputError, StaleArtifactError
 from geoloc_core.features.checkpoints import CheckpointIdentity
-from geoloc_core.features.decoding import CHANGED
-from geoloc_core.features.extract import OK, EngineOptions, ImageItem, embed_batches
-from geoloc_core.features.forward import find_batch_size
-from geoloc_core.features.journal import Journal, open_journal
-from geoloc_core.features.parquet_vectors import (
-    ROWS_PER_GROUP,
-    ContentDigest,
-    Rows,
-    ShardWriter,
-    file_metadata,
-    vector_groups,
-)
+from geoloc_core.features.decoding import CHANGED, OK, ImageItem
+from geoloc_core.features.extract import EmbeddedBatch, EmbeddingBlock, choose_batch_size, embed_batches
+from geoloc_core.features.shards import read_shard, write_shard
 from geoloc_core.progress import bar
-from geoloc_core.storage import replacing_path
+from geoloc_core.storage import read_json, write_json
 
 if TYPE_CHECKING:
-    from geoloc_core.features.encoder import Encoder
+    from geoloc_core.features.encoders.base import Encoder
     from geoloc_core.photos.images import ImageLimits
 
-
-TRIED_AGAIN = frozenset({"missing_file", "unreadable_file", CHANGED, "too_many_bytes", "too_many_pixels"})
-"""Reasons that say something of the moment, or of the limits, and not of the bytes alone."""
+PART_ROWS = 2048
+TRANSIENT = frozenset({"missing_file", "unreadable_file", CHANGED, "too_many_bytes", "too_many_pixels"})
+"""Reasons that say something of the moment, or of the limits, and not of the bytes alone; such photos are tried again."""
 
 
 @dataclass(frozen=True)
 class ShardTarget:
-    """A backbone, and the shard file that its vectors go to; `load` is only called where a picture has to be embedded."""
+    """A backbone, and the shard file for its vectors; `load` is only called if a picture has to be embedded."""
 
     load: Callable[[], Encoder]
     identity: CheckpointIdentity
@@ -56,11 +49,11 @@ class ShardTarget:
 
 @dataclass(frozen=True)
 class ShardReport:
-    """What became of a shard. rows = reused + resumed + embedded; `by_status` counts all rows.
+    """What was done for a shard. rows = reused + resumed + embedded; `by_status` counts all rows.
 
-    reused: from the shard as it was, or known to be unusable; resumed: from the journal of a run that was killed.
+    reused: from the shard as it was, or known to be unusable; resumed: from the parts of a run that was killed.
     seconds: from the first picture decoded to the last vector written, without loading; `images_per_second` is of the
-    pictures embedded in that time, and 0 where there were none.
+    pictures embedded in that time, and 0 if there were none.
     """
 
     rows: int
@@ -72,207 +65,212 @@ class ShardReport:
     images_per_second: float
 
 
-class _Kept:
-    """The rows of the shard as it lies on disk that can be used again; their vectors stay in the file."""
+@dataclass(frozen=True)
+class _Row:
+    """Where the vector of a photo is: row `number` of the file `path`."""
 
-    def __init__(self, target: ShardTarget) -> None:
-        self.row_of: dict[tuple[str, str], int] = {}
-        self.ids: list[str] = []
-        self.hashes: list[str] = []
-        self.status: list[str] = []
-        self._groups: list[tuple[slice, np.ndarray]] = []
-        try:
-            _, described = file_metadata(target.path)
-            self._said = described
-            if described["identity"]["version"] != target.identity.version:
-                return
-            columns = pq.read_table(
-                target.path, columns=["photo_id", "status", "image_sha256"], page_checksum_verification=True
-            )
-            self.status = columns["status"].to_pylist()
-            self._ok = np.array([reason == OK for reason in self.status], dtype=bool)
-            self._groups = list(vector_groups(target.path, self._ok))
-        except (StaleArtifactError, KeyError, ValueError, OSError, pa.ArrowException):
-            return  # nothing there, damaged, or of an older layout: embedded anew
-        self.ids = columns["photo_id"].to_pylist()
-        self.hashes = columns["image_sha256"].to_pylist()
-        for row, (photo_id, sha256, reason) in enumerate(zip(self.ids, self.hashes, self.status, strict=True)):
-            # A failure is only certain to repeat itself for the very same bytes.
-            if reason == OK or (sha256 and reason not in TRIED_AGAIN):
-                self.row_of[photo_id, sha256] = row
-
-    def is_whole(self) -> bool:
-        """Whether the shard's own account of its content is that of its rows."""
-        digest = ContentDigest()
-        for rows, vectors in self._groups:
-            digest.update(Rows(self.ids[rows], vectors, self.status[rows], self.hashes[rows]), vectors)
-        said = [self._said.get(key) for key in ("n", "n_ok", "content_sha256")]
-        return said == [len(self.ids), int(self._ok.sum()), digest.hexdigest()]
-
-    def vector(self, row: int) -> np.ndarray:
-        group = row // ROWS_PER_GROUP
-        rows, vectors = self._groups[group]
-        return vectors[int(self._ok[rows.start : row].sum())]
-
-    def vectors(self, rows: list[int], dimension: int) -> np.ndarray:
-        """float16 (len(rows), D), NaN where a row has none."""
-        found = np.full((len(rows), dimension), np.nan, np.float16)
-        for place, row in enumerate(rows):
-            if self.status[row] == OK:
-                found[place] = self.vector(row)
-        return found
+    path: Path
+    number: int
+    status: str
 
 
 @dataclass
 class _Work:
-    """One target while it is being made."""
+    """One target while it is being made; `rows` are those available, by photo id and hash of the picture."""
 
     target: ShardTarget
-    kept: _Kept
-    journal: Journal
-    missing: list[int]
+    parts: Path
+    rows: dict[tuple[str, str], _Row] = field(default_factory=dict)
+    current: EmbeddingBlock | None = None
+    missing: list[int] = field(default_factory=list)
+    resumed: int = 0
+    batch_size: int = 0
+    next_part: int = 0
     seconds: float = 0.0
 
 
-def embed_shard(
+def update_shards(
     items: Sequence[ImageItem],
     targets: Mapping[str, ShardTarget],
     limits: ImageLimits,
-    options: EngineOptions | None = None,
+    *,
+    batch_size: int = 0,
+    workers: int = 0,
+    part_rows: int = PART_ROWS,
     what: str = "embedding",
 ) -> dict[str, ShardReport]:
     """Bring the shard files of `targets` up to date with `items`: their rows, in that order, and no others.
 
     Items that are `refused` get their row without being opened. Backbones that lack the same pictures share one decode.
-    Returns a report for each target. Raises InputError where two items have the same id.
+    Returns a report for each target. Raises InputError if two items have the same id.
     """
-    options = options or EngineOptions()
-    twice = [name for name, count in Counter(item.photo_id for item in items).items() if count > 1]
-    if twice:
+    repeated = [name for name, count in Counter(item.photo_id for item in items).items() if count > 1]
+    if repeated:
         raise InputError(
-            f"{len(twice)} photo ids occur more than once in a shard (first: {twice[0]}); remove the repeats"
+            f"{len(repeated)} photo ids occur more than once in a shard (first: {repeated[0]}); remove the repeats"
         )
     with ExitStack() as stack:
         works = {}
         # Always in one order, so that two processes with the same targets cannot wait for each other.
         for name in sorted(targets, key=lambda name: str(targets[name].path)):
-            works[name] = _open(stack, targets[name], items)
-        _embed_missing(items, works, limits, options, what)
+            stack.enter_context(_only_writer(targets[name].path))
+            works[name] = _open(targets[name], items)
+        _embed_missing(items, works, limits, batch_size, workers, part_rows, what)
         for work in works.values():
-            _write(items, work)
+            _join(items, work)
         return {name: _report(items, work) for name, work in works.items()}
 
 
-def journal_path(shard: Path) -> Path:
-    """Where the journal of a shard lies while that is being made."""
-    return shard.with_name(f"{shard.name}.journal")
+def parts_folder(shard: Path) -> Path:
+    """Where the parts of a shard are while that is being made."""
+    return shard.with_name(f"{shard.name}.parts")
 
 
-def _open(stack: ExitStack, target: ShardTarget, items: Sequence[ImageItem]) -> _Work:
-    header = {"version": target.identity.version, "dimension": target.identity.dimension}
-    journal = stack.enter_context(open_journal(journal_path(target.path), header, target.identity.dimension))
-    kept = _Kept(target)  # after the lock: whoever had it may just have written the shard
-    there = {*kept.row_of, *zip(journal.photo_ids, journal.image_sha256, strict=True)}
-    missing = [row for row, item in enumerate(items) if not item.refused and (item.photo_id, item.sha256) not in there]
-    return _Work(target, kept, journal, missing)
+@contextmanager
+def _only_writer(shard: Path) -> Iterator[None]:
+    """The block runs while no other process writes this shard; the system releases the lock of a killed process."""
+    shard.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(shard.with_name(f"{shard.name}.lock"))
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        print(f"{shard} is in use: another process embeds this shard; waiting for it", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        # Those who wait notice that the file they locked has no name any more, and open a new one.
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
+
+
+def _open(target: ShardTarget, items: Sequence[ImageItem]) -> _Work:
+    work = _Work(target, parts_folder(target.path))
+    work.current = _block_of(target.path, target)
+    if work.current is not None:
+        for key, row in _rows_of(target.path, work.current).items():
+            # A failure is only certain to repeat itself for the very same bytes.
+            if row.status == OK or (key[1] and row.status not in TRANSIENT):
+                work.rows[key] = row
+    parts = {path: _block_of(path, target) for path in sorted(work.parts.glob("*.parquet"))}
+    if any(block is None for block in parts.values()):  # of another checkpoint, or damaged
+        shutil.rmtree(work.parts)
+        parts = {}
+    resumable = {}
+    for path, block in parts.items():
+        if block is not None:
+            resumable.update(_rows_of(path, block))
+    work.rows.update(resumable)
+    work.next_part = len(parts)
+    if parts:
+        work.batch_size = read_json(work.parts / "run.json")["batch_size"]
+    accepted = [(row, (item.photo_id, item.sha256)) for row, item in enumerate(items) if not item.refused]
+    work.missing = [row for row, key in accepted if key not in work.rows]
+    work.resumed = sum(key in resumable for _, key in accepted)
+    return work
+
+
+def _block_of(path: Path, target: ShardTarget) -> EmbeddingBlock | None:
+    """The rows of a shard or part that this target's checkpoint made; None if there are none or they are damaged."""
+    try:
+        block, metadata = read_shard(path)
+    except StaleArtifactError:
+        return None
+    return block if metadata["identity"]["version"] == target.identity.version else None
+
+
+def _rows_of(path: Path, block: EmbeddingBlock) -> dict[tuple[str, str], _Row]:
+    columns = zip(block.photo_ids, block.image_sha256, block.status, strict=True)
+    return {(name, sha256): _Row(path, row, status) for row, (name, sha256, status) in enumerate(columns)}
 
 
 def _embed_missing(
     items: Sequence[ImageItem],
     works: Mapping[str, _Work],
     limits: ImageLimits,
-    options: EngineOptions,
+    batch_size: int,
+    workers: int,
+    part_rows: int,
     what: str,
 ) -> None:
-    """Embed what is missing, backbones that lack the same pictures together."""
+    """Embed what is missing into part files, backbones that lack the same pictures together."""
     groups: dict[tuple[tuple[int, ...], int], list[str]] = {}
     for name, work in works.items():
         if work.missing:
-            groups.setdefault((tuple(work.missing), work.journal.batch_size), []).append(name)
-    for (missing, batch_size), names in groups.items():
+            groups.setdefault((tuple(work.missing), work.batch_size), []).append(name)
+    for (missing, earlier_size), names in groups.items():
         encoders = {name: works[name].target.load() for name in names}
-        batch_size = batch_size or options.batch_size or find_batch_size(encoders)
+        # A run that goes on takes the batches of the one before it: equal batches give equal bytes.
+        size = earlier_size or batch_size or choose_batch_size(encoders)
         for name in names:
-            works[name].journal.start(batch_size)
-        some = [items[row] for row in missing]
-        engine = EngineOptions(batch_size, options.workers, options.decode_in)
+            write_json(works[name].parts / "run.json", {"batch_size": size})
+        rows = [items[row] for row in missing]
         started = time.monotonic()
-        with bar(what, total=len(some), unit="img") as progress:
-            for batch in embed_batches(some, encoders, limits, engine):
-                rows = some[batch.start : batch.start + batch_size]
-                for name in names:
-                    works[name].journal.add(
-                        [item.photo_id for item in rows],
-                        [item.sha256 for item in rows],
-                        batch.status[name],
-                        batch.vectors[name],
-                    )
-                progress.update(len(rows))
+        part: list[EmbeddedBatch] = []
+        with bar(what, total=len(rows), unit="img") as progress:
+            for batch in embed_batches(rows, encoders, limits, size, workers):
+                part.append(batch)
+                end = min(batch.start + size, len(rows))
+                if end - part[0].start >= part_rows or end == len(rows):
+                    for name in names:
+                        _write_part(works[name], name, rows[part[0].start : end], part)
+                    part = []
+                progress.update(end - batch.start)
         for name in names:
             works[name].seconds = time.monotonic() - started
 
 
-def _write(items: Sequence[ImageItem], work: _Work) -> None:
-    """Write the shard from what was kept and what is in the journal, a row group at a time."""
-    target, kept, journal = work.target, work.kept, work.journal
-    in_journal = {key: row for row, key in enumerate(zip(journal.photo_ids, journal.image_sha256, strict=True))}
-    if target.path.is_file() and _unchanged(items, kept, in_journal) and kept.is_whole():
-        return
-    dimension = target.identity.dimension
-    with (
-        replacing_path(target.path) as temporary,
-        ShardWriter(temporary, dimension, target.identity.as_dict()) as writer,
-    ):
-        for start in range(0, len(items), ROWS_PER_GROUP):
-            some = items[start : start + ROWS_PER_GROUP]
-            vectors = np.full((len(some), dimension), np.nan, np.float16)
-            status = [item.refused for item in some]
-            asked = [(place, key) for place, key in enumerate(_keys(some)) if not some[place].refused]
-            new = [(place, in_journal[key]) for place, key in asked if key in in_journal]
-            old = [(place, kept.row_of[key]) for place, key in asked if key not in in_journal]
-            if new:
-                first, last = min(row for _, row in new), max(row for _, row in new) + 1
-                found = journal.vectors(first, last)
-                for place, row in new:
-                    vectors[place], status[place] = found[row - first], journal.status[row]
-            vectors[[place for place, _ in old]] = kept.vectors([row for _, row in old], dimension)
-            for place, row in old:
-                status[place] = kept.status[row]
-            writer.write(Rows([i.photo_id for i in some], vectors, status, [i.sha256 for i in some]))
+def _write_part(work: _Work, name: str, items: Sequence[ImageItem], batches: Sequence[EmbeddedBatch]) -> None:
+    block = EmbeddingBlock(
+        [item.photo_id for item in items],
+        np.concatenate([batch.vectors[name] for batch in batches]),
+        [reason for batch in batches for reason in batch.status[name]],
+        [item.sha256 for item in items],
+    )
+    path = work.parts / f"{work.next_part:06d}.parquet"
+    write_shard(path, block, work.target.identity)
+    work.next_part += 1
+    work.rows.update(_rows_of(path, block))
 
 
-def _unchanged(items: Sequence[ImageItem], kept: _Kept, in_journal: Mapping[tuple[str, str], int]) -> bool:
+def _join(items: Sequence[ImageItem], work: _Work) -> None:
+    """Write the shard from the old one and the parts; in memory are the new vectors and those of one file."""
+    target = work.target
+    sources = [None if item.refused else work.rows[item.photo_id, item.sha256] for item in items]
+    status = [item.refused if row is None else row.status for item, row in zip(items, sources, strict=True)]
+    block = EmbeddingBlock([i.photo_id for i in items], np.empty(0), status, [i.sha256 for i in items])
+    if not _unchanged(block, sources, work):
+        work.current = None
+        places: dict[Path, list[tuple[int, int]]] = {}
+        for place, row in enumerate(sources):
+            if row is not None:
+                places.setdefault(row.path, []).append((place, row.number))
+        vectors = np.full((len(items), target.identity.dimension), np.nan, np.float16)
+        for path, pairs in places.items():
+            into, numbers = np.array(pairs).T
+            vectors[into] = read_shard(path)[0].vectors[numbers]
+        write_shard(target.path, EmbeddingBlock(block.photo_ids, vectors, status, block.image_sha256), target.identity)
+    shutil.rmtree(work.parts, ignore_errors=True)
+
+
+def _unchanged(block: EmbeddingBlock, sources: Sequence[_Row | None], work: _Work) -> bool:
     """Whether the shard on disk is, row by row, what would be written."""
-    if len(items) != len(kept.ids):
-        return False
-    for row, (item, key) in enumerate(zip(items, _keys(items), strict=True)):
-        if item.refused:
-            if (kept.ids[row], kept.hashes[row], kept.status[row]) != (*key, item.refused):
-                return False
-        elif key in in_journal or kept.row_of[key] != row:
-            return False
-    return True
-
-
-def _keys(items: Sequence[ImageItem]) -> list[tuple[str, str]]:
-    return [(item.photo_id, item.sha256) for item in items]
+    current = work.current
+    return (
+        current is not None
+        and (current.photo_ids, current.status, current.image_sha256)
+        == (block.photo_ids, block.status, block.image_sha256)
+        and all(row is None or row.path == work.target.path for row in sources)
+    )
 
 
 def _report(items: Sequence[ImageItem], work: _Work) -> ShardReport:
-    journal = work.journal
-    keys = list(zip(journal.photo_ids, journal.image_sha256, strict=True))
-    in_journal = dict(zip(keys, journal.status, strict=True))
-    status = []
-    for item, key in zip(items, _keys(items), strict=True):
-        status.append(item.refused or in_journal.get(key) or work.kept.status[work.kept.row_of[key]])
     embedded = len(work.missing)
-    resumed = (
-        sum(key in in_journal and not item.refused for item, key in zip(items, _keys(items), strict=True)) - embedded
-    )
+    status = [item.refused or work.rows[item.photo_id, item.sha256].status for item in items]
     return ShardReport(
         rows=len(items),
-        reused=len(items) - embedded - resumed,
-        resumed=resumed,
+        reused=len(items) - embedded - work.resumed,
+        resumed=work.resumed,
         embedded=embedded,
         by_status=dict(sorted(Counter(status).items())),
         seconds=work.seconds,

@@ -1,71 +1,16 @@
-"""What every backbone is once it is loaded: pictures in, vectors out.
-
-`load_encoder` is the one door; which library stands behind it is the specification's matter.
-"""
+"""Loading a backbone: from a specification and a folder of checkpoints to an `Encoder`."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from geoloc_core.errors import CheckpointError
-from geoloc_core.features import preprocessing
-from geoloc_core.features.checkpoints import ensure_checkpoint
-from geoloc_core.features.packed_linear import pack_linears
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from geoloc_core.features.specification import BackboneSpec
-
-
-class Encoder(ABC):
-    """A loaded backbone on a device. Thread-safe: `pixels` may run in a pool beside `encode`."""
-
-    def __init__(self, spec: BackboneSpec, device: torch.device) -> None:
-        self.spec = spec
-        self.device = device
-        self.widest_bytes = 0
-        """Bytes of the largest tensor that a module of the network gives for one picture (set by `load_encoder`)."""
-
-    @property
-    def dimension(self) -> int:
-        """Length D of the vectors."""
-        return self.spec.dimension
-
-    def pixels(self, image: Image.Image) -> torch.Tensor:
-        """RGB picture -> uint8 (S, S, 3): resized and cropped, not yet normalised."""
-        return torch.from_numpy(preprocessing.to_pixels(image, self.spec).copy())
-
-    def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 (..., S, S, 3) -> float32 (..., 3, S, S), on the tensor's own device."""
-        return preprocessing.normalize(pixels, self.spec)
-
-    def preprocess(self, image: Image.Image) -> torch.Tensor:
-        """RGB picture -> float32 (3, S, S), just as the model's own library prepares it."""
-        return self.normalize(self.pixels(image))
-
-    @torch.inference_mode()
-    def encode(self, batch: torch.Tensor) -> torch.Tensor:
-        """Preprocessed float32 (B, 3, S, S) -> float32 (B, D), on the encoder's device."""
-        side = self.spec.input_size
-        if batch.ndim != 4 or tuple(batch.shape[1:]) != (3, side, side):
-            raise ValueError(f"{self.spec.name} takes batches (B, 3, {side}, {side}), not {tuple(batch.shape)}")
-        batch = batch.to(self.device)
-        with self.precision():
-            return self.forward(batch).to(torch.float32)
-
-    def precision(self) -> torch.autocast:
-        """The context in which the network computes: autocast to bfloat16 where the specification asks for it."""
-        reduced = self.spec.dtype == "bfloat16"
-        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=reduced)
-
-    @abstractmethod
-    def forward(self, batch: torch.Tensor) -> torch.Tensor:
-        """float32 (B, 3, S, S) on the device -> (B, D)."""
+from geoloc_core.features.checkpoints import Checkpoint, open_checkpoint
+from geoloc_core.features.encoders import library_module
+from geoloc_core.features.encoders.base import Encoder as Encoder
+from geoloc_core.features.specification import BackboneSpec
 
 
 def load_encoder(spec: BackboneSpec, checkpoints: Path | str, device: torch.device | str = "cpu") -> Encoder:
@@ -73,33 +18,20 @@ def load_encoder(spec: BackboneSpec, checkpoints: Path | str, device: torch.devi
 
     Raises CheckpointError when weights are missing, damaged, or do not fit the specification.
     """
-    device = torch.device(device)
-    checkpoints = Path(checkpoints)
-    path = ensure_checkpoint(spec, checkpoints)
-    encoder: Encoder
-    if spec.library == "open_clip":
-        from geoloc_core.features.clip import OpenClipEncoder
+    return _loaded(spec, open_checkpoint(spec, checkpoints), torch.device(device))
 
-        encoder = OpenClipEncoder(spec, path, device)
-    elif spec.library == "segmentation":
-        from geoloc_core.features.segmentation import SegmentationEncoder
 
-        embedder = None if spec.embedder is None else load_encoder(spec.embedder, checkpoints, device)
-        encoder = SegmentationEncoder(spec, path, device, embedder)
-    else:
-        from geoloc_core.features.vit import TransformersEncoder
-
-        encoder = TransformersEncoder(spec, path, device)
-    if device.type == "cpu" and spec.dtype == "float32":
-        for part in vars(encoder).values():
-            if isinstance(part, torch.nn.Module):
-                pack_linears(part)
-    _try_out(encoder, path)
+def _loaded(spec: BackboneSpec, checkpoint: Checkpoint, device: torch.device) -> Encoder:
+    embedder = None
+    if spec.embedder is not None and checkpoint.embedder is not None:
+        embedder = _loaded(spec.embedder, checkpoint.embedder, device)
+    encoder: Encoder = library_module(spec.library).ENCODER(spec, checkpoint.path, device, embedder)
+    _try_out(encoder, checkpoint.path)
     return encoder
 
 
 def _try_out(encoder: Encoder, path: Path) -> None:
-    """One grey image through the network: a wrong dimension is found here, not after an hour of decoding."""
+    """Send one grey picture through the network, so that a wrong dimension is found before any photo is decoded."""
     spec = encoder.spec
     grey = torch.full((1, spec.input_size, spec.input_size, 3), 128, dtype=torch.uint8)
 
@@ -112,13 +44,19 @@ def _try_out(encoder: Encoder, path: Path) -> None:
         vector = encoder.encode(encoder.normalize(grey))
     finally:
         measuring.remove()
+    width = vector.shape[-1]
+    if spec.pooling == "trunk" and width != encoder.trunk_width:
+        raise CheckpointError(
+            f"backbone {spec.name!r}: the vectors of {spec.model_id} have {width} numbers and its trunk has "
+            f"{encoder.trunk_width}, so they are not those before the projection; use pooling: projected"
+        )
     if tuple(vector.shape) != (1, spec.dimension):
         raise CheckpointError(
-            f"the checkpoint of backbone {spec.name!r} in {path} gives vectors of {vector.shape[-1]} numbers and the "
-            f"specification says {spec.dimension}; set dimension: {vector.shape[-1]} or use the weights that it names"
+            f"the checkpoint of backbone {spec.name!r} in {path} gives vectors of {width} numbers and the "
+            f"specification says {spec.dimension}; set dimension: {width} or use the weights that it names"
         )
     if not torch.isfinite(vector).all():
         raise CheckpointError(
-            f"the checkpoint of backbone {spec.name!r} in {path} gives vectors that are not finite: its weights are "
+            f"the checkpoint of backbone {spec.name!r} in {path} gives vectors that are not finite, so its weights are "
             "damaged; restore it from its source"
         )

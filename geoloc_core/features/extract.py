@@ -1,10 +1,12 @@
-"""The engine: image files and encoders in, vectors out.
+"""Pictures and encoders in, vectors out; no project, no shard, no file is needed.
 
-Bytes are decoded once, however many encoders ask for the picture, resized for each, batched, sent through the networks
-(on a GPU beside the decoding of the next ones, on a CPU in turns with it), and come out as float16. A picture that
+Each picture is decoded once, however many encoders use it, resized for each, batched and sent through the networks: on a
+GPU while the next batches are decoded, on a CPU in turns with decoding, since both use all processors. A picture that
 cannot be opened keeps its row, with the reason and without a vector: it goes through the network as a black square, so
-that every batch has the same shape and nobody's vector depends on who else is in the batch, and what comes out for it is
-thrown away.
+that every batch has the same shape and no vector depends on what else is in the batch.
+
+    encoder = load_encoder(backbone("clip-b-32"), "checkpoints")
+    block = embed_images([ImageItem("a", Path("a.jpg"))], {"clip": encoder})["clip"]
 """
 
 from __future__ import annotations
@@ -15,33 +17,27 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from geoloc_core.features.decoding import OK as OK
-from geoloc_core.features.decoding import PROCESSES_FROM, decoded_batches
+from geoloc_core.features.decoding import DecodedBatch, decoded_batches
 from geoloc_core.features.decoding import ImageItem as ImageItem
-from geoloc_core.features.forward import PendingVectors, find_batch_size, start_forward
+from geoloc_core.photos.images import ImageLimits
 from geoloc_core.progress import bar
 
 if TYPE_CHECKING:
-    from geoloc_core.features.encoder import Encoder
-    from geoloc_core.photos.images import ImageLimits
+    from geoloc_core.features.encoders.base import Encoder
 
 NOT_FINITE = "vector_not_finite"
 BATCHES_AHEAD = 3
 """How many batches are decoded beside a GPU before they are needed."""
 
-
-@dataclass(frozen=True)
-class EngineOptions:
-    """How fast, not what: nothing here is part of a vector's identity.
-
-    batch_size: pictures at once; 0 finds it. workers: how many decode; 0 is one for each processor.
-    decode_in: "threads", "processes", or "auto" (processes for a GPU and many pictures).
-    """
-
-    batch_size: int = 0
-    workers: int = 0
-    decode_in: str = "auto"
+BATCH_SIZES = (256, 128, 64, 32, 16, 8, 4, 2)
+CPU_BATCH_BYTES, CPU_LARGEST = 17_000_000, 32
+"""On a CPU the widest tensor of a batch should stay in the cache, of which servers have 32 MiB and more: beyond that a
+ViT-B/16 loses a tenth of its rate, while its matrices are large enough from four pictures on (docs/performance.md)."""
+GPU_BATCH_BYTES = 2 << 30
+"""On a GPU it should be a small part of the memory; ViT-L/14 then runs in batches of 256."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +45,7 @@ class EmbeddingBlock:
     """Vectors of one backbone: `vectors[i]`, float16 (n, D), belongs to `photo_ids[i]`.
 
     `status[i]` is "ok", or the reason why there is no vector; such a row of `vectors` is NaN, never zeros.
-    `image_sha256[i]` is the hash of the picture's file, "" where it is not known.
+    `image_sha256[i]` is the hash of the picture's file, "" if unknown.
     """
 
     photo_ids: list[str]
@@ -72,42 +68,22 @@ class EmbeddedBatch:
     status: dict[str, list[str]]
 
 
-def embed_batches(
-    items: Sequence[ImageItem], encoders: Mapping[str, Encoder], limits: ImageLimits, options: EngineOptions
-) -> Iterator[EmbeddedBatch]:
-    """Embed `items` in order, a batch at a time; memory does not depend on how many there are."""
-    batch_size = options.batch_size or find_batch_size(encoders, len(items))
-    on_gpu = any(encoder.device.type == "cuda" for encoder in encoders.values())
-    processes = options.decode_in == "processes" or (
-        options.decode_in == "auto" and on_gpu and len(items) >= PROCESSES_FROM
-    )
-    specs = {name: encoder.spec for name, encoder in encoders.items()}
-    started: deque[tuple[int, list[str], dict[str, PendingVectors]]] = deque()
-    ahead = BATCHES_AHEAD if on_gpu else 0
-    for batch in decoded_batches(
-        items, specs, limits, batch_size, workers=options.workers, processes=processes, ahead=ahead
-    ):
-        pending = {name: start_forward(encoder, batch.pixels[name]) for name, encoder in encoders.items()}
-        started.append((batch.start, batch.reasons, pending))
-        if len(started) > on_gpu:  # on a GPU one batch stays in its queue while the next is prepared
-            yield _finished(*started.popleft())
-    while started:
-        yield _finished(*started.popleft())
-
-
 def embed_images(
     items: Sequence[ImageItem],
     encoders: Mapping[str, Encoder],
-    limits: ImageLimits,
+    limits: ImageLimits | None = None,
     batch_size: int = 0,
     workers: int = 0,
     what: str = "embedding",
 ) -> dict[str, EmbeddingBlock]:
-    """Embed `items` with every encoder of `encoders`, in memory; one block per encoder, rows in the order of `items`."""
+    """Embed `items` with every encoder of `encoders`, in memory; one block per encoder, rows in the order of `items`.
+
+    batch_size: pictures at once; 0 chooses it. workers: threads that decode; 0 is one for each processor.
+    """
     vectors = {name: np.empty((len(items), encoder.dimension), np.float16) for name, encoder in encoders.items()}
     status: dict[str, list[str]] = {name: [] for name in encoders}
     with bar(what, total=len(items), unit="img") as progress:
-        for batch in embed_batches(items, encoders, limits, EngineOptions(batch_size, workers)):
+        for batch in embed_batches(items, encoders, limits or ImageLimits(), batch_size, workers):
             for name in encoders:
                 rows = batch.vectors[name]
                 vectors[name][batch.start : batch.start + len(rows)] = rows
@@ -117,14 +93,70 @@ def embed_images(
     return {name: EmbeddingBlock(ids, vectors[name], status[name], hashes) for name in encoders}
 
 
-def _finished(start: int, reasons: list[str], pending: Mapping[str, PendingVectors]) -> EmbeddedBatch:
+def embed_batches(
+    items: Sequence[ImageItem],
+    encoders: Mapping[str, Encoder],
+    limits: ImageLimits,
+    batch_size: int = 0,
+    workers: int = 0,
+) -> Iterator[EmbeddedBatch]:
+    """Embed `items` in order, a batch at a time; memory does not depend on how many there are."""
+    batch_size = batch_size or min(choose_batch_size(encoders), max(len(items), 1))
+    on_gpu = any(encoder.device.type == "cuda" for encoder in encoders.values())
+    specs = {name: encoder.spec for name, encoder in encoders.items()}
+    ahead = BATCHES_AHEAD if on_gpu else 0
+    running: deque[tuple[DecodedBatch, dict[str, _Vectors]]] = deque()
+    for batch in decoded_batches(items, specs, limits, batch_size, workers=workers, ahead=ahead):
+        running.append((batch, {name: _Vectors(encoder, batch.pixels[name]) for name, encoder in encoders.items()}))
+        if len(running) > on_gpu:  # on a GPU one batch stays in its queue while the next is prepared
+            yield _finished(*running.popleft())
+    while running:
+        yield _finished(*running.popleft())
+
+
+class _Vectors:
+    """Vectors of a batch that a device may still be computing."""
+
+    def __init__(self, encoder: Encoder, pixels: np.ndarray) -> None:
+        batch = torch.from_numpy(pixels)
+        self._ready = None
+        if encoder.device.type == "cuda":
+            batch = batch.pin_memory().to(encoder.device, non_blocking=True)
+        self._on_host = encoder.encode(encoder.normalize(batch)).to("cpu", non_blocking=True)
+        if encoder.device.type == "cuda":
+            self._ready = torch.cuda.Event()
+            self._ready.record()
+
+    def wait(self) -> np.ndarray:
+        """float16 (B, D)."""
+        if self._ready is not None:
+            self._ready.synchronize()
+        # Beyond float16's range a number becomes infinite here; such rows are refused in `_finished`.
+        with np.errstate(over="ignore"):
+            return self._on_host.numpy().astype(np.float16)
+
+
+def _finished(batch: DecodedBatch, running: Mapping[str, _Vectors]) -> EmbeddedBatch:
     vectors, status = {}, {}
-    for name, one in pending.items():
-        rows = one.wait()[: len(reasons)]
+    for name, pending in running.items():
+        rows = pending.wait()[: len(batch.reasons)]
         finite = np.isfinite(rows).all(axis=1)
         status[name] = [
-            NOT_FINITE if reason == OK and not good else reason for reason, good in zip(reasons, finite, strict=True)
+            reason if reason != OK or usable else NOT_FINITE
+            for reason, usable in zip(batch.reasons, finite, strict=True)
         ]
         rows[[reason != OK for reason in status[name]]] = np.nan
         vectors[name] = rows
-    return EmbeddedBatch(start, vectors, status)
+    return EmbeddedBatch(batch.start, vectors, status)
+
+
+def choose_batch_size(encoders: Mapping[str, Encoder]) -> int:
+    """How many pictures to embed at once: the size that suits the encoder with the widest tensors."""
+    return min(_suitable_size(encoder) for encoder in encoders.values())
+
+
+def _suitable_size(encoder: Encoder) -> int:
+    on_gpu = encoder.device.type == "cuda"
+    room, largest = (GPU_BATCH_BYTES, BATCH_SIZES[0]) if on_gpu else (CPU_BATCH_BYTES, CPU_LARGEST)
+    fitting = (size for size in BATCH_SIZES if size <= largest and size * encoder.widest_bytes <= room)
+    return next(fitting, BATCH_SIZES[-1])

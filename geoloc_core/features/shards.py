@@ -1,16 +1,22 @@
 """Embeddings on disk: one Parquet file per shard and backbone, and many of them as one matrix.
 
-Columns: photo_id (string), vector (fixed-size list of float16; where a photo has none, its elements are null, since
-pyarrow cannot read back a fixed-size list that is null itself), status (string), image_sha256 (string). The file's
-metadata carry the identity of the checkpoint, counts, and checksums.
+Columns: photo_id (string), vector (fixed_size_binary(2 D): D little-endian float16, NaN for a photo that has none),
+status (string), image_sha256 (string). Nothing is compressed, and each page has a checksum. The file's metadata carry the
+identity of the checkpoint, counts, and a hash of the content. Without this module:
+
+    frame = pandas.read_parquet(path)  # or duckdb.sql(f"from '{path}'").df()
+    matrix = numpy.frombuffer(b"".join(frame["vector"]), "<f2").reshape(len(frame), -1)
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,17 +27,12 @@ import pyarrow.parquet as pq
 
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.features.checkpoints import CheckpointIdentity
-from geoloc_core.features.extract import EmbeddingBlock
-from geoloc_core.features.parquet_vectors import (
-    OK,
-    ROWS_PER_GROUP,
-    ContentDigest,
-    Rows,
-    ShardWriter,
-    file_metadata,
-    vector_groups,
-)
+from geoloc_core.features.extract import OK, EmbeddingBlock
 from geoloc_core.storage import replacing_path
+
+METADATA_KEY = b"geoloc"
+ROWS_PER_GROUP = 8192
+NAMES = ("photo_id", "status", "image_sha256")
 
 IN_MEMORY_SHARE = 0.5
 """A matrix larger than this share of the machine's memory is kept in a file instead."""
@@ -41,44 +42,61 @@ READERS = 4
 
 
 def write_shard(path: Path | str, block: EmbeddingBlock, identity: CheckpointIdentity) -> None:
-    """Write `block` to `path` atomically, with the identity of the checkpoint that made it."""
+    """Write `block` to `path` atomically, with the identity of the checkpoint that made it. Equal content, equal bytes."""
     n, dimension = block.vectors.shape
     if dimension != identity.dimension:
         raise ValueError(f"vectors of {dimension} numbers cannot be the work of {identity.name} ({identity.dimension})")
-    hashes = block.image_sha256 or [""] * n
-    with replacing_path(path) as temporary, ShardWriter(temporary, dimension, identity.as_dict()) as writer:
-        for start in range(0, n, ROWS_PER_GROUP):
-            some = slice(start, start + ROWS_PER_GROUP)
-            writer.write(Rows(block.photo_ids[some], block.vectors[some], block.status[some], hashes[some]))
+    block = EmbeddingBlock(block.photo_ids, block.vectors, block.status, block.image_sha256 or [""] * n)
+    values = np.ascontiguousarray(block.vectors, dtype="<f2")
+    columns = {
+        "photo_id": pa.array(block.photo_ids, pa.string()),
+        "vector": pa.FixedSizeBinaryArray.from_buffers(pa.binary(2 * dimension), n, [None, pa.py_buffer(values)]),
+        "status": pa.array(block.status, pa.string()),
+        "image_sha256": pa.array(block.image_sha256, pa.string()),
+    }
+    metadata = {
+        "identity": identity.as_dict(),
+        "n": n,
+        "n_ok": int(block.ok.sum()),
+        "content_sha256": _content_sha256(block),
+    }
+    table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+    with replacing_path(path) as temporary:
+        pq.write_table(
+            table,
+            temporary,
+            row_group_size=ROWS_PER_GROUP,
+            data_page_size=2**31 - 1,
+            compression="none",
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
+        )
 
 
 def read_shard(path: Path | str) -> tuple[EmbeddingBlock, dict[str, Any]]:
-    """(block, metadata) of a shard, every byte checked. Raises StaleArtifactError where it is missing or damaged."""
-    _, metadata = file_metadata(path)
-    try:
-        table = pq.read_table(path, page_checksum_verification=True)
-    except (OSError, pa.ArrowException) as error:
-        raise StaleArtifactError(f"the embeddings in {path} cannot be read; materialize them again") from error
-    flat = table["vector"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    rows = Rows(
-        table["photo_id"].to_pylist(),
-        flat.astype(np.float16, copy=False).reshape(table.num_rows, metadata["identity"]["dimension"]),
-        table["status"].to_pylist(),
-        table["image_sha256"].to_pylist(),
-    )
-    block = EmbeddingBlock(rows.photo_ids, rows.vectors, rows.status, rows.image_sha256)
-    digest = ContentDigest()
-    digest.update(rows, np.ascontiguousarray(block.vectors[block.ok]))
-    if digest.hexdigest() != metadata["content_sha256"]:
-        raise StaleArtifactError(
-            f"the embeddings in {path} are damaged (their checksum differs); materialize them again"
-        )
+    """(block, metadata) of a shard, every byte checked. Raises StaleArtifactError if it is missing or damaged."""
+    metadata = shard_metadata(path)
+    with _readable(path):
+        names = pq.read_table(path, columns=list(NAMES), page_checksum_verification=True)
+        vectors = np.empty((names.num_rows, metadata["identity"]["dimension"]), np.float16)
+        for rows, values in _vector_groups(path):
+            vectors[rows] = values
+        photo_ids, status, image_sha256 = (names[name].to_pylist() for name in NAMES)
+    block = EmbeddingBlock(photo_ids, vectors, status, image_sha256)
+    if _content_sha256(block) != metadata["content_sha256"]:
+        raise _damaged(path)
     return block, metadata
 
 
 def shard_metadata(path: Path | str) -> dict[str, Any]:
-    """The metadata of a shard ("identity", "n", "n_ok", "content_sha256", ...), without reading its vectors."""
-    return file_metadata(path)[1]
+    """The metadata of a shard ("identity", "n", "n_ok", "content_sha256"), without reading its vectors."""
+    with _readable(path):
+        stored = (pq.read_schema(path).metadata or {}).get(METADATA_KEY)
+        metadata = None if stored is None else json.loads(stored)
+    if metadata is None:
+        raise StaleArtifactError(f"{path} is no shard of embeddings; materialize it again")
+    return metadata
 
 
 def open_matrix(
@@ -86,17 +104,15 @@ def open_matrix(
     photo_ids: Sequence[str],
     *,
     shard_of: Sequence[int] | np.ndarray | None = None,
-    verify: bool = True,
     in_memory_bytes: int | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Vectors of `photo_ids` from all shards of one backbone, each copied once from the mapped file.
+    """Vectors of `photo_ids` from all shards of one backbone, a row group of each reader in memory beside them.
 
-    Returns (matrix float16 (n, D), found bool (n,)), rows in the order of `photo_ids`; rows that no shard has a vector
-    for are zeros with `found` False. `shard_of` gives, for each photo, the position in `paths` of the one shard that it
-    is taken from, as photos of two datasets may have the same id. A matrix of more than `in_memory_bytes` (half of the
+    Returns (matrix float16 (n, D), present bool (n,)), rows in the order of `photo_ids`; rows that no shard has a vector
+    for are zeros with `present` False. `shard_of` gives, for each photo, the position in `paths` of the one shard that it
+    is taken from, since photos of two datasets may have the same id. A matrix of more than `in_memory_bytes` (half of the
     memory) is an array over a file without a name, which the system writes out and reads back as it needs. Raises
-    StaleArtifactError when the shards were made by different checkpoints, or, with `verify`, when their bytes are not
-    those that were written.
+    StaleArtifactError when the shards were made by different checkpoints or their bytes are damaged.
     """
     identities = [shard_metadata(path)["identity"] for path in paths]
     versions = {identity["version"] for identity in identities}
@@ -107,31 +123,63 @@ def open_matrix(
     if in_memory_bytes is None:
         in_memory_bytes = int(IN_MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     matrix = _zeros((len(photo_ids), identities[0]["dimension"]), in_memory_bytes)
-    found = np.zeros(len(photo_ids), dtype=bool)
-    wanted = pa.array(photo_ids, type=pa.string())
+    present = np.zeros(len(photo_ids), dtype=bool)
+    ids = pa.array(photo_ids, type=pa.string())
 
     def read(number: int) -> None:
-        path = paths[number]
-        try:
-            columns = pq.read_table(path, columns=["photo_id", "status"], page_checksum_verification=True)
-        except (OSError, pa.ArrowException) as error:
-            raise StaleArtifactError(f"the embeddings in {path} cannot be read; materialize them again") from error
-        own = wanted if shard_of is None else wanted.take(pa.array(rows_here := np.flatnonzero(shard_of == number)))
-        target = pc.fill_null(pc.index_in(columns["photo_id"], value_set=own), -1).to_numpy()
-        if shard_of is not None:
-            target = np.append(rows_here, -1)[target]  # -1 stays -1
-        ok = pc.equal(columns["status"], OK).to_numpy()
-        for rows, vectors in vector_groups(path, ok, verify=verify):
-            into = target[rows][ok[rows]]
-            _place(vectors, into, matrix)
-            found[into[into >= 0]] = True
+        with _readable(paths[number]):
+            names = pq.read_table(paths[number], columns=["photo_id", "status"], page_checksum_verification=True)
+            here = np.arange(len(ids)) if shard_of is None else np.flatnonzero(np.equal(shard_of, number))
+            own = ids if shard_of is None else ids.take(pa.array(here))
+            place = pc.fill_null(pc.index_in(names["photo_id"], value_set=own), -1).to_numpy()
+            target = np.append(here, -1)[place]  # -1, for photos that were not asked for, stays -1
+            target[pc.not_equal(names["status"], OK).to_numpy()] = -1
+            for rows, vectors in _vector_groups(paths[number]):
+                _copy_rows(vectors, target[rows], matrix)
+            present[target[target >= 0]] = True
 
-    # Where a photo may be in several shards the last one's vector is taken, so those are read one after the other.
-    readers = 1 if shard_of is None else min(READERS, os.cpu_count() or 1)
-    with ThreadPoolExecutor(readers) as pool:
-        for _ in pool.map(read, range(len(paths))):
-            pass
-    return matrix, found
+    # Without `shard_of` a photo may be in several shards and the last one's vector is taken: one is read after the other.
+    with ThreadPoolExecutor(1 if shard_of is None else READERS) as pool:
+        list(pool.map(read, range(len(paths))))
+    return matrix, present
+
+
+def _vector_groups(path: Path | str) -> Iterator[tuple[slice, np.ndarray]]:
+    """(rows, float16 (m, D)) of a shard, a row group at a time, checksums verified."""
+    with pq.ParquetFile(path, memory_map=True, page_checksum_verification=True) as file:
+        first = 0
+        for number in range(file.num_row_groups):
+            for chunk in file.read_row_group(number, columns=["vector"])["vector"].chunks:
+                width = chunk.type.byte_width // 2
+                values = np.frombuffer(chunk.buffers()[1], "<f2", len(chunk) * width, 2 * chunk.offset * width)
+                yield slice(first, first + len(chunk)), values.reshape(len(chunk), width)
+                first += len(chunk)
+
+
+def _content_sha256(block: EmbeddingBlock) -> str:
+    digest = hashlib.sha256(json.dumps([block.photo_ids, block.status, block.image_sha256]).encode("ascii"))
+    digest.update(np.ascontiguousarray(block.vectors, dtype="<f2").data)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _readable(path: Path | str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if "CRC" in str(error):
+            raise _damaged(path) from error
+        raise _unreadable(path) from error
+    except (ValueError, KeyError, pa.ArrowException) as error:
+        raise _unreadable(path) from error
+
+
+def _unreadable(path: Path | str) -> StaleArtifactError:
+    return StaleArtifactError(f"the embeddings in {path} cannot be read; materialize them again")
+
+
+def _damaged(path: Path | str) -> StaleArtifactError:
+    return StaleArtifactError(f"the embeddings in {path} are damaged (their checksum differs); materialize them again")
 
 
 def _zeros(shape: tuple[int, int], in_memory_bytes: int) -> np.ndarray:
@@ -141,18 +189,12 @@ def _zeros(shape: tuple[int, int], in_memory_bytes: int) -> np.ndarray:
         return np.memmap(file, np.float16, "w+", shape=shape)
 
 
-def _place(vectors: np.ndarray, into: np.ndarray, matrix: np.ndarray) -> None:
-    """Row i of `vectors` to row `into[i]` of `matrix`; -1 goes nowhere."""
-    taken = np.flatnonzero(into >= 0)
-    if not len(taken):
-        return
-    first, last = int(into[taken[0]]), int(into[taken[-1]])
-    if last - first == len(taken) - 1 and (np.diff(into[taken]) == 1).all():
-        if len(taken) == len(into):
-            matrix[first : last + 1] = vectors
-        else:
-            np.take(vectors, taken, axis=0, out=matrix[first : last + 1], mode="clip")
-    elif len(taken) == len(into):
-        matrix[into] = vectors
+def _copy_rows(vectors: np.ndarray, target: np.ndarray, matrix: np.ndarray) -> None:
+    """Row i of `vectors` to row `target[i]` of `matrix`; those with -1 are left out."""
+    taken = np.flatnonzero(target >= 0)
+    if len(taken) < len(target):
+        vectors, target = vectors[taken], target[taken]
+    if len(target) and (np.diff(target) == 1).all():
+        matrix[target[0] : target[-1] + 1] = vectors  # several times as fast as by index
     else:
-        matrix[into[taken]] = vectors[taken]
+        matrix[target] = vectors

@@ -1,20 +1,21 @@
 """What a backbone is, field by field: everything that decides which vector an image becomes.
 
 A `BackboneSpec` is frozen and knows nothing of files; `checkpoints` finds the weights that it names, `encoder` runs
-them. Two hashes come from it: `fingerprint()` of all fields, and `vector_fingerprint()` of those that can change a
-vector, so that moving a checkpoint to another folder re-embeds nothing.
+them. It has two hashes: `fingerprint()` of all fields, and `vector_fingerprint()` of those that can change a vector, so
+that moving a checkpoint to another folder re-embeds nothing. Both cover only fields that differ from their defaults, so
+that a new field re-embeds nothing either.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from geoloc_core.errors import ProfileError
-from geoloc_core.storage import value_sha256
+from geoloc_core.features.encoders import LIBRARIES
+from geoloc_core.storage import fingerprint, value_sha256
 
-LIBRARIES = ("transformers", "open_clip", "segmentation")
 POOLINGS = ("cls", "mean", "projected", "trunk", "class_area")
 RESIZES = ("shortest", "squash")
 CROPS = ("none", "center_floor", "center_round")
@@ -27,20 +28,18 @@ DRAFT_MARGIN = 2
 
 OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
 OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 HALF = (0.5, 0.5, 0.5)
 
-_WHERE_ONLY = ("weights", "revision", "source", "kept_as")
-"""Fields that say where weights lie or who described them; the weights' own hash stands for them in an identity."""
+_ORIGIN = ("weights", "revision", "source", "kept_as")
+"""Fields that say where weights are or who described them; in an identity the weights' own hash stands for them."""
 
 
 @dataclass(frozen=True)
 class BackboneSpec:
     """A frozen encoder with its preprocessing.
 
-    name: how profiles, partitions and tables call it.
-    library: whose classes run it: "transformers", "open_clip", or "segmentation" (a network, then `embedder`).
+    name: what profiles, partitions and tables call it.
+    library: whose classes run it: one of `encoders.LIBRARIES`; "segmentation" is a network, then `embedder`.
     model_id: the hub id of a transformers model, the architecture name of an open_clip model ("ViT-L-14-quickgelu"),
         or the segmentation network ("hrnetv2-c1", or the hub id of a transformers segmentation model).
     weights: "hub:<id>"; "path:<directory or file>"; "site:<address>" (files that a person downloads from there); or
@@ -48,7 +47,7 @@ class BackboneSpec:
     revision: the hub revision (branch, tag or commit); "" for what is not on a hub.
     layer: "last_hidden_state", "image_embeds" (after the projection), "pooled" (before it), "class_map" (segmentation).
     pooling: "cls" (first token), "mean" (of all tokens), "projected" (the library's own pooling and projection),
-        "trunk" (the library's own pooling, before the projection), "class_area" (share of the image per class).
+        "trunk" (the library's own pooling, before the projection), "class_area" (share of the picture per class).
     dimension: length D of the vector.
     input_size: side, in pixels, of the square that the network sees.
     resize: "shortest" (short side to `resize_size`, ratio kept) or "squash" (both sides to it).
@@ -66,7 +65,7 @@ class BackboneSpec:
     initial_std: for "seeded:" weights, name pattern -> standard deviation of the normal distribution that the weights so
         named are drawn from, in place of the library's initialisation.
     embedder: for "segmentation", the backbone that reads the colour-coded class map; None for "class_area".
-    n_classes: for "segmentation", how many classes the network tells apart.
+    n_classes: for "segmentation", how many classes the network has.
     kept_as: name of the folder of the weights among the checkpoints, where several backbones share one; "" for `name`.
     source: where these values were published. Not part of any hash.
     """
@@ -97,15 +96,15 @@ class BackboneSpec:
     source: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse values that no library knows; which weights exist is for `checkpoints` to say."""
-        _known("library", self.library, LIBRARIES, self.name)
-        _known("pooling", self.pooling, POOLINGS, self.name)
-        _known("resize", self.resize, RESIZES, self.name)
-        _known("crop", self.crop, CROPS, self.name)
-        _known("interpolation", self.interpolation, INTERPOLATIONS, self.name)
-        _known("dtype", self.dtype, DTYPES, self.name)
-        _known("decode", self.decode, DECODES, self.name)
-        _known("kind of weights", self.weights_kind, ("hub", "path", "site", "seeded"), self.name)
+        """Refuse values that no library knows; which weights exist is up to `checkpoints`."""
+        _check("library", self.library, tuple(LIBRARIES), self.name)
+        _check("pooling", self.pooling, POOLINGS, self.name)
+        _check("resize", self.resize, RESIZES, self.name)
+        _check("crop", self.crop, CROPS, self.name)
+        _check("interpolation", self.interpolation, INTERPOLATIONS, self.name)
+        _check("dtype", self.dtype, DTYPES, self.name)
+        _check("decode", self.decode, DECODES, self.name)
+        _check("kind of weights", self.weights_kind, ("hub", "path", "site", "seeded"), self.name)
         if self.resize_size and not self.input_size <= self.resize_size:
             raise ProfileError(f"backbone {self.name!r}: resize_size {self.resize_size} is less than input_size")
         if self.resize_size > self.input_size and self.crop == "none":
@@ -136,7 +135,7 @@ class BackboneSpec:
     @property
     def has_text_tower(self) -> bool:
         """Whether the vectors are a CLIP's or SigLIP's projected ones, which share their space with sentences."""
-        return self.pooling == "projected" and self.library in ("open_clip", "transformers")
+        return self.pooling == "projected" and not self.n_classes
 
     @property
     def weights_kind(self) -> str:
@@ -154,21 +153,20 @@ class BackboneSpec:
         return self.kept_as or self.name
 
     def fingerprint(self) -> str:
-        """Hex SHA-256 of all fields (but `source`, which is prose)."""
-        return value_sha256({key: value for key, value in asdict(self).items() if key != "source"})
+        """Hex SHA-256 of all fields that differ from their defaults, without `source`, which is prose."""
+        return fingerprint(self, without=("source",))
 
     def vector_fingerprint(self) -> str:
-        """Hex SHA-256 of the fields that can change a vector of given weights; where these lie is not among them."""
-        return value_sha256(_without(asdict(self), _WHERE_ONLY))
+        """Hex SHA-256 of the fields that can change a vector of given weights, and of the code versions of its libraries."""
+        own = fingerprint(self, code_version=LIBRARIES[self.library].code_version, without=_ORIGIN)
+        return own if self.embedder is None else value_sha256([own, self.embedder.vector_fingerprint()])
 
     def changed(self, **changes: Any) -> BackboneSpec:
         """This specification with some fields replaced, as a profile asks for. ProfileError for an unknown field."""
-        known = {item.name for item in fields(self)}
+        names = sorted(item.name for item in fields(self))
         for key in changes:
-            if key not in known:
-                raise ProfileError(
-                    f"backbone {self.name!r} has no field {key!r}; its fields are {', '.join(sorted(known))}"
-                )
+            if key not in names:
+                raise ProfileError(f"backbone {self.name!r} has no field {key!r}; its fields are {', '.join(names)}")
         for key in ("mean", "std"):
             if isinstance(changes.get(key), list):
                 changes[key] = tuple(changes[key])
@@ -185,12 +183,6 @@ def specification_from(values: Mapping[str, Any]) -> BackboneSpec:
     return BackboneSpec(**plain)
 
 
-def _known(what: str, value: str, choices: tuple[str, ...], name: str) -> None:
+def _check(what: str, value: str, choices: tuple[str, ...], name: str) -> None:
     if value not in choices:
         raise ProfileError(f"backbone {name!r}: {what} {value!r} is not known; choose one of {', '.join(choices)}")
-
-
-def _without(value: Any, dropped: tuple[str, ...]) -> Any:
-    if isinstance(value, dict):
-        return {key: _without(item, dropped) for key, item in value.items() if key not in dropped}
-    return value

@@ -6,25 +6,23 @@ vectors. Only projected vectors can be compared with text: a trunk has no senten
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from geoloc_core.errors import CheckpointError
-from geoloc_core.features.checkpoints import ensure_checkpoint, ensure_tokenizer
-from geoloc_core.features.transformers_loading import first_line, load_config, load_pretrained
+from geoloc_core.features.checkpoints import open_checkpoint
+from geoloc_core.features.encoders import library_module
+from geoloc_core.features.encoders.base import TextTower
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
 
 SENTENCES_AT_ONCE = 256
-
-Tokens = torch.Tensor
-"""int64 (n, T): token ids, padded to one length."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +35,6 @@ class TextVectors:
     """
 
     vectors: np.ndarray
-    logit_scale: float
-
-
-@dataclass(frozen=True)
-class _TextTower:
-    tokenize: Callable[[list[str]], Tokens]
-    encode: Callable[[Tokens], torch.Tensor]
-    vocabulary: int
     logit_scale: float
 
 
@@ -63,12 +53,12 @@ def encode_text(
             "backbone with pooling: projected"
         )
     device = torch.device(device)
-    path = ensure_checkpoint(spec, checkpoints)
-    tower = _open_clip_tower(spec, path, device) if spec.library == "open_clip" else _hub_tower(spec, path, device)
+    path = open_checkpoint(spec, checkpoints).path
+    tower: TextTower = library_module(spec.library).text_tower(spec, path, device)
     vectors = np.empty((len(sentences), spec.dimension), np.float32)
     for start in range(0, len(sentences), SENTENCES_AT_ONCE):
-        some = list(sentences[start : start + SENTENCES_AT_ONCE])
-        tokens = tower.tokenize(some)
+        batch = list(sentences[start : start + SENTENCES_AT_ONCE])
+        tokens = tower.tokenize(batch)
         if int(tokens.max()) >= tower.vocabulary:
             raise CheckpointError(
                 f"the tokenizer of backbone {spec.name!r} in {path} knows more words than its text tower "
@@ -80,61 +70,5 @@ def encode_text(
                 f"the text tower of backbone {spec.name!r} in {path} gives vectors of {encoded.shape[1]} numbers and "
                 f"the specification says {spec.dimension}; correct the specification"
             )
-        vectors[start : start + len(some)] = encoded.cpu().numpy()
+        vectors[start : start + len(batch)] = encoded.cpu().numpy()
     return TextVectors(vectors, tower.logit_scale)
-
-
-def _open_clip_tower(spec: BackboneSpec, path: Path, device: torch.device) -> _TextTower:
-    import open_clip
-
-    from geoloc_core.features.clip import check_pretrained_tag, load_model
-
-    check_pretrained_tag(spec)
-    ensure_tokenizer(spec, path)
-    model = load_model(spec, path).to(device)
-    try:
-        tokenizer = open_clip.get_tokenizer(f"local-dir:{path}" if path.is_dir() else spec.model_id)
-    except Exception as error:  # the libraries raise many kinds for one cause: these files are no tokenizer
-        raise _unreadable(spec, path, error) from error
-    table = model.token_embedding if hasattr(model, "token_embedding") else model.text.token_embedding
-    return _TextTower(tokenizer, model.encode_text, table.num_embeddings, float(model.logit_scale.exp()))
-
-
-def _hub_tower(spec: BackboneSpec, path: Path, device: torch.device) -> _TextTower:
-    import transformers
-
-    kind = load_config(path, spec).model_type
-    if kind not in ("clip", "siglip"):
-        raise CheckpointError(
-            f"backbone {spec.name!r} is a {kind} model, which has no text tower; use a CLIP or SigLIP backbone"
-        )
-    ensure_tokenizer(spec, path)
-    model: Any = load_pretrained(transformers.AutoModel, path, spec).to(device)
-    settings = model.config.text_config
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # as above
-        raise _unreadable(spec, path, error) from error
-
-    def tokenize(sentences: list[str]) -> Tokens:
-        # CLIP reads up to the first end-of-text token, so padding changes nothing. SigLIP was trained on sentences
-        # padded to its full length, and reads the last token.
-        return tokenizer(
-            sentences,
-            padding="max_length",
-            truncation=True,
-            max_length=settings.max_position_embeddings,
-            return_tensors="pt",
-        )["input_ids"]
-
-    def encode(tokens: Tokens) -> torch.Tensor:
-        return model.get_text_features(input_ids=tokens).pooler_output
-
-    return _TextTower(tokenize, encode, settings.vocab_size, float(model.logit_scale.exp()))
-
-
-def _unreadable(spec: BackboneSpec, path: Path, error: Exception) -> CheckpointError:
-    return CheckpointError(
-        f"the tokenizer of backbone {spec.name!r} in {path} cannot be loaded: {first_line(error)}; "
-        "restore its files from the source of the weights"
-    )

@@ -20,14 +20,14 @@ from geoloc_core.features.shards import open_matrix
 from geoloc_core.line.layout import Layout
 from geoloc_core.photos.rows import frame_version
 
-MOST_KEPT = 4
+CACHE_SIZE = 4
 # Of the machine's memory; a larger matrix is mapped. Four of them together leave half of it to everything else.
 IN_MEMORY_SHARE = 0.125
 
 Vectors = tuple[np.ndarray, np.ndarray]
 """float16 (n, D), and which of the n photos have a vector, bool (n,)."""
 
-_kept: OrderedDict[tuple[object, ...], Vectors] = OrderedDict()
+_cache: OrderedDict[tuple[object, ...], Vectors] = OrderedDict()
 
 
 def read_blocks(
@@ -38,18 +38,18 @@ def read_blocks(
     `photos` names each photo by `photo_id` and `shard`, which is one of `shards`. With `keep`, what was read stays for the
     next who asks for the same photos of the same files; nobody may write to it.
     """
-    blocks, found = [], np.ones(len(photos), dtype=bool)
+    blocks, present = [], np.ones(len(photos), dtype=bool)
     for name in backbones:
         paths = [layout.embeddings(name, shard) for shard in shards]
         matrix, there = _keeping(paths, shards, photos) if keep else _read(paths, shards, photos, None)
         blocks.append(matrix)
-        found &= there
-    return blocks, found
+        present &= there
+    return blocks, present
 
 
 def forget_vectors() -> None:
-    """Give back what `read_blocks` kept."""
-    _kept.clear()
+    """Give back the vectors that `read_blocks` keeps."""
+    _cache.clear()
 
 
 def _read(paths: Sequence[Path], shards: Sequence[str], photos: pd.DataFrame, in_memory_bytes: int | None) -> Vectors:
@@ -58,15 +58,15 @@ def _read(paths: Sequence[Path], shards: Sequence[str], photos: pd.DataFrame, in
 
 
 def _keeping(paths: Sequence[Path], shards: Sequence[str], photos: pd.DataFrame) -> Vectors:
-    # A file that was made anew has another time or size; the photos are told by their names.
+    # A file that was written again has another time or size; the photos are identified by their names.
     files = tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in paths if path.is_file())
     key = (files, frame_version(photos[["photo_id", "shard"]]))
-    if key not in _kept:
+    if key not in _cache:
         bound = int(IN_MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-        matrix, found = _read(paths, shards, photos, bound)
+        matrix, present = _read(paths, shards, photos, bound)
         matrix.flags.writeable = False
-        _kept[key] = matrix, found
-        while len(_kept) > MOST_KEPT:
-            _kept.popitem(last=False)
-    _kept.move_to_end(key)
-    return _kept[key]
+        _cache[key] = matrix, present
+        while len(_cache) > CACHE_SIZE:
+            _cache.popitem(last=False)
+    _cache.move_to_end(key)
+    return _cache[key]

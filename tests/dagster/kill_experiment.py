@@ -62,8 +62,8 @@ def forgetful_copy(made_folder: Path, folder: Path) -> Project:
 
 
 def left_over(project: Project) -> list[Path]:
-    """What has a temporary name, or is the journal of a shard."""
-    return [*project.layout.home.rglob(f"{TEMPORARY_PREFIX}*"), *project.layout.home.rglob("*.journal")]
+    """What has a temporary name, or belongs to a shard that is being made."""
+    return [*project.layout.home.rglob(f"{TEMPORARY_PREFIX}*"), *project.layout.home.rglob("*.parts")]
 
 
 def end_group(leader: subprocess.Popen[bytes]) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from geoloc_core.evaluation.predictions import read_predictions, write_predictions
 from geoloc_core.features.backbones import backbone
-from geoloc_core.features.checkpoints import checkpoint_identity
+from geoloc_core.features.checkpoints import open_checkpoint
 from geoloc_core.features.shards import read_shard, write_shard
 from geoloc_core.line.project import Project
 from geoloc_core.photos.rows import read_rows, write_rows
@@ -83,7 +83,7 @@ def test_photos_that_vanish_are_missed(copy: Project) -> None:
 
 def test_embeddings_that_are_missing_or_no_numbers_are_refused(copy: Project) -> None:
     key, path = f"tiny-vit|{SHARD}", copy.layout.embeddings("tiny-vit", SHARD)
-    identity = checkpoint_identity(backbone("tiny-vit"), copy.checkpoints)
+    identity = open_checkpoint(backbone("tiny-vit"), copy.checkpoints).identity
     assert wrong(embeddings_complete, copy, key) == wrong(embeddings_in_range, copy, key) == ""
     block, _ = read_shard(path)
     first = int(np.flatnonzero(block.ok)[0])

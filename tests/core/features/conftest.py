@@ -7,8 +7,10 @@ import pytest
 import torch
 from PIL import Image
 
+from geoloc_core.features import decoding
 from geoloc_core.features.backbones import backbone
 from geoloc_core.features.encoder import Encoder, load_encoder
+from geoloc_core.photos.images import ImageLimits
 
 SAMPLE_NAMES = ("tiny-clip", "tiny-vit", "tiny-segvit")
 
@@ -55,3 +57,16 @@ def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
     """The smallest cosine between corresponding rows."""
     a, b = a.double(), b.double()
     return float(torch.nn.functional.cosine_similarity(a, b, dim=-1).min())
+
+
+def count_decodes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
+    """The bytes of each picture that is decoded from now on, as it happens."""
+    opened: list[bytes] = []
+    load = decoding.load_image
+
+    def counting(content: bytes, limits: ImageLimits, smallest_side: int = 0) -> Image.Image:
+        opened.append(content)
+        return load(content, limits, smallest_side)
+
+    monkeypatch.setattr(decoding, "load_image", counting)
+    return opened

@@ -1,7 +1,7 @@
 """One small backbone of each published family: published preprocessing, the library's own classes, seeded weights."""
 
 from geoloc_core.features.backbones import backbone
-from geoloc_core.features.checkpoints import HRNET_MODEL_ID
+from geoloc_core.features.encoders import HRNET_MODEL_ID
 from geoloc_core.features.specification import BackboneSpec
 
 TEXT = {"context_length": 8, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1}

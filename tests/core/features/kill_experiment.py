@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 
 from geoloc_core.features.backbones import backbone
-from geoloc_core.features.checkpoints import checkpoint_identity
-from geoloc_core.features.embedding import ShardTarget, embed_shard
+from geoloc_core.features.checkpoints import open_checkpoint
+from geoloc_core.features.embedding import ShardTarget, parts_folder, update_shards
 from geoloc_core.features.encoder import load_encoder
-from geoloc_core.features.extract import EngineOptions, ImageItem
+from geoloc_core.features.extract import ImageItem
 from geoloc_core.photos.images import ImageLimits
 
 
@@ -26,14 +26,14 @@ def main(pictures: Path, checkpoints: Path, folder: Path, kills: int) -> None:
     """Print the trials."""
     torch.set_num_threads(1)
     spec = backbone("tiny-vit")
-    encoder, identity = load_encoder(spec, checkpoints), checkpoint_identity(spec, checkpoints)
+    encoder, identity = load_encoder(spec, checkpoints), open_checkpoint(spec, checkpoints).identity
     paths = sorted(pictures.iterdir())
     items = [ImageItem(str(number), paths[number % len(paths)]) for number in range(90)]
     items[40] = ImageItem("40", pictures / "absent.jpg")
 
     def embed(shard: Path) -> dict:
         target = ShardTarget(lambda: encoder, identity, shard)
-        report = embed_shard(items, {"tiny-vit": target}, ImageLimits(), EngineOptions(batch_size=4, workers=1))
+        report = update_shards(items, {"tiny-vit": target}, ImageLimits(), batch_size=4, workers=1, part_rows=12)
         return vars(report["tiny-vit"])
 
     def forked(shard: Path) -> int:
@@ -64,10 +64,10 @@ def main(pictures: Path, checkpoints: Path, folder: Path, kills: int) -> None:
         trials.append(
             {
                 "moment": moment / duration,
-                "kept": report["resumed"] + report["reused"],
+                "available": report["resumed"] + report["reused"],
                 "half_written": half_written,
                 "same": shard.read_bytes() == expected,
-                "journal_left": shard.with_name(shard.name + ".journal").exists(),
+                "parts_left": parts_folder(shard).exists(),
             }
         )
     print(json.dumps(trials))

@@ -1,6 +1,7 @@
 """Weights: the same seed gives the same bytes, a flipped byte is noticed, and what does not fit is refused."""
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -8,31 +9,31 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from geoloc_core.errors import CheckpointError
+from geoloc_core.features import checkpoints as checkpoints_module
 from geoloc_core.features.backbones import backbone
 from geoloc_core.features.checkpoints import (
-    checkpoint_identity,
-    ensure_checkpoint,
+    checkpoint_file_names,
     locate_checkpoint,
-    wanted_files,
+    open_checkpoint,
     weights_file,
 )
-from geoloc_core.features.clip import check_pretrained_tag
 from geoloc_core.features.encoder import load_encoder
+from geoloc_core.features.encoders.clip import check_pretrained_tag
 from geoloc_core.storage import file_sha256
 
 
 def own_copy(checkpoints: Path, name: str, folder: Path) -> Path:
     """A copy of a seeded checkpoint that a test may damage."""
-    shutil.copytree(ensure_checkpoint(backbone(name), checkpoints), folder)
+    shutil.copytree(open_checkpoint(backbone(name), checkpoints).path, folder)
     return folder
 
 
 @pytest.mark.parametrize("name", ["tiny-clip", "tiny-vit", "tiny-segvit"])
 def test_equal_seeds_give_equal_bytes_and_others_do_not(name: str, checkpoints: Path, tmp_path: Path):
-    first = ensure_checkpoint(backbone(name), checkpoints)
-    again = ensure_checkpoint(backbone(name), tmp_path / "again")
-    other = ensure_checkpoint(backbone(name).changed(weights="seeded:7"), tmp_path / "other")
-    assert {file.name for file in first.iterdir()} == set(wanted_files(backbone(name)))
+    first = open_checkpoint(backbone(name), checkpoints).path
+    again = open_checkpoint(backbone(name), tmp_path / "again").path
+    other = open_checkpoint(backbone(name).changed(weights="seeded:7"), tmp_path / "other").path
+    assert {file.name for file in first.iterdir()} == set(checkpoint_file_names(backbone(name)))
     for file in sorted(first.iterdir()):
         assert file.read_bytes() == (again / file.name).read_bytes(), file.name
     assert file_sha256(weights_file(other)) != file_sha256(weights_file(first))
@@ -40,38 +41,38 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not(name: str, checkpoints: 
 
 def test_a_changed_seed_makes_the_checkpoint_anew_in_the_same_folder(tmp_path: Path):
     spec = backbone("tiny-vit")
-    before = checkpoint_identity(spec, ensure_checkpoint(spec, tmp_path).parent)
+    before = open_checkpoint(spec, open_checkpoint(spec, tmp_path).path.parent).identity
     changed = spec.changed(weights="seeded:203")
-    ensure_checkpoint(changed, tmp_path)
-    after = checkpoint_identity(changed, tmp_path)
+    open_checkpoint(changed, tmp_path)
+    after = open_checkpoint(changed, tmp_path).identity
     assert before.weights_sha256 != after.weights_sha256
     assert before.version != after.version
 
 
 def test_the_identity_is_the_hash_of_the_weights_and_of_what_is_done_with_them(checkpoints: Path, tmp_path: Path):
     spec = backbone("tiny-vit")
-    path = ensure_checkpoint(spec, checkpoints)
-    identity = checkpoint_identity(spec, checkpoints)
+    path = open_checkpoint(spec, checkpoints).path
+    identity = open_checkpoint(spec, checkpoints).identity
     assert identity.weights_sha256 == file_sha256(path / "model.safetensors")
     moved = spec.changed(weights=f"path:{own_copy(checkpoints, 'tiny-vit', tmp_path / 'moved')}")
-    assert checkpoint_identity(moved, tmp_path).version == identity.version
-    assert checkpoint_identity(spec.changed(pooling="cls"), checkpoints).version != identity.version
+    assert open_checkpoint(moved, tmp_path).identity.version == identity.version
+    assert open_checkpoint(spec.changed(pooling="cls"), checkpoints).identity.version != identity.version
     assert json.loads(json.dumps(identity.as_dict()))["dimension"] == spec.dimension
 
 
 def test_a_segmentation_backbone_s_identity_covers_both_networks(checkpoints: Path, tmp_path: Path):
     spec = backbone("tiny-segvit")
-    ensure_checkpoint(spec, checkpoints)
+    open_checkpoint(spec, checkpoints)
     assert spec.embedder is not None
     other = spec.changed(embedder=spec.embedder.changed(weights="seeded:5"))
-    ensure_checkpoint(other, tmp_path)
-    assert checkpoint_identity(other, tmp_path).version != checkpoint_identity(spec, checkpoints).version
+    open_checkpoint(other, tmp_path)
+    assert open_checkpoint(other, tmp_path).identity.version != open_checkpoint(spec, checkpoints).identity.version
 
 
 @pytest.mark.parametrize("file", ["model.safetensors", "config.json"])
 def test_a_flipped_byte_is_noticed_whichever_file_it_is_in(file: str, tmp_path: Path):
     spec = backbone("tiny-vit")
-    path = ensure_checkpoint(spec, tmp_path) / file
+    path = open_checkpoint(spec, tmp_path).path / file
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -86,7 +87,7 @@ def test_weights_that_are_not_there_are_named_with_the_command_that_gets_them(tm
         locate_checkpoint(spec, tmp_path)
     assert "lacks config.json, model.safetensors, preprocessor_config.json" in str(raised.value)
     assert "hf download somebody/some-vit --revision v1 config.json model.safetensors" in str(raised.value)
-    shutil.copytree(ensure_checkpoint(backbone("tiny-vit"), tmp_path), tmp_path / "vit")
+    shutil.copytree(open_checkpoint(backbone("tiny-vit"), tmp_path).path, tmp_path / "vit")
     assert locate_checkpoint(spec, tmp_path) == tmp_path / "vit"
     (tmp_path / "vit" / "config.json").unlink()
     with pytest.raises(CheckpointError, match=r"lacks config\.json in"):
@@ -170,3 +171,27 @@ def test_a_checkpoint_of_another_published_architecture_is_refused(checkpoints: 
     folder = own_copy(checkpoints, "tiny-clip", tmp_path / "copy")
     with pytest.raises(CheckpointError, match=r"has embed_dim = 192 and open_clip's ViT-B-32-quickgelu has 512"):
         load_encoder(spec.changed(weights=f"path:{folder}"), tmp_path)
+
+
+def test_a_checkpoint_is_read_once_in_a_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Opened for its identity, loaded, and loaded again: each file of both networks is hashed once."""
+    read: list[Path] = []
+    monkeypatch.setattr(checkpoints_module, "file_sha256", lambda file: read.append(file) or file_sha256(file))
+    spec = backbone("tiny-segvit")
+    checkpoint = open_checkpoint(spec, tmp_path)
+    load_encoder(spec, tmp_path)
+    assert open_checkpoint(spec, tmp_path) == checkpoint
+    assert sorted(read) == sorted(checkpoint.files)
+    assert {file.parent.name for file in read} == {"tiny-segvit", "tiny-vit"}
+    os.utime(checkpoint.files[0], ns=(1, 1))
+    open_checkpoint(spec, tmp_path)
+    assert read[len(checkpoint.files) :] == [checkpoint.files[0]]
+
+
+def test_damaged_seeded_weights_are_made_again_where_that_is_asked_for(tmp_path: Path):
+    spec = backbone("tiny-vit")
+    before = open_checkpoint(spec, tmp_path)
+    (before.path / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="is not what it was"):
+        open_checkpoint(spec, tmp_path)
+    assert open_checkpoint(spec, tmp_path, mend_seeded=True) == before

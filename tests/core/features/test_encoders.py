@@ -7,13 +7,16 @@ import numpy as np
 import open_clip
 import pytest
 import torch
-import transformers
 from PIL import Image
 
-from geoloc_core.features import palette, preprocessing
+from geoloc_core.errors import CheckpointError
+from geoloc_core.features import preprocessing
 from geoloc_core.features.backbones import backbone
 from geoloc_core.features.encoder import Encoder, load_encoder
-from geoloc_core.features.segmentation import SegmentationEncoder, class_areas
+from geoloc_core.features.encoders import ade20k, library_module
+from geoloc_core.features.encoders.segmentation import SegmentationEncoder, class_areas
+from geoloc_core.features.specification import BackboneSpec
+from tests.core.features import families
 from tests.core.features.conftest import SHAPES, cosine, drawn
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
@@ -27,73 +30,6 @@ def ours(encoder: Encoder, images: list[Image.Image]) -> tuple[torch.Tensor, tor
 @pytest.fixture(scope="module")
 def pictures() -> list[Image.Image]:
     return [drawn(width, height) for width, height in SHAPES]
-
-
-def test_open_clip(sample_encoders: dict[str, Encoder], checkpoints: Path, pictures: list[Image.Image]):
-    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{checkpoints / 'tiny-clip'}")
-    theirs = torch.stack([transform(image) for image in pictures])
-    pixels, vectors = ours(sample_encoders["tiny-clip"], pictures)
-    torch.testing.assert_close(pixels, theirs, rtol=0, atol=1e-6)
-    with torch.inference_mode():
-        assert cosine(vectors, model.eval().encode_image(theirs)) >= 0.99999
-    assert vectors.shape == (len(pictures), 192)
-
-
-def test_open_clip_trunk(checkpoints: Path, pictures: list[Image.Image]):
-    spec = backbone("tiny-clip").changed(pooling="trunk", layer="pooled", dimension=256)
-    model, transform = open_clip.create_model_from_pretrained(f"local-dir:{checkpoints / 'tiny-clip'}")
-    seen = []
-    model.visual.ln_post.register_forward_hook(lambda module, inputs, output: seen.append(output[:, 1:].mean(dim=1)))
-    with torch.inference_mode():
-        model.eval().encode_image(torch.stack([transform(image) for image in pictures]))
-    _, vectors = ours(load_encoder(spec, checkpoints), pictures)
-    assert cosine(vectors, seen[0]) >= 0.99999
-
-
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
-def test_vit(pooling: str, checkpoints: Path, sample_encoders: dict[str, Encoder], pictures: list[Image.Image]):
-    folder = checkpoints / "tiny-vit"
-    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
-    theirs = processor(images=pictures, return_tensors="pt")["pixel_values"]
-    encoder = load_encoder(backbone("tiny-vit").changed(pooling=pooling), checkpoints)
-    pixels, vectors = ours(encoder, pictures)
-    torch.testing.assert_close(pixels, theirs, rtol=0, atol=1e-6)
-    with torch.inference_mode():
-        tokens = transformers.ViTModel.from_pretrained(folder).eval()(pixel_values=theirs).last_hidden_state
-    expected = tokens[:, 0] if pooling == "cls" else tokens.mean(dim=1)
-    assert cosine(vectors, expected) >= 0.99999
-
-
-def test_the_torchvision_processor_differs_by_a_rounding_of_one_level_at_most(
-    checkpoints: Path, sample_encoders: dict[str, Encoder], pictures: list[Image.Image]
-):
-    processor = transformers.AutoImageProcessor.from_pretrained(checkpoints / "tiny-vit")
-    theirs = processor(images=pictures, return_tensors="pt")["pixel_values"]
-    pixels, vectors = ours(sample_encoders["tiny-vit"], pictures)
-    assert float((pixels - theirs).abs().max()) <= 1.01 / 255 / 0.5
-    assert cosine(vectors, sample_encoders["tiny-vit"].encode(theirs)) >= 0.9999
-
-
-def test_segmentation_then_vit(checkpoints: Path, sample_encoders: dict[str, Encoder], pictures: list[Image.Image]):
-    """The libraries' own way: processor, model, post_process_semantic_segmentation, palette, ViT processor, ViT."""
-    folder = checkpoints / "tiny-segvit"
-    processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
-    network = transformers.AutoModelForSemanticSegmentation.from_pretrained(folder).eval()
-    theirs = processor(images=pictures, return_tensors="pt")
-    with torch.inference_mode():
-        output = network(**theirs)
-    maps = processor.post_process_semantic_segmentation(output, target_sizes=[(64, 64)] * len(pictures))
-    coloured = [Image.fromarray(palette.ADE20K_PALETTE[classes.numpy()]) for classes in maps]
-    vit_processor = transformers.AutoImageProcessor.from_pretrained(checkpoints / "tiny-vit", backend="pil")
-    vit = transformers.ViTModel.from_pretrained(checkpoints / "tiny-vit").eval()
-    with torch.inference_mode():
-        tokens = vit(**vit_processor(images=coloured, return_tensors="pt")).last_hidden_state
-    encoder = sample_encoders["tiny-segvit"]
-    assert isinstance(encoder, SegmentationEncoder)
-    pixels, vectors = ours(encoder, pictures)
-    torch.testing.assert_close(pixels, theirs["pixel_values"], rtol=0, atol=1e-6)
-    assert (encoder.class_map(pixels) == torch.stack(maps)).double().mean() >= 0.9999
-    assert cosine(vectors, tokens.mean(dim=1)) >= 0.99999
 
 
 def test_class_areas_are_shares_of_the_picture():
@@ -112,16 +48,16 @@ def test_a_backbone_of_class_areas_needs_no_second_network(checkpoints: Path, pi
 
 
 def test_the_palette_is_ade20k_s():
-    assert palette.ADE20K_PALETTE.shape == (150, 3)
-    assert palette.ADE20K_PALETTE[[0, 1, 2, 149]].tolist() == [
+    assert ade20k.ADE20K_COLOURS.shape == (150, 3)
+    assert ade20k.ADE20K_COLOURS[[0, 1, 2, 149]].tolist() == [
         [120, 120, 120],
         [180, 120, 120],
         [6, 230, 230],
         [92, 0, 255],
     ]
-    assert len(np.unique(palette.ADE20K_PALETTE, axis=0)) == 149
+    assert len(np.unique(ade20k.ADE20K_COLOURS, axis=0)) == 149
     # All of it equals data/color150.mat of CSAILVision/semantic-segmentation-pytorch; so it stays.
-    assert hashlib.sha256(palette.ADE20K_PALETTE.tobytes()).hexdigest().startswith("ce475c9151035eff")
+    assert hashlib.sha256(ade20k.ADE20K_COLOURS.tobytes()).hexdigest().startswith("ce475c9151035eff")
 
 
 @pytest.mark.parametrize(
@@ -148,3 +84,43 @@ def test_vectors_tell_pictures_apart(sample_encoders: dict[str, Encoder]):
         centred = vectors - vectors.mean(dim=0)
         near = torch.nn.functional.cosine_similarity(centred[:, None], centred[None], dim=-1)
         assert near[:4, :4].min() > near[:4, 4:].max() + 0.5, name
+
+
+PE_CORE = families.SIGLIP.changed(
+    name="small-pe-core",
+    model_id="small-pe-core",
+    weights="seeded:21",
+    dimension=48,
+    architecture={
+        **families.SIGLIP.architecture,
+        "embed_dim": 48,
+        # As PE-Core has it: the projection is the classifier of timm's trunk, and open_clip's own head is empty.
+        "vision_cfg": {**families.SIGLIP.architecture["vision_cfg"], "timm_proj": None},
+    },
+)
+
+
+def test_the_trunk_of_a_model_that_projects_inside_timm(checkpoints: Path, pictures: list[Image.Image]):
+    """With pooling "trunk" the projection in `trunk.head` was applied all the same, without a word."""
+    projected = load_encoder(PE_CORE, checkpoints)
+    spec = PE_CORE.changed(layer="pooled", pooling="trunk", dimension=64, kept_as=PE_CORE.name)
+    batch = torch.stack([projected.preprocess(image) for image in pictures])
+    model, _ = open_clip.create_model_from_pretrained(f"local-dir:{checkpoints / PE_CORE.name}")
+    with torch.inference_mode():
+        trunk = model.eval().visual.trunk
+        expected = trunk.forward_head(trunk.forward_features(batch), pre_logits=True)
+    assert cosine(load_encoder(spec, checkpoints).encode(batch), expected) >= 0.99999
+    with pytest.raises(CheckpointError, match="vectors of 64 numbers and the specification says 48"):
+        load_encoder(spec.changed(dimension=48), checkpoints)
+
+
+@pytest.mark.parametrize("family", [families.OPEN_CLIP, families.STREETCLIP, PE_CORE], ids=lambda spec: spec.name)
+def test_a_trunk_of_another_width_than_the_model_s_is_refused(
+    family: BackboneSpec, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """A family that fails to remove its projection is found by the width, even where the specification has the same."""
+    spec = family.changed(layer="pooled", pooling="trunk", kept_as=family.name)
+    encoder_class = library_module(spec.library).ENCODER
+    monkeypatch.setattr(encoder_class, "forward", lambda self, batch: torch.ones(len(batch), spec.dimension))
+    with pytest.raises(CheckpointError, match=r"its trunk has 64, so they are not those before the projection"):
+        load_encoder(spec, checkpoints)

@@ -1,4 +1,4 @@
-"""The engine: order kept, one decode for all, and a broken picture is a row with a reason."""
+"""Pictures to vectors: order kept, one decode for all, and a broken picture is a row with a reason."""
 
 import time
 from pathlib import Path
@@ -9,9 +9,9 @@ import pytest
 from geoloc_core.features import decoding
 from geoloc_core.features.backbones import backbone
 from geoloc_core.features.encoder import Encoder
-from geoloc_core.features.extract import OK, ImageItem, embed_images
-from geoloc_core.photos import images
-from geoloc_core.photos.images import ImageLimits
+from geoloc_core.features.extract import OK, ImageItem, choose_batch_size, embed_images
+from geoloc_core.photos.images import ImageLimits, load_image
+from tests.core.features.conftest import count_decodes
 
 LIMITS = ImageLimits()
 
@@ -24,28 +24,21 @@ def items(paths: list[Path]) -> list[ImageItem]:
 def test_each_row_is_its_own_photo_s_vector(
     batch_size: int, picture_files: list[Path], sample_encoders: dict[str, Encoder]
 ):
-    blocks = embed_images(items(picture_files), sample_encoders, LIMITS, batch_size=batch_size)
+    blocks = embed_images(items(picture_files), sample_encoders, batch_size=batch_size)
     for name, encoder in sample_encoders.items():
         block = blocks[name]
         assert block.photo_ids == [path.stem for path in picture_files]
         assert block.status == [OK] * 12
         assert block.vectors.dtype == np.float16
         for row, path in enumerate(picture_files):
-            alone = encoder.encode(encoder.preprocess(images.load_image(path, LIMITS))[None])[0].numpy()
+            alone = encoder.encode(encoder.preprocess(load_image(path, LIMITS))[None])[0].numpy()
             np.testing.assert_allclose(block.vectors[row].astype(float), alone, atol=4e-3, rtol=2e-3)
 
 
 def test_all_encoders_share_one_decode(
     picture_files: list[Path], sample_encoders: dict[str, Encoder], monkeypatch: pytest.MonkeyPatch
 ):
-    opened: list[bytes] = []
-    load = images.load_image
-
-    def counting(source, limits=None, smallest_side=0):
-        opened.append(source)
-        return load(source, limits, smallest_side)
-
-    monkeypatch.setattr(images, "load_image", counting)
+    opened = count_decodes(monkeypatch)
     embed_images(items(picture_files), sample_encoders, LIMITS)
     assert sorted(opened) == sorted(path.read_bytes() for path in picture_files)
 
@@ -68,60 +61,54 @@ def test_a_broken_picture_is_a_row_with_a_reason_and_without_a_vector(
     assert bomb.status == ["too_many_pixels"]
 
 
+def test_a_vector_beyond_float16_is_a_row_with_a_reason(
+    picture_files: list[Path], sample_encoders: dict[str, Encoder], monkeypatch: pytest.MonkeyPatch
+):
+    encoder = sample_encoders["tiny-vit"]
+    encode = encoder.encode
+    monkeypatch.setattr(encoder, "encode", lambda batch: encode(batch) * 1e6)
+    block = embed_images(items(picture_files[:2]), {"tiny-vit": encoder})["tiny-vit"]
+    assert block.status == ["vector_not_finite"] * 2
+    assert np.isnan(block.vectors).all()
+
+
 def test_no_photos_at_all(sample_encoders: dict[str, Encoder]):
-    blocks = embed_images([], sample_encoders, LIMITS)
-    assert blocks["tiny-vit"].vectors.shape == (0, 192)
+    assert embed_images([], sample_encoders)["tiny-vit"].vectors.shape == (0, 192)
 
 
-def test_memory_of_decoding_is_a_few_batches_however_many_pictures(picture_files: list[Path]):
-    """Whoever consumes slowly makes the pool wait: at most four batches are decoded and not yet taken."""
-    decoded: list[int] = []
-    specs = {"tiny-vit": backbone("tiny-vit")}
-    many = [ImageItem(str(number), picture_files[number % 12]) for number in range(200)]
-    load = images.load_image
-
-    def counting(source, limits=None, smallest_side=0):
-        decoded.append(1)
-        return load(source, limits, smallest_side)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "load_image", counting)
-        batches = decoding.decoded_batches(many, specs, LIMITS, 5, workers=2, ahead=3)
-        first = next(batches)
-        time.sleep(0.5)
-        assert len(decoded) <= 20
-        assert first.pixels["tiny-vit"].shape == (5, 64, 64, 3)
-        assert [batch.start for batch in batches] == list(range(5, 200, 5))
-    assert len(decoded) == 200
+@pytest.mark.parametrize(("ahead", "decoded_at_first"), [(3, 20), (0, 5)])
+def test_memory_of_decoding_is_a_few_batches_however_many_pictures(
+    ahead: int, decoded_at_first: int, picture_files: list[Path], monkeypatch: pytest.MonkeyPatch
+):
+    """Whoever takes batches slowly makes the pool wait; with ahead = 0, as on a CPU, nothing is decoded meanwhile."""
+    decoded = count_decodes(monkeypatch)
+    many = [ImageItem(str(number), picture_files[number % 12]) for number in range(201)]
+    batches = decoding.decoded_batches(many, {"tiny-vit": backbone("tiny-vit")}, LIMITS, 5, workers=2, ahead=ahead)
+    first = next(batches)
+    time.sleep(0.3)
+    assert len(decoded) == decoded_at_first
+    assert first.pixels["tiny-vit"].shape == (5, 64, 64, 3)
+    rest = list(batches)
+    assert [batch.start for batch in rest] == list(range(5, 201, 5))
+    assert (len(rest[-1].reasons), rest[-1].pixels["tiny-vit"].shape) == (1, (5, 64, 64, 3))
+    assert len(decoded) == 201
 
 
-def test_beside_a_cpu_nothing_is_decoded_before_it_is_asked_for(picture_files: list[Path], tmp_path: Path):
-    decoded: list[int] = []
-    load = images.load_image
-
-    def counting(source, limits=None, smallest_side=0):
-        decoded.append(1)
-        return load(source, limits, smallest_side)
-
-    paths = [*picture_files[:5], tmp_path / "absent.jpg"]
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(images, "load_image", counting)
-        batches = decoding.decoded_batches(items(paths), {"x": backbone("tiny-vit")}, LIMITS, 2, workers=2, ahead=0)
-        found = []
-        for batch in batches:
-            found.append((batch.start, batch.reasons, len(decoded)))
-    assert found == [(0, ["ok", "ok"], 2), (2, ["ok", "ok"], 4), (4, ["ok", "missing_file"], 5)]
-
-
-def test_processes_decode_what_threads_decode(picture_files: list[Path], tmp_path: Path):
-    specs = {name: backbone(name) for name in ("tiny-clip", "tiny-vit")}
-    paths = [*picture_files, tmp_path / "absent.jpg"]
-    found = []
-    for processes in (False, True):
-        batches = decoding.decoded_batches(items(paths), specs, LIMITS, 4, workers=2, processes=processes)
-        found.append([(one.start, one.reasons, {k: v.copy() for k, v in one.pixels.items()}) for one in batches])
-    for (start, reasons, pixels), (start_2, reasons_2, pixels_2) in zip(*found, strict=True):
-        assert (start, reasons) == (start_2, reasons_2)
-        for name in specs:
-            np.testing.assert_array_equal(pixels[name][: len(reasons)], pixels_2[name][: len(reasons)])
-    assert found[0][-1][1] == ["missing_file"]
+@pytest.mark.parametrize(
+    ("widest", "batch"),
+    [
+        (4 * 50 * 3072, 16),  # ViT-B/32 at 224: 49 patches and the class token, the wider layer of the MLP
+        (4 * 197 * 3072, 4),  # ViT-B/16
+        (4 * 257 * 4096, 4),  # ViT-L/14
+        (4 * 577 * 4096, 2),  # ViT-L/14 at 336
+        (1000, 32),
+    ],
+)
+def test_a_batch_stays_within_the_cache(
+    sample_encoders: dict[str, Encoder], widest: int, batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, other = list(sample_encoders.values())[:2]
+    assert one.widest_bytes > 4 * one.dimension
+    monkeypatch.setattr(one, "widest_bytes", widest)
+    monkeypatch.setattr(other, "widest_bytes", 100)
+    assert choose_batch_size({"one": one, "other": other}) == batch

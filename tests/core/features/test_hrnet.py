@@ -5,9 +5,9 @@ import torch
 from torch.nn.functional import interpolate, relu
 
 from geoloc_core.errors import CheckpointError
-from geoloc_core.features.checkpoints import HRNET_FILES
 from geoloc_core.features.encoder import load_encoder
-from geoloc_core.features.hrnet import TRAINING_ONLY, HighResolutionSegmenter, load_published
+from geoloc_core.features.encoders import HRNET_FILES
+from geoloc_core.features.encoders.hrnet import TRAINING_ONLY, HighResolutionSegmenter, load_published
 from tests.core.features import families
 
 

@@ -12,7 +12,7 @@ import transformers
 
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features.backbones import backbone
-from geoloc_core.features.checkpoints import ensure_checkpoint
+from geoloc_core.features.checkpoints import open_checkpoint
 from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.features.text import TextVectors, encode_text
 from tests.core.features import families
@@ -54,7 +54,7 @@ def write_siglip_tokenizer(folder: Path) -> None:
 
 
 def with_tokenizer(spec: BackboneSpec, folder: Path) -> Path:
-    path = ensure_checkpoint(spec, folder)
+    path = open_checkpoint(spec, folder).path
     (write_siglip_tokenizer if spec is families.HUB_SIGLIP else write_clip_tokenizer)(path)
     return path
 
@@ -105,7 +105,7 @@ def test_open_clip_with_a_tokenizer_of_its_own(tmp_path: Path):
     spec = families.SIGLIP.changed(
         name="small-siglip-text", architecture={**families.SIGLIP.architecture, "text_cfg": siglip}
     )
-    path = ensure_checkpoint(spec, tmp_path)
+    path = open_checkpoint(spec, tmp_path).path
     with pytest.raises(CheckpointError, match=r"lacks its tokenizer \(tokenizer.json\) in .*put that file"):
         encode_text(spec, tmp_path, SENTENCES)
     write_siglip_tokenizer(path)
@@ -163,7 +163,7 @@ def test_a_tokenizer_of_another_model_is_noticed(tmp_path: Path):
 
 def test_hub_weights_without_tokenizer_say_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    seeded = ensure_checkpoint(families.STREETCLIP, tmp_path / "made")
+    seeded = open_checkpoint(families.STREETCLIP, tmp_path / "made").path
     shutil.copytree(seeded, tmp_path / "hub" / "small-streetclip")
     spec = families.STREETCLIP.changed(weights="hub:geoloc-tests/absent", revision="")
     with pytest.raises(CheckpointError, match=r"lacks its tokenizer .*hf download geoloc-tests/absent tokenizer.json"):

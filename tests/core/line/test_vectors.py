@@ -30,11 +30,11 @@ def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 def test_experiments_that_share_a_backbone_share_its_reading(made_project: Project, readings: list[str]) -> None:
     photos = made_project.warehouse().read_table("training_photos")
     shards = made_project.profile.training_shards()
-    first, found = read_blocks(made_project.layout, ("tiny-clip",), shards, photos, keep=True)
+    first, present = read_blocks(made_project.layout, ("tiny-clip",), shards, photos, keep=True)
     both, _ = read_blocks(made_project.layout, NAMES, shards, photos, keep=True)
     assert readings == ["tiny-clip", "tiny-vit"]
     assert both[0] is first[0]
-    assert found.sum() > 100
+    assert present.sum() > 100
     assert not first[0].flags.writeable
     fresh, _ = read_blocks(made_project.layout, NAMES, shards, photos)
     np.testing.assert_array_equal(fresh[1], both[1])
@@ -60,7 +60,7 @@ def test_a_shard_made_anew_or_other_photos_are_read_anew(made_project: Project, 
 def test_no_more_is_kept_than_a_table_needs(
     made_project: Project, readings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vectors, "MOST_KEPT", 1)
+    monkeypatch.setattr(vectors, "CACHE_SIZE", 1)
     photos = made_project.warehouse().read_table("training_photos").head(5)
     shards = made_project.profile.training_shards()
     for name in ("tiny-vit", "tiny-clip", "tiny-vit"):

@@ -3,7 +3,7 @@
 Sources: architecture, Sun et al. (2019), High-resolution representations for labeling pixels and regions (arXiv
 1904.04514); weights and layout, MIT CSAIL's semantic-segmentation-pytorch, model "ade20k-hrnetv2-c1". The encoder is
 timm's HRNet without its classification head, whose parameters bear the published names. It differs in one place: timm
-enlarges coarse branches by repetition where CSAIL interpolates, so that is set right here.
+enlarges coarse branches by repetition where CSAIL interpolates, so that is changed here.
 """
 
 from __future__ import annotations
@@ -63,9 +63,24 @@ class C1Head(nn.Module):
 def load_published(model: HighResolutionSegmenter, encoder: Mapping[str, Any], decoder: Mapping[str, Any]) -> None:
     """Fill `model` from published encoder and decoder states. Raises ValueError naming what is missing or too much."""
     for part, state in ((model.encoder, encoder), (model.decoder, decoder)):
-        wanted = {name for name in part.state_dict() if not name.endswith(TRAINING_ONLY)}
-        kept = {name: value for name, value in state.items() if not name.endswith(TRAINING_ONLY)}
-        if wanted != set(kept):
-            missing, extra = sorted(wanted - set(kept)), sorted(set(kept) - wanted)
+        expected = {name for name in part.state_dict() if not name.endswith(TRAINING_ONLY)}
+        published = {name: value for name, value in state.items() if not name.endswith(TRAINING_ONLY)}
+        if expected != set(published):
+            missing, extra = sorted(expected - set(published)), sorted(set(published) - expected)
             raise ValueError(f"{len(missing)} weights are missing {missing[:2]}, {len(extra)} are unknown {extra[:2]}")
-        part.load_state_dict(kept, strict=False)
+        part.load_state_dict(published, strict=False)
+
+
+def published_states(model: HighResolutionSegmenter) -> list[dict[str, torch.Tensor]]:
+    """The states of encoder and decoder as CSAIL publishes them, with what its batch normalisation keeps for training."""
+    states = []
+    for part in (model.encoder, model.decoder):
+        state = dict(part.state_dict())
+        for name in [name for name in state if name.endswith("running_mean")]:
+            stem = name.removesuffix("running_mean")
+            state[f"{stem}_tmp_running_mean"] = state[name].clone()
+            state[f"{stem}_tmp_running_var"] = state[f"{stem}running_var"].clone()
+            state[f"{stem}_running_iter"] = torch.ones(1)
+            del state[f"{stem}num_batches_tracked"]
+        states.append(state)
+    return states

@@ -1,7 +1,7 @@
-"""The colours in which semantic maps of ADE20K are drawn.
+"""The colours in which class maps of ADE20K are drawn.
 
 Source: the colour table that MIT CSAIL publishes with its scene parsing benchmark (color150.mat), class 1 ("wall")
-first. Two of the 150 classes, road and skyscraper, share one grey, so a coloured map tells 149 of them apart.
+first. Two of the 150 classes, road and skyscraper, share one grey, so 149 of them can be told apart in a coloured map.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ ffcc00 ff008f 00ffeb 85ff00 ff00eb f500ff ff007a fff500 0abed4 d6ff00 00ccff 140
 00ffcc 2900ff 29ff00 ad00ff 00f5ff 4700ff 7a00ff 00ffb8 005cff b8ff00 0085ff ffd600 19c2c2 66ff00 5c00ff
 """
 
-ADE20K_PALETTE = np.array([list(bytes.fromhex(colour)) for colour in _HEX.split()], dtype=np.uint8)
+ADE20K_COLOURS = np.array([list(bytes.fromhex(colour)) for colour in _HEX.split()], dtype=np.uint8)
 """(150, 3) uint8: red, green, blue of each class."""
 
 
-def palette(n_classes: int) -> np.ndarray:
+def class_colours(n_classes: int) -> np.ndarray:
     """(n_classes, 3) uint8 colours: the table above; raises ValueError for more classes than it has."""
-    if n_classes > len(ADE20K_PALETTE):
-        raise ValueError(f"the ADE20K colours tell {len(ADE20K_PALETTE)} classes apart, not {n_classes}")
-    return ADE20K_PALETTE[:n_classes]
+    if n_classes > len(ADE20K_COLOURS):
+        raise ValueError(f"ADE20K has colours for {len(ADE20K_COLOURS)} classes, not for {n_classes}")
+    return ADE20K_COLOURS[:n_classes]

@@ -9,18 +9,27 @@ from __future__ import annotations
 
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.nn.functional import interpolate
 
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features import preprocessing
-from geoloc_core.features.checkpoints import HRNET_FILES, HRNET_MODEL_ID, load_pickled_weights
-from geoloc_core.features.encoder import Encoder
-from geoloc_core.features.hrnet import HighResolutionSegmenter, load_published
-from geoloc_core.features.palette import palette
-from geoloc_core.features.transformers_loading import check_processor, first_line, load_config, load_pretrained
+from geoloc_core.features.checkpoints import load_pickled_weights
+from geoloc_core.features.encoders import HRNET_FILES, HRNET_MODEL_ID
+from geoloc_core.features.encoders.ade20k import class_colours
+from geoloc_core.features.encoders.base import Encoder
+from geoloc_core.features.encoders.hrnet import HighResolutionSegmenter, load_published, published_states
+from geoloc_core.features.encoders.loading import (
+    check_processor,
+    first_line,
+    load_config,
+    load_pretrained,
+    processor_settings,
+    silence_transformers,
+)
+from geoloc_core.features.encoders.seeded import redraw, settle_batch_norms
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
@@ -33,15 +42,16 @@ SCORES_AT_ONCE = 64 * 1024 * 1024
 class SegmentationEncoder(Encoder):
     """A segmentation network, and the encoder that reads its coloured map (None for class areas)."""
 
-    def __init__(self, spec: BackboneSpec, path: Path, device: torch.device, embedder: Encoder | None) -> None:
+    def __init__(self, spec: BackboneSpec, path: Path, device: torch.device, embedder: Encoder | None = None) -> None:
         super().__init__(spec, device)
         if (embedder is None) != (spec.pooling == "class_area"):
             raise CheckpointError(
                 f"backbone {spec.name!r}: pooling class_area needs no embedder, and every other pooling needs one"
             )
         self.embedder = embedder
+        self.trunk_width = 0 if embedder is None else embedder.trunk_width
         self.network = load_network(spec, path).to(device)
-        self.colours = torch.from_numpy(palette(spec.n_classes)).to(device)
+        self.colours = torch.from_numpy(class_colours(spec.n_classes)).to(device)
 
     def class_map(self, batch: torch.Tensor) -> torch.Tensor:
         """float32 (B, 3, S, S) -> class of each pixel, int64 (B, S, S)."""
@@ -49,12 +59,12 @@ class SegmentationEncoder(Encoder):
             scores = class_scores(self.network, batch)  # (B, K, h, w), mostly h = w = S/4
         if scores.shape[1] != self.spec.n_classes:
             raise CheckpointError(
-                f"backbone {self.spec.name!r}: the network tells {scores.shape[1]} classes apart and the specification "
+                f"backbone {self.spec.name!r}: the network has {scores.shape[1]} classes and the specification "
                 f"says {self.spec.n_classes}; correct n_classes"
             )
         # Scores at full size are 150 planes of floats for each picture, so only a few pictures at a time.
         at_once = max(1, SCORES_AT_ONCE // (scores.shape[1] * batch.shape[-1] * batch.shape[-2]))
-        return torch.cat([_best_class(some, batch.shape[-2:]) for some in scores.float().split(at_once)])
+        return torch.cat([_best_class(part, batch.shape[-2:]) for part in scores.float().split(at_once)])
 
     def coloured(self, classes: torch.Tensor) -> torch.Tensor:
         """Class map (B, S, S) -> pictures, uint8 (B, S, S, 3)."""
@@ -101,14 +111,17 @@ def load_network(spec: BackboneSpec, path: Path) -> torch.nn.Module:
     """The segmentation network of a specification, in evaluation mode."""
     if spec.model_id == HRNET_MODEL_ID:
         return _load_hrnet(spec, path)
-    import transformers
-
     if path.is_dir():
         check_processor(path, spec)
-    kind = load_config(path, spec).model_type
-    if kind in ("mask2former", "maskformer"):
-        return load_pretrained(transformers.AutoModelForUniversalSegmentation, path, spec)
-    return load_pretrained(transformers.AutoModelForSemanticSegmentation, path, spec)
+    return load_pretrained(_model_class(load_config(path, spec).model_type), path, spec)
+
+
+def _model_class(model_type: str) -> Any:
+    import transformers
+
+    if model_type in ("mask2former", "maskformer"):
+        return transformers.AutoModelForUniversalSegmentation
+    return transformers.AutoModelForSemanticSegmentation
 
 
 def _load_hrnet(spec: BackboneSpec, path: Path) -> torch.nn.Module:
@@ -122,3 +135,27 @@ def _load_hrnet(spec: BackboneSpec, path: Path) -> torch.nn.Module:
             f"{first_line(error)}; restore it from its source"
         ) from error
     return model.eval().requires_grad_(False)
+
+
+ENCODER = SegmentationEncoder
+
+
+def write_seeded(spec: BackboneSpec, folder: Path) -> None:
+    """Write a segmentation network with random weights, in the layout of transformers or, for HRNet, MIT CSAIL's."""
+    if spec.model_id == HRNET_MODEL_ID:
+        hrnet = HighResolutionSegmenter(spec.n_classes, spec.architecture)
+        redraw(hrnet, spec.initial_std)
+        settle_batch_norms(hrnet, hrnet, spec)
+        for name, state in zip(HRNET_FILES, published_states(hrnet), strict=True):
+            torch.save(state, folder / name)
+        return
+    import transformers
+
+    settings: dict[str, Any] = dict(spec.architecture)
+    config = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
+    model = _model_class(config.model_type).from_config(config)
+    redraw(model, spec.initial_std)
+    settle_batch_norms(model, lambda pictures: model(pixel_values=pictures), spec)
+    silence_transformers()
+    model.save_pretrained(folder)
+    transformers.SegformerImageProcessor(**processor_settings(spec)).save_pretrained(folder)

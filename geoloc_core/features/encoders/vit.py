@@ -1,0 +1,123 @@
+"""Vision transformers through the transformers library: ViT, DINOv2, and the image tower of CLIP models kept there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from geoloc_core.errors import CheckpointError
+from geoloc_core.features.checkpoints import ensure_tokenizer
+from geoloc_core.features.encoders.base import Encoder, TextTower
+from geoloc_core.features.encoders.loading import (
+    check_processor,
+    load_config,
+    load_pretrained,
+    processor_settings,
+    silence_transformers,
+    tokenizer_error,
+)
+from geoloc_core.features.encoders.seeded import redraw
+
+if TYPE_CHECKING:
+    from geoloc_core.features.specification import BackboneSpec
+
+
+class TransformersEncoder(Encoder):
+    """A vision model of transformers; which of its outputs is the vector is `spec.layer` and `spec.pooling`."""
+
+    def __init__(self, spec: BackboneSpec, path: Path, device: torch.device, _embedder: Encoder | None = None) -> None:
+        super().__init__(spec, device)
+        import transformers
+
+        if path.is_dir():
+            check_processor(path, spec)
+        config = load_config(path, spec)
+        kind, output = config.model_type, (spec.layer, spec.pooling)
+        tokens = output in (("last_hidden_state", "cls"), ("last_hidden_state", "mean"))
+        model_class: Any
+        extra: dict[str, Any] = {}
+        if kind == "clip" and output == ("image_embeds", "projected"):
+            model_class = transformers.CLIPVisionModelWithProjection
+        elif kind == "clip" and (tokens or output == ("pooled", "trunk")):
+            model_class = transformers.CLIPVisionModel
+        elif kind == "siglip" and output == ("image_embeds", "projected"):
+            model_class = transformers.SiglipVisionModel
+        elif kind not in ("clip", "siglip") and tokens:
+            model_class = transformers.AutoModel
+        else:
+            raise CheckpointError(
+                f"backbone {spec.name!r}: a {kind} model of transformers offers last_hidden_state with cls or mean; if "
+                "it is a CLIP, also image_embeds with projected and pooled with trunk; if it is a SigLIP, only "
+                f"image_embeds with projected; not {spec.layer} with {spec.pooling}"
+            )
+        if kind == "vit":
+            # ViT's pooler is a tanh layer on top of the last hidden state, which nothing here reads.
+            extra = {"add_pooling_layer": False}
+        if kind in ("clip", "siglip"):
+            extra = {"config": config.vision_config}
+        if kind == "clip":
+            # A whole CLIP keeps the width of its projection beside the image tower's settings, not always among them.
+            config.vision_config.projection_dim = config.projection_dim
+        if spec.pooling == "trunk":
+            self.trunk_width = config.vision_config.hidden_size
+        self.model = load_pretrained(model_class, path, spec, **extra).to(device)
+
+    def forward(self, batch: torch.Tensor) -> torch.Tensor:
+        """float32 (B, 3, S, S) -> (B, D)."""
+        output = self.model(pixel_values=batch)
+        if "image_embeds" in output:
+            return output.image_embeds
+        if self.spec.layer in ("pooled", "image_embeds"):  # SigLIP's pooling head is all the projection that it has
+            return output.pooler_output
+        tokens = output.last_hidden_state  # (B, T, D)
+        return tokens[:, 0] if self.spec.pooling == "cls" else tokens.mean(dim=1)
+
+
+ENCODER = TransformersEncoder
+
+
+def write_seeded(spec: BackboneSpec, folder: Path) -> None:
+    """Write a model with random weights, as `spec.architecture` describes it, and its image processor."""
+    import transformers
+
+    settings: dict[str, Any] = dict(spec.architecture)
+    config = transformers.AutoConfig.for_model(settings.pop("model_type"), **settings)
+    model = transformers.AutoModel.from_config(config)
+    redraw(model, spec.initial_std)
+    silence_transformers()
+    model.save_pretrained(folder)
+    processor = transformers.ViTImageProcessor if spec.resize == "squash" else transformers.CLIPImageProcessor
+    processor(**processor_settings(spec)).save_pretrained(folder)
+
+
+def text_tower(spec: BackboneSpec, path: Path, device: torch.device) -> TextTower:
+    """The text tower of a CLIP or SigLIP kept in the layout of transformers."""
+    import transformers
+
+    kind = load_config(path, spec).model_type
+    if kind not in ("clip", "siglip"):
+        raise CheckpointError(
+            f"backbone {spec.name!r} is a {kind} model, which has no text tower; use a CLIP or SigLIP backbone"
+        )
+    ensure_tokenizer(spec, path)
+    model: Any = load_pretrained(transformers.AutoModel, path, spec).to(device)
+    settings = model.config.text_config
+    try:
+        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+    except Exception as error:  # the library raises many kinds for one cause: these files are no tokenizer
+        raise tokenizer_error(spec, path, error) from error
+
+    def tokenize(sentences: list[str]) -> torch.Tensor:
+        # CLIP reads up to the first end-of-text token, so padding changes nothing. SigLIP was trained on sentences
+        # padded to its full length, and reads the last token.
+        length = settings.max_position_embeddings
+        return tokenizer(sentences, padding="max_length", truncation=True, max_length=length, return_tensors="pt")[
+            "input_ids"
+        ]
+
+    def encode(tokens: torch.Tensor) -> torch.Tensor:
+        return model.get_text_features(input_ids=tokens).pooler_output
+
+    return TextTower(tokenize, encode, settings.vocab_size, float(model.logit_scale.exp()))

@@ -41,13 +41,15 @@ def plain(project: Project) -> None:
     from geoloc_core.line import experiments
     from geoloc_core.line.embed import embed_shard
     from geoloc_core.line.profile import REGION_LEVELS
+    from geoloc_core.line.project import dataset_of
     from geoloc_core.line.results import write_results
     from geoloc_core.photos.distribution import class_distribution
     from geoloc_core.photos.labels import label_photos, locator_of
     from geoloc_core.photos.pictures import gather_pictures
-    from geoloc_core.photos.rows import read_rows, read_shard_rows, write_rows
+    from geoloc_core.photos.rows import read_rows, write_rows
     from geoloc_core.photos.sample.delivery import draw_delivery
     from geoloc_core.photos.sample.spec import SampleSpec
+    from geoloc_core.photos.shard_rows import read_shard_rows
     from geoloc_core.photos.training import collect_training
     from geoloc_core.storage import write_bytes
 
@@ -61,28 +63,38 @@ def plain(project: Project) -> None:
     for shard in profile.shards():
         draw_delivery(spec, shard, layout.delivery(shard), load_boundaries("embedded"))
     for shard in profile.shards():
-        rows = read_shard_rows(profile, shard, layout)
+        dataset, number = dataset_of(profile, layout, shard)
+        rows = read_shard_rows(dataset, number, layout.cut(dataset.name))
         write_rows(rows.accepted, layout.raw_photos(shard))
         write_rows(rows.rejected, layout.rejected_rows(shard))
         ask(project, "raw_photos", shard)
     for shard in profile.shards():
-        write_rows(
-            gather_pictures(profile, shard, layout, read_rows(layout.raw_photos(shard))).manifest, layout.images(shard)
-        )
+        dataset, _ = dataset_of(profile, layout, shard)
+        photos = read_rows(layout.raw_photos(shard))
+        own, ledger = layout.pictures(dataset.name), layout.fetched(dataset.name)
+        write_rows(gather_pictures(photos, dataset, own, ledger, profile.images).manifest, layout.images(shard))
         ask(project, "images", shard)
     for shard in profile.shards():
         locator = locator_of(layout.regions, profile.near_cap_km, layout.cache)
         labeled = label_photos(read_rows(layout.raw_photos(shard)), shard, locator)
         warehouse.replace_shard("labeled_photos", shard, labeled)
         ask(project, "labeled_photos", shard)
-    training, excluded = collect_training(profile, layout, warehouse)
+    training, excluded = collect_training(
+        warehouse,
+        {shard: layout.images(shard) for shard in profile.training_shards()},
+        {shard: layout.images(shard) for shard in profile.benchmark_names()},
+        profile.split,
+    )
     warehouse.replace_table("training_photos", training)
     warehouse.replace_table("excluded_photos", excluded)
     ask(project, "training_photos", "")
     boundaries = read_boundaries(layout.regions)
     folder = layout.home / "class_distribution"
     counts = warehouse.count_by("training_photos", "country_id", "subdivision_id", "split")
-    write_rows(class_distribution(counts, boundaries), folder / "class_distribution.parquet")
+    write_rows(
+        class_distribution(counts, read_rows(layout.regions, ["level", "region_id", "name"])),
+        folder / "class_distribution.parquet",
+    )
     training = warehouse.read_table("training_photos")
     latitude, longitude = training["latitude"].to_numpy(), training["longitude"].to_numpy()
     write_bytes(folder / "coverage.png", coverage_map(latitude, longitude, boundaries, "Photos to learn from"))

@@ -59,7 +59,7 @@ def pack_head(profile: Profile, layout: Layout, key: str, folder: Path, companio
         "answer": profile.answer_of(key),
         "experiment": key,
         "companion": companion,
-        "split": asdict(profile.split),
+        "split": profile.split.model_dump(),
         "backbones": {name: read_json(layout.backbone(name)) for name in names},
         "specifications": {name: asdict(profile.backbone(name)) for name in names},
         "validation": evaluation.to_json()["scores"],

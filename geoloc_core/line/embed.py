@@ -19,7 +19,7 @@ from geoloc_core.features.encoder import load_encoder
 from geoloc_core.features.extract import OK, EngineOptions, ImageItem
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile
-from geoloc_core.photos.pictures import image_limits, image_root
+from geoloc_core.line.project import picture_folder_of
 from geoloc_core.photos.rows import read_rows
 from geoloc_core.storage import read_json, write_json
 
@@ -70,7 +70,7 @@ def embed_shard(
         targets[name] = ShardTarget(_loader(spec, checkpoints, str(device)), identity, layout.embeddings(name, shard))
     items = picture_items(profile, layout, shard)
     options = EngineOptions(batch_size=profile.batch_size)
-    reports = embed(items, targets, image_limits(profile), options, what=f"{'+'.join(names)} {shard}")
+    reports = embed(items, targets, profile.images, options, what=f"{'+'.join(names)} {shard}")
     together = sorted(name for name, report in reports.items() if report.embedded)
     embedded = {}
     for name, report in reports.items():
@@ -85,7 +85,7 @@ def embed_shard(
 def picture_items(profile: Profile, layout: Layout, shard: str) -> list[ImageItem]:
     """The photos of a shard's manifest, with the hash of each file, or why it is unusable."""
     manifest = read_rows(layout.images(shard))
-    root = image_root(profile, shard, layout)
+    root = picture_folder_of(profile, layout, shard)
     columns = (manifest[name] for name in ("photo_id", "image_path", "sha256", "status"))
     return [
         ImageItem(photo_id, root / path, sha256, "" if status == OK else status)

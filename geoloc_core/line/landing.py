@@ -17,7 +17,8 @@ from typing import Any
 
 from geoloc_core.errors import GeolocError, InputError
 from geoloc_core.line.layout import Layout
-from geoloc_core.line.profile import Dataset, Profile
+from geoloc_core.line.profile import Profile
+from geoloc_core.photos.settings import Dataset
 from geoloc_core.storage import TEMPORARY_PREFIX, file_sha256, one_at_a_time, read_json, write_json
 
 # A file that nobody touched for this long is complete. Its time of last change counts, which no copying tool sets back.
@@ -95,7 +96,7 @@ def read_ledger(layout: Layout) -> Ledger:
 def write_ledger(layout: Layout, ledger: Ledger) -> None:
     """Keep the ledger."""
     value: dict[str, Any] = {
-        "deliveries": [{"dataset": asdict(item.dataset), "sha256": item.sha256} for item in ledger.deliveries],
+        "deliveries": [{"dataset": item.dataset.model_dump(), "sha256": item.sha256} for item in ledger.deliveries],
         "seen": {name: asdict(seen) for name, seen in ledger.seen},
     }
     write_json(layout.landed, value)
@@ -160,7 +161,7 @@ def _judge(profile: Profile, layout: Layout, ledger: Ledger, file: Path, sha256:
         if delivery.sha256 == sha256 and before != file:
             if before.is_file():
                 return ledger, f"{file.name} holds the same as {before.name}: one delivery, {delivery.dataset.name}"
-            moved = Delivery(replace(delivery.dataset, metadata=str(file)), sha256)
+            moved = Delivery(delivery.dataset.model_copy(update={"metadata": str(file)}), sha256)
             return _with(ledger, delivery, moved), f"{before.name} is called {file.name} now: {moved.dataset.name}"
     try:
         found = detect_source(file).name if profile.landing.source == "auto" else profile.landing.source
@@ -175,7 +176,7 @@ def _judge(profile: Profile, layout: Layout, ledger: Ledger, file: Path, sha256:
         metadata=str(file),
         images=profile.landing.images or ("" if own_pictures else str(layout.landing)),
         source=found,
-        layout=profile.landing.layout,
+        layout=profile.landing.layout,  # type: ignore[arg-type]
         fetch=profile.landing.fetch,
         # The last shard takes all that is left, so each has rows of its own.
         shards=max(1, rows // profile.landing.rows_per_shard),

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from geoloc_core.line.layout import EMBEDDED_BOUNDARIES
-from geoloc_core.line.profile import REGION_LEVELS, Dataset, Experiment
+from geoloc_core.line.profile import REGION_LEVELS, Experiment
 from geoloc_core.line.project import Project
+from geoloc_core.photos.settings import Dataset
 from geoloc_core.storage import file_sha256, value_sha256
 
 # Raise a number when the code of that asset changes what it would write from the same inputs.
@@ -151,7 +152,7 @@ class Lineage:
     def _images(self, shard: str) -> Iterator[Input]:
         yield Target("deliveries", shard)
         yield Target("raw_photos", shard)
-        yield Outside("profile: images", lambda: value_sha256(asdict(self.profile.images)))
+        yield Outside("profile: images", lambda: value_sha256(self.profile.images.model_dump()))
         of = self.profile.dataset_of(shard)
         if of is not None:
             dataset = of[0]
@@ -167,7 +168,7 @@ class Lineage:
             yield Target("labeled_photos", shard)
             yield Target("images", shard)
         roles = {"training": list(self.profile.training_shards()), "benchmarks": list(self.profile.benchmark_names())}
-        yield Outside("profile: split", lambda: value_sha256({**asdict(self.profile.split), **roles}))
+        yield Outside("profile: split", lambda: value_sha256({**self.profile.split.model_dump(), **roles}))
 
     def _class_distribution(self, _: str) -> Iterator[Input]:
         yield Target("training_photos")
@@ -216,7 +217,7 @@ class Lineage:
         yield Target("regions")
         for backbone in self._features(experiment):
             yield Target("backbones", backbone)
-        told = [self.profile.name, self.profile.notice, asdict(self.profile.split)]
+        told = [self.profile.name, self.profile.notice, self.profile.split.model_dump()]
         yield Outside("profile: name, notice and split", lambda: value_sha256(told))
         yield self._answer(key)
 

@@ -7,7 +7,6 @@ environment. A profile is looked up by name in the project's `profiles/` folder,
 from __future__ import annotations
 
 import dataclasses
-import ipaddress
 import os
 import re
 from collections.abc import Mapping
@@ -16,9 +15,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
+from pydantic import BaseModel, ValidationError
 
 from geoloc_core.devices import CHOICES as DEVICES
 from geoloc_core.errors import ProfileError
+from geoloc_core.photos.settings import IMAGE_LAYOUTS, Dataset, FetchPolicy, ImageLimits, Split
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
@@ -28,8 +29,6 @@ LEVELS = ("country", "subdivision", "hierarchical")
 REGION_LEVELS = ("country", "subdivision")
 # When heads are trained again: as soon as what they are made from differs, or when somebody (or drift) asks for it.
 RETRAINING = ("always", "asked")
-# How the pictures of a dataset lie in their folder; `photos.layouts` says where each puts a photo.
-IMAGE_LAYOUTS = ("as_given", "mp16", "by_name")
 # What point an answer gives: the anchor of the likeliest region, by kind; the best of all points for the whole posterior; or
 # where the training photo of that region was taken that looks most like the photo.
 NEAREST_ANSWER = "nearest_photo"
@@ -55,39 +54,6 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Dataset:
-    """Metadata in a published format and the photos that it names.
-
-    `metadata` may itself be a folder, a tar or a zip of photos with EXIF GPS, or a WebDataset. `columns` maps our columns
-    to those of a CSV or Parquet file (`sources.columns.ColumnMapping`) where their names do not tell.
-
-    `images` is a folder, an archive, or a folder of nothing but archives; left out, it is `metadata` where that holds
-    photos, and else a folder of the project's own. `layout` says how the pictures lie in it (`photos.layouts`). With
-    `fetch` those that are not there are fetched by the URLs of the metadata, into that folder.
-
-    Rows go to `shards` shards of `rows_per_shard` rows in the order of the file; the last shard takes all that is left,
-    so that no row is lost when the file grows.
-    """
-
-    name: str
-    metadata: str
-    images: str = ""
-    source: str = "auto"
-    layout: str = "as_given"
-    fetch: bool = False
-    columns: dict[str, str] = field(default_factory=dict)
-    shards: int = 1
-    rows_per_shard: int = 100_000
-
-    def shard_names(self) -> tuple[str, ...]:
-        """`mp16` in one shard, or `mp16-00`, `mp16-01`, ..."""
-        if self.shards == 1:
-            return (self.name,)
-        width = max(2, len(str(self.shards - 1)))
-        return tuple(f"{self.name}-{number:0{width}d}" for number in range(self.shards))
-
-
-@dataclass(frozen=True)
 class Landing:
     """How a metadata file laid in the landing folder becomes a dataset to learn from.
 
@@ -101,35 +67,6 @@ class Landing:
     layout: str = "as_given"
     fetch: bool = False
     rows_per_shard: int = 100_000
-
-
-@dataclass(frozen=True)
-class Split:
-    """How photos are divided: by author, by a keyed hash, so that more photos never move an author across."""
-
-    key: str = "geoloc"
-    validation_share: float = 0.2
-    max_phash_distance: int = 4
-    min_support: int = 1
-
-
-@dataclass(frozen=True)
-class ImageBounds:
-    """The most that a picture may ask of us."""
-
-    max_bytes: int = 64 * 1024 * 1024
-    max_pixels: int = 89_478_485
-
-
-@dataclass(frozen=True)
-class Fetching:
-    """How politely pictures are fetched. `allowed_networks` are private networks that may be asked all the same."""
-
-    per_host: int = 4
-    concurrent: int = 64
-    attempts: int = 5
-    user_agent: str = "geoloc/0.1 (research; fetches each picture once)"
-    allowed_networks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -168,9 +105,9 @@ class Profile:
     benchmarks: tuple[Dataset, ...] = ()
     landing: Landing = Landing()
     retraining: str = "always"
-    split: Split = Split()
-    images: ImageBounds = ImageBounds()
-    fetching: Fetching = Fetching()
+    split: Split = field(default_factory=Split)
+    images: ImageLimits = field(default_factory=ImageLimits)
+    fetching: FetchPolicy = field(default_factory=FetchPolicy)
     answer: str = ""
     seed: int = 0
     device: str = "auto"
@@ -259,7 +196,7 @@ def _beside(profile: Profile, folder: Path) -> Profile:
 
     def placed(datasets: tuple[Dataset, ...]) -> tuple[Dataset, ...]:
         return tuple(
-            dataclasses.replace(dataset, metadata=absolute(dataset.metadata), images=absolute(dataset.images))
+            dataset.model_copy(update={"metadata": absolute(dataset.metadata), "images": absolute(dataset.images)})
             for dataset in datasets
         )
 
@@ -285,7 +222,7 @@ def parse_profile(value: Mapping[str, Any], where: str = "profile") -> Profile:
         raise ProfileError(f"{where}: unknown key 'derived'; backbones of your own stand under `backbones`")
     value["derived"] = _derived(value.pop("backbones", None) or {}, f"{where}: backbones")
     value["experiments"] = _experiments(value.pop("experiments", None), where)
-    parts = {"drawn": Drawn, "landing": Landing, "split": Split, "images": ImageBounds, "fetching": Fetching}
+    parts = {"drawn": Drawn, "landing": Landing, "split": Split, "images": ImageLimits, "fetching": FetchPolicy}
     for key, kind in parts.items():
         if value.get(key) is not None:
             value[key] = _build(kind, value[key], f"{where}: {key}")
@@ -337,29 +274,8 @@ def check_profile(profile: Profile, where: str) -> None:
         raise ProfileError(f"{where}: device {profile.device!r} must be one of {_listed(DEVICES)}")
     if profile.landing.rows_per_shard < 1:
         raise ProfileError(f"{where}: landing.rows_per_shard must be at least 1")
-    if not 0.0 < profile.split.validation_share < 1.0:
-        raise ProfileError(
-            f"{where}: split.validation_share must lie between 0 and 1, not {profile.split.validation_share}"
-        )
-    for dataset in profile.training + profile.benchmarks:
-        if dataset.shards < 1 or dataset.rows_per_shard < 1:
-            raise ProfileError(f"{where}: dataset {dataset.name!r} needs shards and rows_per_shard of at least 1")
-        if dataset.layout not in IMAGE_LAYOUTS:
-            raise ProfileError(
-                f"{where}: dataset {dataset.name!r} has no known layout {dataset.layout!r}; choose one of "
-                f"{_listed(IMAGE_LAYOUTS)}"
-            )
     if profile.landing.layout not in IMAGE_LAYOUTS:
         raise ProfileError(f"{where}: landing.layout must be one of {_listed(IMAGE_LAYOUTS)}")
-    if min(profile.fetching.per_host, profile.fetching.concurrent, profile.fetching.attempts) < 1:
-        raise ProfileError(f"{where}: fetching needs per_host, concurrent and attempts of at least 1")
-    for network in profile.fetching.allowed_networks:
-        try:
-            ipaddress.ip_network(network)
-        except ValueError as error:
-            raise ProfileError(
-                f"{where}: fetching.allowed_networks: {network!r} is no network, such as 10.0.0.0/8"
-            ) from error
     for dataset in profile.benchmarks:
         if dataset.shards != 1:
             raise ProfileError(f"{where}: benchmark {dataset.name!r} must be one shard; leave `shards` out")
@@ -402,10 +318,12 @@ def _names(value: object, where: str) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _build(kind: type, value: object, where: str) -> Any:
+def _build(kind: Any, value: object, where: str) -> Any:
     """Make the dataclass `kind` from a mapping, checking names and types of its keys."""
     if not isinstance(value, Mapping):
         raise ProfileError(f"{where} must be a mapping of keys to values")
+    if issubclass(kind, BaseModel):
+        return _model(kind, value, where)
     fields = {item.name: item for item in dataclasses.fields(kind)}
     for key in value:
         if key not in fields:
@@ -416,6 +334,20 @@ def _build(kind: type, value: object, where: str) -> Any:
             raise ProfileError(f"{where}: the key {name!r} is missing")
     arguments = {key: _typed(fields[key], entry, where) for key, entry in value.items()}
     return kind(**arguments)
+
+
+def _model(kind: type[BaseModel], value: Mapping[str, Any], where: str) -> BaseModel:
+    """The same for a specification that another room checks."""
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        if first["type"] == "extra_forbidden":
+            raise ProfileError(f"{where}: unknown key {key!r}; known are {_listed(kind.model_fields)}") from error
+        if first["type"] == "missing":
+            raise ProfileError(f"{where}: the key {key!r} is missing") from error
+        raise ProfileError(f"{where}: {key}: {first['msg']}, not {first['input']!r}") from error
 
 
 def _typed(item: dataclasses.Field[Any], value: object, where: str) -> object:

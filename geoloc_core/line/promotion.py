@@ -8,7 +8,7 @@ challenger must beat the class prior; where it does not, it answers all the same
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -63,7 +63,7 @@ def choose_champion(profile: Profile, layout: Layout, warehouse: Warehouse) -> P
 
     theirs, instead = None, ""
     if standing is not None:
-        if asdict(profile.split) != standing["split"]:
+        if profile.split.model_dump() != standing["split"]:
             instead = "The champion may have learned from these validation photos, as the split has changed."
         else:
             theirs, instead = _answers_of_standing(profile, layout, training, same_head, standing)

@@ -5,6 +5,7 @@ import shutil
 import dagster as dg
 
 from geoloc_core.line.lineage import CODE_VERSIONS, Target, path_version
+from geoloc_core.line.project import dataset_of
 from geoloc_core.line.receipts import read_receipt
 from geoloc_core.storage import file_sha256, value_sha256
 from geoloc_dagster.metadata import counts_table, picture
@@ -78,11 +79,13 @@ def deliveries(context: dg.AssetExecutionContext, project: ProjectResource) -> d
     "number, the reason and the raw text: accepted + rejected = rows in.",
 )
 def raw_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    from geoloc_core.photos.rows import read_shard_rows, tally, write_rows
+    from geoloc_core.photos.rows import tally, write_rows
+    from geoloc_core.photos.shard_rows import read_shard_rows
 
     work = project.begin(context)
     shard, layout = context.partition_key, work.project.layout
-    rows = read_shard_rows(work.project.profile, shard, layout, CODE_VERSIONS["raw_photos"])
+    dataset, number = dataset_of(work.project.profile, layout, shard)
+    rows = read_shard_rows(dataset, number, layout.cut(dataset.name), CODE_VERSIONS["raw_photos"])
     paths = [layout.raw_photos(shard), layout.rejected_rows(shard)]
     write_rows(rows.accepted, paths[0])
     write_rows(rows.rejected, paths[1])
@@ -111,17 +114,20 @@ def raw_photos(context: dg.AssetExecutionContext, project: ProjectResource) -> d
 )
 def images(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
     from geoloc_core.photos.contact_sheet import contact_sheet
-    from geoloc_core.photos.pictures import gather_pictures, image_limits, image_root
+    from geoloc_core.photos.pictures import gather_pictures, picture_folder
     from geoloc_core.photos.rows import read_rows, tally, write_rows
 
     work = project.begin(context)
     profile, layout, shard = work.project.profile, work.project.layout, context.partition_key
-    gathered = gather_pictures(profile, shard, layout, read_rows(layout.raw_photos(shard)))
+    dataset, _ = dataset_of(profile, layout, shard)
+    own, ledger = layout.pictures(dataset.name), layout.fetched(dataset.name)
+    photos = read_rows(layout.raw_photos(shard))
+    gathered = gather_pictures(photos, dataset, own, ledger, profile.images, profile.fetching)
     manifest = gathered.manifest
     path = layout.images(shard)
     write_rows(manifest, path)
     usable = manifest["status"] == "ok"
-    sheet = contact_sheet(manifest, image_root(profile, shard, layout), image_limits(profile))
+    sheet = contact_sheet(manifest, picture_folder(dataset, own), profile.images)
     return work.finish(
         file_sha256(path),
         files=[path],
@@ -190,7 +196,13 @@ def training_photos(context: dg.AssetExecutionContext, project: ProjectResource)
 
     work = project.begin(context)
     warehouse = work.project.warehouse()
-    training, excluded = collect_training(work.project.profile, work.project.layout, warehouse)
+    profile, layout = work.project.profile, work.project.layout
+    training, excluded = collect_training(
+        warehouse,
+        {shard: layout.images(shard) for shard in profile.training_shards()},
+        {shard: layout.images(shard) for shard in profile.benchmark_names()},
+        profile.split,
+    )
     warehouse.replace_table("training_photos", training)
     warehouse.replace_table("excluded_photos", excluded)
     split = training["split"].value_counts().to_dict()
@@ -222,7 +234,7 @@ def class_distribution(context: dg.AssetExecutionContext, project: ProjectResour
     from geoloc_core.geography.boundaries import read_boundaries
     from geoloc_core.photos.distribution import class_distribution as distribution_of
     from geoloc_core.photos.distribution import distribution_summary
-    from geoloc_core.photos.rows import write_rows
+    from geoloc_core.photos.rows import read_rows, write_rows
     from geoloc_core.storage import write_bytes
 
     work = project.begin(context)
@@ -231,7 +243,8 @@ def class_distribution(context: dg.AssetExecutionContext, project: ProjectResour
     boundaries = read_boundaries(layout.regions)
     # Counted in the database: the photos themselves, of which there may be millions, are not held.
     counts = warehouse.count_by("training_photos", "country_id", "subdivision_id", "split")
-    distribution = distribution_of(counts, boundaries)
+    regions = read_rows(layout.regions, ["level", "region_id", "name"])
+    distribution = distribution_of(counts, regions)
     folder = layout.home / "class_distribution"
     paths = [folder / "class_distribution.parquet", folder / "coverage.png", folder / "country.png"]
     write_rows(distribution, paths[0])

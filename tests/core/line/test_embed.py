@@ -13,7 +13,8 @@ from geoloc_core.line.embed import embed_shard
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile, parse_profile
 from geoloc_core.photos.images import build_manifest
-from geoloc_core.photos.rows import read_shard_rows, write_rows
+from geoloc_core.photos.rows import write_rows
+from geoloc_core.photos.shard_rows import read_shard_rows
 from tests.core.features.conftest import drawn
 
 PROFILE = {
@@ -43,9 +44,9 @@ def shard(tmp_path: Path) -> tuple[Profile, Layout, Path]:
 
 
 def manifest(profile: Profile, layout: Layout, folder: Path) -> None:
-    photos = read_shard_rows(profile, "mine", layout).accepted
+    photos = read_shard_rows(*profile.dataset_of("mine"), layout.cut("mine")).accepted
     layout.images("mine").parent.mkdir(parents=True, exist_ok=True)
-    write_rows(build_manifest(photos, folder, progress=False), layout.images("mine"))
+    write_rows(build_manifest(photos, folder), layout.images("mine"))
 
 
 def test_several_backbones_of_one_shard(shard: tuple[Profile, Layout, Path], tmp_path: Path):

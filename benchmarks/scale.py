@@ -125,22 +125,26 @@ def training_photos(place: Place) -> None:
     """The training set, without benchmark authors and near-duplicates, split by author."""
     from geoloc_core.photos.training import collect_training
 
-    training, excluded = collect_training(place.profile, place.layout, place.warehouse)
+    training, excluded = collect_training(
+        place.warehouse,
+        {shard: place.layout.images(shard) for shard in place.profile.training_shards()},
+        {shard: place.layout.images(shard) for shard in place.profile.benchmark_names()},
+        place.profile.split,
+    )
     place.warehouse.replace_table("training_photos", training)
     place.warehouse.replace_table("excluded_photos", excluded)
 
 
 def class_tables(place: Place) -> None:
     """Class distribution, class weights, anchors of both levels."""
-    from geoloc_core.geography.boundaries import read_boundaries
     from geoloc_core.learning.weights import class_weight_table
     from geoloc_core.line.experiments import places_of, write_places
     from geoloc_core.photos.distribution import class_distribution
-    from geoloc_core.photos.rows import write_rows
+    from geoloc_core.photos.rows import read_rows, write_rows
 
     warehouse, layout = place.warehouse, place.layout
     counts = warehouse.count_by("training_photos", "country_id", "subdivision_id", "split")
-    distribution = class_distribution(counts, read_boundaries(layout.regions))
+    distribution = class_distribution(counts, read_rows(layout.regions, ["level", "region_id", "name"]))
     write_rows(distribution, layout.home / "class_distribution" / "class_distribution.parquet")
     classes = warehouse.read_table("training_photos", columns=("country_id", "subdivision_id", "split"))
     for level in ("country", "subdivision"):

@@ -208,8 +208,10 @@ def column_lineage(columns: Mapping[str, Column]) -> dg.TableColumnLineage:
 
 def contract_schema(model: Any, columns: Mapping[str, Column]) -> dg.TableSchema:
     """The columns of a pandera model, with what they mean and what must hold of each."""
+    from geoloc_core.tables import schema_of
+
     found = []
-    for name, column in model.to_schema().columns.items():
+    for name, column in schema_of(model).columns.items():
         checks = [str(check.error or check.name) for check in column.checks]
         found.append(
             dg.TableColumn(

@@ -96,8 +96,10 @@ def drift_tick(project: Project, instance: dg.DagsterInstance, checks: list[dg.A
 
 def drift_of(project: Project, shard: str) -> str:
     """What the check of a shard's delivery says of its countries; an empty text where they have not drifted."""
-    outcomes = delivery_outcomes(project, shard)
-    return "; ".join(outcome.sentence for outcome in outcomes if "drift" in outcome.name and not outcome.success)
+    from geoloc_core.photos.expectations import drift_of as drift_among
+
+    outcome = drift_among(delivery_outcomes(project, shard))
+    return outcome.sentence if outcome is not None and not outcome.success else ""
 
 
 def content_checks(context: dg.SensorEvaluationContext | dg.ScheduleEvaluationContext) -> list[dg.AssetCheckKey]:

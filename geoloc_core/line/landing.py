@@ -17,7 +17,8 @@ from typing import Any
 
 from geoloc_core.errors import GeolocError, InputError
 from geoloc_core.line.layout import Layout
-from geoloc_core.line.profile import Dataset, Profile
+from geoloc_core.line.profile import Profile
+from geoloc_core.photos.settings import Dataset
 from geoloc_core.storage import TEMPORARY_PREFIX, file_sha256, one_at_a_time, read_json, write_json
 
 # A file that nobody touched for this long is complete. Its time of last change counts, which no copying tool sets back.

@@ -5,7 +5,6 @@ taken from the environment. A profile is looked up by name in the project's `pro
 """
 
 import difflib
-import ipaddress
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -13,10 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema, model_validator
 
 from geoloc_core.errors import ProfileError
 from geoloc_core.geography.cells import FINEST, LEVELS
+from geoloc_core.photos.settings import Dataset, FetchPolicy, ImageLayout, ImageLimits, Settings, Split
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
@@ -52,73 +52,24 @@ def _choice(*names: str) -> tuple[AfterValidator, WithJsonSchema]:
     return AfterValidator(choose), WithJsonSchema({"type": "string", "enum": list(names)})
 
 
-# How the pictures of a dataset lie in their folder; `photos.layouts` says where each puts a photo.
-IMAGE_LAYOUTS = ("as_given", "mp16", "by_name")
-ImageLayout = Annotated[str, *_choice(*IMAGE_LAYOUTS)]
 Answer = Annotated[str, *_choice("", *ANSWERS)]
 Level = Annotated[str, *_choice(*LEVELS, HIERARCHICAL)]
 
 
-def _network(value: str) -> str:
-    try:
-        ipaddress.ip_network(value)
-    except ValueError as error:
-        raise ValueError(f"{value!r} is not a network, such as 10.0.0.0/8") from error
-    return value
-
-
-class Section(BaseModel):
-    """A part of a profile: no key that is not known, no value of another type, never changed."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
-
-
-class Drawn(Section):
+class Drawn(Settings):
     """The sample: a dataset that the project draws itself."""
 
     seed: int = 20240
     shards: Count = 4
     photos_per_shard: Count = 600
-    benchmarks: dict[Name, Count] = {"sample-im2gps": 120, "sample-im2gps3k": 360}
+    benchmarks: dict[Name, Count] = Field(default={"sample-im2gps": 120, "sample-im2gps3k": 360})
 
     def shard_names(self) -> tuple[str, ...]:
         """`sample-00`, `sample-01`, ..."""
         return tuple(f"sample-{number:02d}" for number in range(self.shards))
 
 
-class Dataset(Section):
-    """Metadata in a published format and the photos that it names.
-
-    `metadata` may itself be a folder, a tar or a zip of photos with EXIF GPS, or a WebDataset. `columns` maps our columns
-    to those of a CSV or Parquet file where their names do not tell.
-
-    `images` is a folder, an archive, or a folder of nothing but archives; left out, it is `metadata` where that holds
-    photos, and else a folder of the project's own. `layout` says how the pictures lie in it. With `fetch` those that are
-    not there are fetched by the URLs of the metadata, into that folder.
-
-    Rows go to `shards` shards of `rows_per_shard` rows in the order of the file; the last shard takes all that is left,
-    so that no row is lost when the file grows.
-    """
-
-    name: Name
-    metadata: str
-    images: str = ""
-    source: str = "auto"
-    layout: ImageLayout = "as_given"
-    fetch: bool = False
-    columns: dict[str, str] = {}
-    shards: Count = 1
-    rows_per_shard: Count = 100_000
-
-    def shard_names(self) -> tuple[str, ...]:
-        """`mp16` in one shard, or `mp16-00`, `mp16-01`, ..."""
-        if self.shards == 1:
-            return (self.name,)
-        width = max(2, len(str(self.shards - 1)))
-        return tuple(f"{self.name}-{number:0{width}d}" for number in range(self.shards))
-
-
-class Landing(Section):
+class Landing(Settings):
     """How a metadata file laid in the landing folder becomes a dataset to learn from.
 
     `images` is where its pictures are; empty for the landing folder itself (an archive of photos has its own). The other
@@ -132,33 +83,7 @@ class Landing(Section):
     rows_per_shard: Count = 100_000
 
 
-class Split(Section):
-    """How photos are divided: by author, by a keyed hash, so that more photos never move an author across."""
-
-    key: str = "geoloc"
-    validation_share: float = Field(default=0.2, gt=0.0, lt=1.0)
-    max_phash_distance: int = Field(default=4, ge=0)
-    min_support: int = Field(default=1, ge=0)
-
-
-class ImageBounds(Section):
-    """The most that a picture may ask of us."""
-
-    max_bytes: Count = 64 * 1024 * 1024
-    max_pixels: Count = 89_478_485
-
-
-class Fetching(Section):
-    """How politely pictures are fetched. `allowed_networks` are private networks that may be asked all the same."""
-
-    per_host: Count = 4
-    concurrent: Count = 64
-    attempts: Count = 5
-    user_agent: str = "geoloc/0.1 (research; fetches each picture once)"
-    allowed_networks: tuple[Annotated[str, AfterValidator(_network)], ...] = ()
-
-
-class Experiment(Section):
+class Experiment(Settings):
     """features / head / level / recipe; its key is the name of its partition.
 
     In YAML it is the key alone, or `{key: ..., answer: ...}`. `answer` is one of `ANSWERS`, or empty: see
@@ -193,7 +118,7 @@ class Experiment(Section):
         return FINEST if self.level == HIERARCHICAL else self.level
 
 
-class Profile(Section):
+class Profile(Settings):
     """Everything that a run is made from, apart from the code."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
@@ -211,8 +136,8 @@ class Profile(Section):
     # When heads are trained again: as soon as what they are made from differs, or when somebody (or drift) asks for it.
     retraining: Literal["always", "asked"] = "always"
     split: Split = Split()
-    images: ImageBounds = ImageBounds()
-    fetching: Fetching = Fetching()
+    images: ImageLimits = ImageLimits()
+    fetching: FetchPolicy = FetchPolicy()
     answer: Answer = ""
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
@@ -225,6 +150,8 @@ class Profile(Section):
         shards, keys = self.shards(), self.experiment_keys()
         if not self.training_shards():
             raise ValueError("nothing to learn from; give `drawn` or at least one dataset under `training`")
+        if odd := [name for name in shards if not re.match(NAME, name)]:
+            raise ValueError(f"the name {odd[0]!r} may have letters, digits, '-', '_', '+' and '@' only")
         if duplicates := sorted({name for name in shards if shards.count(name) > 1}):
             raise ValueError(f"two datasets give the shard {duplicates[0]!r}; rename one of them")
         if several := [dataset.name for dataset in self.benchmarks if dataset.shards != 1]:
@@ -338,7 +265,7 @@ def _sentence(error: ValidationError) -> str:
     rest = sum(other["type"] != "too_short" for other in error.errors()[1:])
     more = f" (and {rest} more like this)" if rest else ""
     if first["type"] == "extra_forbidden":
-        names = {name for section in Section.__subclasses__() for name in section.model_fields} | {"backbones"}
+        names = {name for section in Settings.__subclasses__() for name in section.model_fields} | {"backbones"}
         close = difflib.get_close_matches(str(first["loc"][-1]), names, n=1)
         hint = f"did you mean {close[0]!r}? " if close else ""
         return f"unknown key {place!r}; {hint}`geoloc profile schema` lists those that are known{more}"

@@ -12,6 +12,7 @@ from geoloc_core.errors import ProfileError
 from geoloc_core.line.landing import read_ledger
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile, load_profile
+from geoloc_core.photos.settings import Dataset
 
 if TYPE_CHECKING:
     from geoloc_core.photos.warehouse import Warehouse
@@ -61,6 +62,21 @@ class Project:
                 f"the boundaries {self.profile.boundaries} do not exist; correct `boundaries` in the profile"
             )
         return missing
+
+
+def dataset_of(profile: Profile, layout: Layout, shard: str) -> tuple[Dataset, int]:
+    """The dataset that a shard belongs to and the shard's number in it; a drawn delivery is a dataset of one shard."""
+    folder = layout.delivery(shard)
+    drawn = Dataset(name="sample", metadata=str(folder / "metadata.csv"), images=str(folder / "images"))
+    return profile.dataset_of(shard) or (drawn, 0)
+
+
+def picture_folder_of(profile: Profile, layout: Layout, shard: str) -> Path:
+    """The folder that the `image_path` of a shard's manifest is relative to."""
+    from geoloc_core.photos.pictures import picture_folder
+
+    dataset, _ = dataset_of(profile, layout, shard)
+    return picture_folder(dataset, layout.pictures(dataset.name))
 
 
 def find_profile(name: str) -> Path:

@@ -43,9 +43,9 @@ from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
 from geoloc_core.line.experiments import LEARNED_FROM, continents, read_one_point
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile
+from geoloc_core.line.project import picture_folder_of
 from geoloc_core.line.vectors import forget_vectors
 from geoloc_core.line.zero_shot_baseline import ZeroShot, zero_shot_heads, zero_shot_predictions
-from geoloc_core.photos.pictures import image_limits, image_root
 from geoloc_core.photos.rows import read_rows
 from geoloc_core.photos.warehouse import Warehouse
 from geoloc_core.storage import read_json, write_bytes, write_text
@@ -297,8 +297,8 @@ def _details(
         sections.append(distance_section(curves))
         shown = profile.benchmark_names()[0]
         manifest = read_rows(layout.images(shown))
-        root = image_root(profile, shown, layout)
+        root = picture_folder_of(profile, layout, shown)
         photos = {name: root / path for name, path in zip(manifest["photo_id"], manifest["image_path"], strict=True)}
-        limits = image_limits(profile)
+        limits = profile.images
         sections.append(mistakes_section(best, shown, gathered[shown].experiments[best], boundaries, photos, limits))
     return sections

@@ -1,7 +1,7 @@
-"""Tar and zip archives of pictures: read member by member, and unpacked without harm.
+"""Tar and zip archives of pictures: read member by member, and unpacked safely.
 
 An archive comes from outside: a member is read up to a limit, links and devices are not followed, a name that leads out
-of the folder is refused, and an archive that swells like a bomb is stopped.
+of the folder is refused, and an archive that is a decompression bomb is refused.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from functools import partial
 from pathlib import Path
 
 from geoloc_core.errors import InputError
+from geoloc_core.photos.file_names import is_image, is_safe_path
 from geoloc_core.photos.images import ImageLimits, RefusedImage
-from geoloc_core.photos.sources.base import IMAGE_SUFFIXES, is_safe_path
 from geoloc_core.progress import track
 from geoloc_core.storage import write_bytes
 
@@ -62,21 +62,21 @@ def archives_in(path: Path) -> list[Path]:
         return [path] if is_archive(path) else []
     if not path.is_dir():
         return []
-    found = []
+    archives = []
     with os.scandir(path) as entries:
         for entry in entries:
             name = entry.name.lower()
             if name.startswith("."):
                 continue
-            if entry.is_dir() or name.endswith(tuple(IMAGE_SUFFIXES)):
+            if entry.is_dir() or is_image(name):
                 return []  # also so that a folder of millions of pictures is not listed to its end
             if name.endswith(ARCHIVE_SUFFIXES):
-                found.append(Path(entry.path))
-    return sorted(archive for archive in found if is_archive(archive))
+                archives.append(Path(entry.path))
+    return sorted(archive for archive in archives if is_archive(archive))
 
 
 def members(path: Path) -> Iterator[Member]:
-    """The members of an archive in order, folders left out; `InputError` where it is damaged or swells like a bomb."""
+    """The members of an archive in order, folders left out; `InputError` where it is damaged or a decompression bomb."""
     allowed = max(ALWAYS_ALLOWED_BYTES, MAX_EXPANSION * path.stat().st_size)
     total = 0
     done = 0
@@ -111,7 +111,7 @@ def unpack_images(path: Path, folder: Path, limits: ImageLimits | None = None) -
 def _unpack(member: Member, folder: Path, limits: ImageLimits) -> str:
     if not is_safe_path(member.name):
         return "unsafe_path"
-    if not member.is_file or Path(member.name).suffix.lower() not in IMAGE_SUFFIXES:
+    if not (member.is_file and is_image(member.name)):
         return "not_a_photo"
     if member.size > limits.max_bytes:
         return "too_many_bytes"

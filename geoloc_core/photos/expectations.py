@@ -1,7 +1,8 @@
 """What is expected of a delivery as a batch, in Great Expectations: shares, concentration and drift.
 
-Rules about single rows are the tables' contracts (`schemas`); nothing of them is said again here. These are warnings: a
-delivery that breaks one may still be right, and a person should look. The Data Docs show each run as a page.
+Rules about single rows stand in the tables' schemas. These are warnings: a delivery that breaks one may still be right,
+and a person should look; the Data Docs show each run as a page. The drift of the countries is the project's one verdict
+on drift: `drift_of(outcomes)`.
 
 Great Expectations takes seconds to import, so it is imported where it is used.
 """
@@ -9,17 +10,21 @@ Great Expectations takes seconds to import, so it is imported where it is used.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
+
+from geoloc_core.geography.cells import ROOT, id_column
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
 
-# Weight kept for countries that the last delivery did not have, so that a new one costs something finite.
+DRIFT = f"{ROOT}_drift"
+_REGION = id_column(ROOT)
+# Weight kept for regions that the last delivery did not have, so that a new one costs something finite.
 _UNSEEN_WEIGHT = 1e-3
 
 
@@ -36,7 +41,7 @@ class DeliveryThresholds:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One expectation's outcome: what was measured, against which limit."""
+    """One expectation's outcome: what was measured (a share, or for `DRIFT` nats), against which limit."""
 
     name: str
     expectation: str
@@ -58,112 +63,108 @@ def check_delivery(
     last delivery, if there was one. With `data_docs` a folder gets the HTML pages; open its `index.html`.
     """
     thresholds = thresholds or DeliveryThresholds()
-    rows, authors = delivery_rows(labeled, rejected), author_shares(labeled)
-    planned = _row_expectations(thresholds, labeled, previous)
-    results = _run(name, {"rows": (rows, planned), "authors": (authors, _author_expectations(thresholds))}, data_docs)
-    return [_outcome(result) for result in results]
+    rows = delivery_rows(labeled, rejected)
+    if rows.empty:
+        return []
+    return [_outcome(result) for result in _run(name, rows, _expectations(thresholds, labeled, previous), data_docs)]
+
+
+def drift_of(outcomes: Sequence[Outcome]) -> Outcome | None:
+    """The drift of the regions: the Kullback-Leibler divergence of this delivery from the last, in nats.
+
+    None where there was nothing to compare.
+    """
+    return next((outcome for outcome in outcomes if outcome.name == DRIFT), None)
 
 
 def delivery_rows(labeled: pd.DataFrame, rejected: pd.DataFrame) -> pd.DataFrame:
-    """One row for each row that came in: `outcome` "accepted" or the reason, `label_quality` and `country_id`.
+    """One row for each row that came in: `outcome` "accepted" or the reason, `label_quality`, the id of the region, and
+    `author_share`, the share of the photos that are by the photo's author.
 
-    The last two are missing for rejected rows, and the country also where there is none: expectations leave them out.
+    What does not apply is missing: all but the outcome of a rejected row, the region of a photo that lies in none, the share
+    of an author who is not known. Expectations leave missing values out.
     """
+    region, author = (labeled[name].mask(labeled[name] == "") for name in (_REGION, "author_id"))
     accepted = pd.DataFrame(
         {
             "outcome": "accepted",
             "label_quality": labeled["label_quality"].to_numpy(dtype=object),
-            "country_id": labeled["country_id"].mask(labeled["country_id"] == "").to_numpy(dtype=object),
+            _REGION: region.to_numpy(dtype=object),
+            "author_share": author.map(author.value_counts() / max(1, len(labeled))).to_numpy(dtype=float),
         }
     )
-    refused = pd.DataFrame(
-        {"outcome": rejected["reason"].to_numpy(dtype=object), "label_quality": None, "country_id": None}
-    )
-    return pd.concat([accepted, refused.astype(accepted.dtypes)], ignore_index=True)
+    refused = pd.DataFrame({"outcome": rejected["reason"].to_numpy(dtype=object)})
+    return pd.concat([accepted, refused.reindex(columns=accepted.columns).astype(accepted.dtypes)], ignore_index=True)
 
 
-def author_shares(labeled: pd.DataFrame) -> pd.DataFrame:
-    """`author_id` and `share` of the photos, of each author who is known; most photos first."""
-    counts = labeled.loc[labeled["author_id"] != "", "author_id"].value_counts()
-    return pd.DataFrame({"author_id": counts.index, "share": counts.to_numpy() / max(1, len(labeled))})
-
-
-def country_drift_limit(labeled: pd.DataFrame, previous: pd.DataFrame, drift: float) -> float:
+def drift_limit(labeled: pd.DataFrame, previous: pd.DataFrame, drift: float) -> float:
     """`drift` and what chance alone adds to it.
 
     The divergence of a sample of n from its own distribution over K classes is about (K - 1) / 2n (half a chi-squared,
     Wilks 1938), which matters for small deliveries; the same again for the last one, which is a sample too.
     """
-    sizes = [int((frame["country_id"] != "").sum()) for frame in (labeled, previous)]
-    classes = previous.loc[previous["country_id"] != "", "country_id"].nunique()
+    sizes = [int((frame[_REGION] != "").sum()) for frame in (labeled, previous)]
+    classes = previous.loc[previous[_REGION] != "", _REGION].nunique()
     return drift + sum((max(classes, 1) - 1) / (2 * max(size, 1)) for size in sizes)
 
 
-def _row_expectations(
+def _expectations(
     thresholds: DeliveryThresholds, labeled: pd.DataFrame, previous: pd.DataFrame | None
 ) -> list[Expectation]:
     from great_expectations import expectations as gxe
-    from great_expectations.expectations.metadata_types import FailureSeverity
 
     planned: list[Expectation] = [
         gxe.ExpectColumnValuesToBeInSet(
             column="outcome",
             value_set=["accepted"],
             mostly=1.0 - thresholds.rejected,
-            meta=_meta("share rejected", thresholds.rejected, "of the rows were rejected"),
-            severity=FailureSeverity.WARNING,
-        ),
-        *(
+            **_warning("rejected_share", thresholds.rejected, "of the rows were rejected"),
+        )
+    ]
+    for quality, limit, sentence in (
+        ("near", thresholds.near, "of the photos lie outside every region but near one"),
+        ("none", thresholds.none, "of the photos lie far from every region"),
+    ):
+        planned.append(
             gxe.ExpectColumnValuesToNotBeInSet(
                 column="label_quality",
                 value_set=[quality],
                 mostly=1.0 - limit,
-                meta=_meta(f"share {quality}", limit, sentence),
-                severity=FailureSeverity.WARNING,
+                **_warning(f"{quality}_share", limit, sentence),
             )
-            for quality, limit, sentence in (
-                ("near", thresholds.near, "of the photos lie outside every region but near one"),
-                ("none", thresholds.none, "of the photos lie far from every region"),
+        )
+    if labeled["author_id"].ne("").any():
+        planned.append(
+            gxe.ExpectColumnMaxToBeBetween(
+                column="author_share",
+                max_value=thresholds.author_share,
+                **_warning("author_concentration", thresholds.author_share, "of the photos are by one author"),
             )
-        ),
-    ]
-    known = previous["country_id"][previous["country_id"] != ""] if previous is not None else pd.Series(dtype=object)
-    if previous is not None and len(known) and (labeled["country_id"] != "").any():
-        weights = known.value_counts(normalize=True).sort_index()
-        limit = country_drift_limit(labeled, previous, thresholds.drift)
+        )
+    before = previous[_REGION][previous[_REGION] != ""] if previous is not None else pd.Series(dtype=object)
+    if previous is not None and len(before) and (labeled[_REGION] != "").any():
+        weights = before.value_counts(normalize=True).sort_index()
+        limit = drift_limit(labeled, previous, thresholds.drift)
         planned.append(
             gxe.ExpectColumnKLDivergenceToBeLessThan(
-                column="country_id",
+                column=_REGION,
                 partition_object={"values": weights.index.tolist(), "weights": weights.tolist()},
                 threshold=limit,
                 tail_weight_holdout=_UNSEEN_WEIGHT,
-                meta=_meta("country drift", limit, "nats between the countries of this delivery and the last"),
-                severity=FailureSeverity.WARNING,
+                **_warning(DRIFT, limit, f"nats of drift between the {ROOT} labels of this delivery and the last"),
             )
         )
     return planned
 
 
-def _author_expectations(thresholds: DeliveryThresholds) -> list[Expectation]:
-    from great_expectations import expectations as gxe
+def _warning(name: str, limit: float, sentence: str) -> dict[str, Any]:
     from great_expectations.expectations.metadata_types import FailureSeverity
 
-    return [
-        gxe.ExpectColumnMaxToBeBetween(
-            column="share",
-            max_value=thresholds.author_share,
-            meta=_meta("author concentration", thresholds.author_share, "of the photos are by one author"),
-            severity=FailureSeverity.WARNING,
-        )
-    ]
+    return {"meta": {"name": name, "limit": limit, "sentence": sentence}, "severity": FailureSeverity.WARNING}
 
 
-def _meta(name: str, limit: float, sentence: str) -> dict[str, Any]:
-    return {"name": name, "limit": limit, "sentence": sentence}
-
-
-def _run(name: str, batches: dict[str, tuple[pd.DataFrame, list[Expectation]]], data_docs: Path | None) -> list[Any]:
-    """The validation results of all batches that have rows, in order."""
+def _run(name: str, rows: pd.DataFrame, planned: list[Expectation], data_docs: Path | None) -> list[Any]:
+    """The validation result of each expectation, in order."""
     import great_expectations as gx
     from great_expectations.data_context.types.base import ProgressBarsConfig
 
@@ -174,22 +175,13 @@ def _run(name: str, batches: dict[str, tuple[pd.DataFrame, list[Expectation]]], 
         data_docs.mkdir(parents=True, exist_ok=True)
         context.add_data_docs_site(site_name="pages", site_config=_site(data_docs))
         actions.append(gx.checkpoint.UpdateDataDocsAction(name="pages", site_names=["pages"]))
-    source = context.data_sources.add_pandas(name)
-    results = []
-    for what, (frame, planned) in batches.items():
-        if frame.empty:
-            continue
-        batch = source.add_dataframe_asset(what).add_batch_definition_whole_dataframe(what)
-        suite = context.suites.add(gx.ExpectationSuite(name=f"{name} {what}", expectations=planned))
-        definition = context.validation_definitions.add(
-            gx.ValidationDefinition(name=f"{name} {what}", data=batch, suite=suite)
-        )
-        checkpoint = context.checkpoints.add(
-            gx.Checkpoint(name=f"{name} {what}", validation_definitions=[definition], actions=actions)
-        )
-        run = checkpoint.run(batch_parameters={"dataframe": frame})
-        results += [result for validation in run.run_results.values() for result in validation.results]
-    return results
+    asset = context.data_sources.add_pandas(name).add_dataframe_asset("rows")
+    batch = asset.add_batch_definition_whole_dataframe("rows")
+    suite = context.suites.add(gx.ExpectationSuite(name=name, expectations=planned))
+    definition = context.validation_definitions.add(gx.ValidationDefinition(name=name, data=batch, suite=suite))
+    checkpoint = context.checkpoints.add(gx.Checkpoint(name=name, validation_definitions=[definition], actions=actions))
+    run = checkpoint.run(batch_parameters={"dataframe": rows})
+    return [result for validation in run.run_results.values() for result in validation.results]
 
 
 def _site(folder: Path) -> Any:  # its own type wants keys that it does not need
@@ -204,18 +196,12 @@ def _outcome(result: Any) -> Outcome:
     config = result.expectation_config
     if result.exception_info.get("raised_exception"):
         raise RuntimeError(f"{config.type} could not be evaluated: {result.exception_info['exception_message']}")
-    measured = result.result
+    measured, meta = result.result, config.meta
     if "unexpected_percent" in measured:
         observed = float(measured["unexpected_percent"] or 0.0) / 100.0
     else:
         observed = float(measured["observed_value"] if measured["observed_value"] is not None else math.inf)
-    meta = config.meta
-    amount = f"{observed:.3f}" if "drift" in meta["name"] else f"{observed:.1%}"
+    amount = f"{observed:.3f}" if meta["name"] == DRIFT else f"{observed:.1%}"
     return Outcome(
-        name=meta["name"],
-        expectation=config.type,
-        success=bool(np.bool_(result.success)),
-        observed=observed,
-        limit=float(meta["limit"]),
-        sentence=f"{amount} {meta['sentence']}",
+        meta["name"], config.type, bool(result.success), observed, float(meta["limit"]), f"{amount} {meta['sentence']}"
     )

@@ -19,7 +19,7 @@ import io
 import math
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,12 @@ import pandas as pd
 from PIL import ExifTags, Image
 
 from geoloc_core.errors import InputError
-from geoloc_core.photos.batches import in_batches
+from geoloc_core.photos.file_names import is_safe_path
 from geoloc_core.photos.perceptual import perceptual_hash
-from geoloc_core.photos.schemas import ImageManifest, column_names, empty, validate
-from geoloc_core.photos.sources.base import is_safe_path
+from geoloc_core.photos.schemas import ImageManifest
+from geoloc_core.photos.settings import ImageLimits
 from geoloc_core.progress import bar
+from geoloc_core.tables import empty, validate
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")  # Pillow opens a camera's multi-picture JPEG (MPO) as JPEG
 
@@ -46,17 +47,6 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 _WHITE = (255, 255, 255)
-
-
-@dataclass(frozen=True)
-class ImageLimits:
-    """How large a picture may be. The defaults admit any camera's photo of up to 89 megapixels.
-
-    Pillow itself refuses pictures of more than 179 megapixels, whatever `max_pixels` says.
-    """
-
-    max_bytes: int = 64 * 1024 * 1024
-    max_pixels: int = 89_478_485
 
 
 class RefusedImage(InputError):
@@ -109,7 +99,7 @@ def read_image_bytes(source: Path | bytes, limits: ImageLimits) -> bytes:
         content = source
     else:
         try:
-            if not source.is_file():  # a pipe or a device could keep a reader waiting for ever
+            if not source.is_file():  # a pipe or a device could block a reader for ever
                 raise RefusedImage("missing_file", f"there is no file {name}")
             with source.open("rb") as file:
                 content = file.read(limits.max_bytes + 1)
@@ -124,53 +114,40 @@ def read_image_bytes(source: Path | bytes, limits: ImageLimits) -> bytes:
 
 def build_manifest(
     photos: pd.DataFrame,
-    image_root: Path,
+    folder: Path,
     limits: ImageLimits | None = None,
     workers: int | None = None,
-    progress: bool = True,
 ) -> pd.DataFrame:
-    """`ImageManifest` of `photos` (`RawPhotos`), one row each in the same order, from the files below `image_root`.
+    """`ImageManifest` of `photos` (`RawPhotos`), one row each in the same order, from the files below `folder`.
 
     Every picture is decoded once, so that "ok" means that a backbone will be able to read it. Width and height are
     those of the upright picture. Decoding is spread over `workers` threads (default: one for each processor, at most
-    8); a picture in work takes three bytes a pixel.
+    8); each decodes one picture at a time, which takes three bytes a pixel.
     """
     limits = limits or ImageLimits()
     pairs = zip(photos["photo_id"], photos["image_path"], strict=True)
     workers = workers or min(8, os.cpu_count() or 1)
     rows: list[dict[str, Any]] = []
-    with ThreadPoolExecutor(workers) as pool, bar("images", total=len(photos), unit="photo") as shown:
-        shown.disable = shown.disable or not progress
-        for some in in_batches(pairs, 64 * workers):
-            rows.extend(pool.map(lambda pair: describe_image(pair[0], pair[1], image_root, limits), some))
-            shown.update(len(some))
-    if not rows:
-        return empty(ImageManifest)
-    return validate(ImageManifest, pd.DataFrame(rows, columns=column_names(ImageManifest)), "the image manifest")
+    with ThreadPoolExecutor(workers) as pool, bar("images", total=len(photos), unit="photo") as progress:
+        while batch := list(islice(pairs, 64 * workers)):
+            rows.extend(pool.map(lambda pair: _describe(pair[0], pair[1], folder, limits), batch))
+            progress.update(len(batch))
+    return validate(ImageManifest, pd.DataFrame(rows) if rows else empty(ImageManifest), "the image manifest")
 
 
-def describe_image(photo_id: str, image_path: str, image_root: Path, limits: ImageLimits) -> dict[str, Any]:
+def _describe(photo_id: str, image_path: str, folder: Path, limits: ImageLimits) -> dict[str, Any]:
     """One row of `ImageManifest`."""
-    row: dict[str, Any] = {
-        "photo_id": photo_id,
-        "image_path": image_path,
-        "status": "ok",
-        "detail": "",
-        "bytes": 0,
-        "width": 0,
-        "height": 0,
-        "sha256": "",
-        "phash": "",
-    }
+    row: dict[str, Any] = {"photo_id": photo_id, "image_path": image_path, "status": "ok", "detail": ""}
+    row |= {"bytes": 0, "width": 0, "height": 0, "sha256": "", "phash": ""}
     try:
         if not image_path:
             raise RefusedImage("no_image", f"photo {photo_id} names no image file")
-        content = read_image_bytes(resolve_inside(image_root, image_path), limits)
-        row.update(bytes=len(content), sha256=hashlib.sha256(content).hexdigest())
+        content = read_image_bytes(resolve_inside(folder, image_path), limits)
+        row |= {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         image = load_image(content, limits)
-        row.update(width=image.width, height=image.height, phash=perceptual_hash(image))
+        row |= {"width": image.width, "height": image.height, "phash": perceptual_hash(image)}
     except RefusedImage as refusal:
-        row.update(status=refusal.reason, detail=refusal.detail)
+        row |= {"status": refusal.reason, "detail": refusal.detail}
     return row
 
 

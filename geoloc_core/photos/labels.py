@@ -9,22 +9,21 @@ import numpy as np
 import pandas as pd
 
 from geoloc_core.geography.boundaries import read_boundaries
+from geoloc_core.geography.cells import LEVELS, id_column
 from geoloc_core.geography.locate import RegionLocator
-from geoloc_core.photos.schemas import LabeledPhotos, validate
+from geoloc_core.photos.schemas import LabeledPhotos
+from geoloc_core.tables import column_names, validate
 
 
-def locator_of(regions: Path, near_cap_km: float, cache: Path | None = None) -> RegionLocator:
-    """The locator for a boundary set that `write_boundaries` wrote, made once for as long as the file stays the same.
-
-    cache: a folder where its index of cells is kept for later processes.
-    """
+def locator_of(regions: Path, near_cap_km: float) -> RegionLocator:
+    """The locator for a boundary set that `write_boundaries` wrote, built once for as long as the file stays the same."""
     status = regions.stat() if regions.is_file() else None
-    return _made(regions, (status.st_size, status.st_mtime_ns) if status else None, near_cap_km, cache)
+    return _locator(regions, (status.st_size, status.st_mtime_ns) if status else None, near_cap_km)
 
 
 @functools.lru_cache(maxsize=2)
-def _made(regions: Path, content: object, near_cap_km: float, cache: Path | None) -> RegionLocator:
-    # `content` is part of the key alone: a file that was written anew is read anew.
+def _locator(regions: Path, content: object, near_cap_km: float) -> RegionLocator:
+    # `content` is only part of the key: a file that was written anew is read anew.
     return RegionLocator(read_boundaries(regions), near_cap_km=near_cap_km)
 
 
@@ -36,13 +35,13 @@ def label_photos(photos: pd.DataFrame, shard: str, locator: RegionLocator) -> pd
     """
     boundaries = locator.boundaries
     located = locator.locate(longitude=photos["longitude"].to_numpy(), latitude=photos["latitude"].to_numpy())
-    frame = photos[["photo_id", "dataset", "author_id", "latitude", "longitude"]].copy()
-    frame.insert(2, "shard", shard)
-    frame["country_id"] = ids_at(boundaries.countries["region_id"].to_numpy(), located.country_index)
-    frame["subdivision_id"] = ids_at(boundaries.subdivisions["region_id"].to_numpy(), located.subdivision_index)
-    frame["label_quality"] = located.quality
-    frame["label_distance_km"] = located.distance_km
-    return validate(LabeledPhotos, frame, "labeled_photos")
+    regions = zip(LEVELS, (boundaries.countries, boundaries.subdivisions), strict=True)
+    labels = {
+        id_column(level): ids_at(frame["region_id"].to_numpy(), getattr(located, f"{level}_index"))
+        for level, frame in regions
+    }
+    labeled = photos.assign(shard=shard, **labels, label_quality=located.quality, label_distance_km=located.distance_km)
+    return validate(LabeledPhotos, labeled[column_names(LabeledPhotos)], "labeled_photos")
 
 
 def ids_at(ids: np.ndarray, index: np.ndarray) -> np.ndarray:

@@ -1,34 +1,35 @@
-"""Where the pictures of a shard are, how they come there, and what is known of each.
+"""Where the pictures of a dataset are, how they come there, and what is known of each.
 
-A dataset's pictures lie in a folder, in archives (unpacked once into the project's own folder), or on the web (fetched
-into the folder by their URLs, each until it came or never will).
+They lie in a folder, in archives (unpacked once into the project's own folder), or on the web (fetched into the folder by
+their URLs, each until it came or never will).
 """
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
 from geoloc_core.errors import InputError
-from geoloc_core.line.layout import Layout
-from geoloc_core.line.profile import Dataset, Fetching, Profile
 from geoloc_core.photos.archives import archives_in, unpack_images
-from geoloc_core.photos.fetch.addresses import AddressRules
-from geoloc_core.photos.fetch.download import FetchPolicy, explain_missing, fetch_images, mark_placeholders
+from geoloc_core.photos.fetch.download import fetch_images
+from geoloc_core.photos.file_names import files_below
 from geoloc_core.photos.images import ImageLimits, build_manifest
-from geoloc_core.photos.layouts import place_images
+from geoloc_core.photos.picture_paths import place_images
 from geoloc_core.photos.rows import tally
-from geoloc_core.photos.sources.photo_folder import photo_files
+from geoloc_core.photos.settings import Dataset, FetchPolicy
 from geoloc_core.storage import one_at_a_time, read_json, write_json
+
+# A host's stand-in for removed photos is recognised when it is served for this many places.
+PLACEHOLDER_COPIES = 5
 
 
 @dataclass(frozen=True)
 class GatheredPictures:
-    """`ImageManifest` of a shard, and how its pictures came: members of archives by outcome, fetched photos by status.
+    """`ImageManifest` of some photos, and how their pictures came: members of archives by outcome, fetched photos by status.
 
     `may_come_later` counts the photos that a server failed to give for reasons that pass; making the manifest again
     asks for these alone.
@@ -40,23 +41,15 @@ class GatheredPictures:
     may_come_later: int = 0
 
 
-def image_limits(profile: Profile) -> ImageLimits:
-    """The most that a picture may ask of us."""
-    return ImageLimits(max_bytes=profile.images.max_bytes, max_pixels=profile.images.max_pixels)
+def picture_folder(dataset: Dataset, own: Path) -> Path:
+    """The folder that a dataset's pictures lie in, or will once they are unpacked or fetched.
 
-
-def image_root(profile: Profile, shard: str, layout: Layout) -> Path:
-    """The folder that the `image_path` of a shard's manifest is relative to."""
-    of = profile.dataset_of(shard)
-    return layout.delivery(shard) / "images" if of is None else picture_folder(of[0], layout)
-
-
-def picture_folder(dataset: Dataset, layout: Layout) -> Path:
-    """The folder that a dataset's pictures lie in, or will once they are unpacked or fetched."""
-    images, metadata = Path(dataset.images), Path(dataset.metadata)
+    `own` is the project's folder for pictures of this dataset that lie nowhere else.
+    """
     if not dataset.images:
-        return metadata if metadata.is_dir() and not archives_in(metadata) else layout.pictures(dataset.name)
-    return layout.pictures(dataset.name) if archives_in(images) else images
+        metadata = Path(dataset.metadata)
+        return metadata if metadata.is_dir() and not archives_in(metadata) else own
+    return own if archives_in(Path(dataset.images)) else Path(dataset.images)
 
 
 def picture_archives(dataset: Dataset) -> list[Path]:
@@ -64,13 +57,20 @@ def picture_archives(dataset: Dataset) -> list[Path]:
     return archives_in(Path(dataset.images or dataset.metadata))
 
 
-def gather_pictures(profile: Profile, shard: str, layout: Layout, photos: pd.DataFrame) -> GatheredPictures:
-    """Bring the pictures of `photos` (`RawPhotos` of the shard) to where they belong, and describe each of them."""
-    limits, of = image_limits(profile), profile.dataset_of(shard)
-    if of is None:
-        return GatheredPictures(build_manifest(photos, image_root(profile, shard, layout), limits))
-    dataset, folder = of[0], picture_folder(of[0], layout)
-    archives = picture_archives(dataset)
+def gather_pictures(
+    photos: pd.DataFrame,
+    dataset: Dataset,
+    own: Path,
+    ledger: Path,
+    limits: ImageLimits | None = None,
+    policy: FetchPolicy | None = None,
+) -> GatheredPictures:
+    """Bring the pictures of `photos` (`RawPhotos` of the dataset) to where they belong, and describe each of them.
+
+    `own` is as in `picture_folder`; `ledger` is the file that remembers what was fetched.
+    """
+    limits = limits or ImageLimits()
+    folder, archives = picture_folder(dataset, own), picture_archives(dataset)
     unpacked = unpack_once(archives, folder, limits)
     photos = place_images(photos, dataset.layout, folder)
     if len(archives) > 1 and dataset.layout != "by_name":
@@ -78,26 +78,42 @@ def gather_pictures(profile: Profile, shard: str, layout: Layout, photos: pd.Dat
     if not dataset.fetch:
         return GatheredPictures(mark_placeholders(build_manifest(photos, folder, limits), photos), unpacked)
 
-    asked = photos[photos["image_url"] != ""].reset_index(drop=True)
-    policy = fetch_policy(profile.fetching, limits)
-    fetched = fetch_images(asked, folder, layout.fetched(dataset.name), policy)
-    kept_at = photos["photo_id"].map(dict(zip(fetched["photo_id"], fetched["image_path"], strict=True)))
-    photos = photos.assign(image_path=kept_at.fillna(photos["image_path"]).astype(object))
+    with_url = photos[photos["image_url"] != ""].reset_index(drop=True)
+    fetched = fetch_images(with_url, folder, ledger, policy, limits)
+    paths = photos["photo_id"].map(dict(zip(fetched["photo_id"], fetched["image_path"], strict=True)))
+    photos = photos.assign(image_path=paths.fillna(photos["image_path"]).astype(object))
     manifest = explain_missing(build_manifest(photos, folder, limits), fetched)
     later = int(((fetched["status"] != "ok") & ~fetched["permanent"].astype(bool)).sum())
     return GatheredPictures(mark_placeholders(manifest, photos), unpacked, tally(fetched["status"]), later)
 
 
-def fetch_policy(fetching: Fetching, limits: ImageLimits) -> FetchPolicy:
-    """The profile's wishes as the fetcher knows them; a picture from the web has 32 MiB at most."""
-    return FetchPolicy(
-        per_host=fetching.per_host,
-        concurrent=fetching.concurrent,
-        attempts=fetching.attempts,
-        user_agent=fetching.user_agent,
-        limits=ImageLimits(min(limits.max_bytes, FetchPolicy().limits.max_bytes), limits.max_pixels),
-        addresses=AddressRules(fetching.allowed_networks),
-    )
+def explain_missing(manifest: pd.DataFrame, fetched: pd.DataFrame) -> pd.DataFrame:
+    """`ImageManifest` that says of each missing file why it could not be fetched (the frame of `fetch_images`)."""
+    failed = fetched[fetched["status"] != "ok"].set_index("photo_id")
+    missing = manifest["status"].isin(["missing_file", "no_image"]) & manifest["photo_id"].isin(failed.index)
+    ids = manifest.loc[missing, "photo_id"]
+    explained = manifest.copy()
+    for name in ("status", "detail"):
+        explained.loc[missing, name] = failed[name].reindex(ids).to_numpy()
+    return explained
+
+
+def mark_placeholders(manifest: pd.DataFrame, photos: pd.DataFrame, copies: int = PLACEHOLDER_COPIES) -> pd.DataFrame:
+    """`ImageManifest` in which a picture whose very bytes stand for `copies` places or more has the status `placeholder`.
+
+    `photos` (`RawPhotos`, the same photos in the same order) say where each was taken; copies of one photo are one place.
+    This recognises the stand-in that a host serves for removed photos without a redirect: no picture is the photo of
+    several places.
+    """
+    ok = manifest["status"] == "ok"
+    columns = {name: photos[name].to_numpy() for name in ("latitude", "longitude")}
+    taken = pd.DataFrame(columns | {"sha256": manifest["sha256"].to_numpy()})
+    places = taken[ok.to_numpy()].drop_duplicates()["sha256"].value_counts()
+    shared = ok & (manifest["sha256"].map(places).fillna(0) >= copies)
+    marked = manifest.copy()
+    marked.loc[shared, ["status", "detail", "phash"]] = ["placeholder", "the same bytes stand for several photos", ""]
+    marked.loc[shared, ["width", "height"]] = 0
+    return marked
 
 
 def unpack_once(archives: list[Path], folder: Path, limits: ImageLimits) -> Mapping[str, int]:
@@ -111,33 +127,32 @@ def unpack_once(archives: list[Path], folder: Path, limits: ImageLimits) -> Mapp
     records = folder / ".unpacked"
     with one_at_a_time(records / "lock"):
         for archive in archives:
-            record = records / f"{archive.name}.json"
+            path = records / f"{archive.name}.json"
             status = archive.stat()
-            state = {"bytes": status.st_size, "modified_ns": status.st_mtime_ns, **asdict(limits)}
-            known = read_json(record) if record.is_file() else {}
-            if known.get("state") != state:
-                into = folder if len(archives) == 1 else folder / archive.name
-                known = {"state": state, "outcomes": dict(unpack_images(archive, into, limits))}
-                write_json(record, known)
-            outcomes.update(known["outcomes"])
+            state = {"bytes": status.st_size, "modified_ns": status.st_mtime_ns, **limits.model_dump()}
+            record = read_json(path) if path.is_file() else {}
+            if record.get("state") != state:
+                target = folder if len(archives) == 1 else folder / archive.name
+                record = {"state": state, "outcomes": dict(unpack_images(archive, target, limits))}
+                write_json(path, record)
+            outcomes.update(record["outcomes"])
     return dict(sorted(outcomes.items()))
 
 
 def _in_folders_of_archives(photos: pd.DataFrame, archives: list[Path], folder: Path) -> pd.DataFrame:
     """`photos` with the folder of the archive that has the picture put before its path.
 
-    The metadata of the archives themselves names that folder already.
+    The metadata of the archives themselves name that folder already.
     """
-    wanted = set(photos["image_path"])
-    found: dict[str, str] = {}
+    paths = set(photos["image_path"])
+    unpacked: dict[str, str] = {}
     for archive in archives:
-        own = archive.name
-        for file in photo_files(folder / own):
-            if f"{own}/{file}" in wanted or file not in wanted:
+        for file in files_below(folder / archive.name):
+            whole = f"{archive.name}/{file}"
+            if whole in paths or file not in paths:
                 continue
-            if file in found:
-                raise InputError(
-                    f"two archives hold the picture {file}: {PurePosixPath(found[file]).parts[0]} and {own}; keep one of them"
-                )
-            found[file] = f"{own}/{file}"
-    return photos.assign(image_path=[found.get(path, path) for path in photos["image_path"]])
+            if file in unpacked:
+                first = PurePosixPath(unpacked[file]).parts[0]
+                raise InputError(f"two archives hold the picture {file}: {first} and {archive.name}; keep one of them")
+            unpacked[file] = whole
+    return photos.assign(image_path=[unpacked.get(path, path) for path in photos["image_path"]])

@@ -1,21 +1,21 @@
-"""The contract of every table that this room writes, one pandera model each.
+"""The tables of photos, one schema each, from what a delivery says to what is learned from.
 
-A model says which columns a table has, in which order, of which type and within which bounds. `validate` holds a frame
-against its model before the frame is written and tells what is wrong in one sentence. Missing text is the empty
-string, never NaN or None.
+A column of photos is added here: `RawPhotos` gives its name, meaning and the names under which tables of others know it
+(`aliases`); `CARRIED` lists what the labelled photos take over of it, and `LEARNED` what the training photos do.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 import pandera.pandas as pa
-from pandera.errors import SchemaErrors
-from pandera.typing.pandas import Series
 
-from geoloc_core.errors import InputError
+from geoloc_core.geography.cells import LEVELS, ROOT, id_column
+from geoloc_core.tables import LABELS, LEVEL_TEXT, SPLIT_LABELS, latitude, longitude, number, same_columns, table, text
+from geoloc_core.tables import column_names as column_names
+from geoloc_core.tables import validate as validate
 
 LABEL_QUALITIES = ("inside", "near", "none")
 SPLITS = ("train", "validation")
@@ -28,186 +28,165 @@ EXCLUSION_REASONS = (
     "duplicate_photo",
     "below_min_support",
 )
+CARRIED = ("author_id", "latitude", "longitude")
+LEARNED = (*CARRIED, *(id_column(level) for level in LEVELS))
+
+_NAMES_OF_ID = ("photo_id", "photoid", "image_id", "img_id", "img_file", "id", "file", "filename", "file_name")
+_NAMES_OF_PATH = ("image_path", "img_path", "img_file", "path", "file", "filename", "file_name")
+
+RawPhotos = table(
+    "RawPhotos",
+    "Photos of a delivery as published: one row for each usable photo.",
+    {
+        "photo_id": text(
+            "Name of the photo, unique within its dataset", filled=True, unique=True, aliases=_NAMES_OF_ID
+        ),
+        "dataset": text("The dataset that the delivery belongs to", filled=True),
+        "author_id": text(
+            "Who took the photo, as the delivery says; the split keeps an author on one side",
+            aliases=("author_id", "author", "user_id", "user", "owner", "creator_id"),
+        ),
+        "latitude": latitude(
+            "Degrees north, WGS 84: where the photo was taken", aliases=("latitude", "lat", "gps_latitude")
+        ),
+        "longitude": longitude(
+            "Degrees east, WGS 84: where the photo was taken",
+            aliases=("longitude", "lon", "lng", "long", "gps_longitude"),
+        ),
+        "image_path": text("The picture's file, relative to the dataset's folder of images", aliases=_NAMES_OF_PATH),
+        "image_url": text(
+            "Where the picture was published; empty where that is not given",
+            aliases=("image_url", "url", "download_url", "thumb_original_url"),
+        ),
+        "row_number": number(np.int64, "Row of the delivery that this photo comes from, from 1", low=1),
+    },
+)
+# What a source may say of a photo, and under which names other people's tables hold it, the preferred one first; capitals
+# do not matter.
+ALIASES: Mapping[str, tuple[str, ...]] = {
+    name: column.metadata["aliases"] for name, column in RawPhotos.columns.items() if "aliases" in column.metadata
+}
+
+RejectedRows = table(
+    "RejectedRows",
+    "Rows of a delivery that are not usable photos, with the reason and the text as it came.",
+    {
+        "row_number": number(np.int64, "Row of the delivery, from 1", low=1),
+        "reason": text("Why the row is not a usable photo, a code of photos/reasons.py", filled=True),
+        "raw": text("The row as it came, at most its first 4,000 characters"),
+    },
+)
+
+_PICTURE = "raw_photos.image_path"
 
 
-class _Table(pa.DataFrameModel):
-    """What all tables share: exactly the named columns, in order, converted to their types."""
-
-    class Config:
-        """pandera's own settings."""
-
-        strict = True
-        ordered = True
-        coerce = True
+def _ok_means_usable(frame: pd.DataFrame) -> pd.Series:
+    ok = frame["status"] == "ok"
+    return (ok == (frame["width"] > 0)) & (ok == (frame["height"] > 0)) & (ok == (frame["phash"] != ""))
 
 
-class RawPhotos(_Table):
-    """Photos of a delivery as published: one row for each usable photo."""
+ImageManifest = table(
+    "ImageManifest",
+    "What is known of each photo's picture: its size and hashes, or why it is not usable.",
+    {
+        **same_columns("raw_photos", RawPhotos, ("photo_id", "image_path")),
+        "status": text("ok, or why there is no usable picture", _PICTURE, filled=True),
+        "detail": text("What exactly was wrong", _PICTURE),
+        "bytes": number(np.int64, "Size of the file", _PICTURE, low=0),
+        "width": number(np.int32, "Pixels; 0 where there is no usable picture", _PICTURE, low=0),
+        "height": number(np.int32, "Pixels; 0 where there is no usable picture", _PICTURE, low=0),
+        "sha256": text("Hash of the file", _PICTURE, pattern=r"^([0-9a-f]{64})?$"),
+        "phash": text("Perceptual hash: near-duplicates differ in few bits", _PICTURE, pattern=r"^([0-9a-f]{16})?$"),
+    },
+    checks=[
+        pa.Check(
+            _ok_means_usable,
+            error="a picture has a size and a perceptual hash exactly when its status is 'ok'",
+        )
+    ],
+)
 
-    photo_id: Series[str] = pa.Field(unique=True, str_length={"min_value": 1})
-    dataset: Series[str] = pa.Field(str_length={"min_value": 1})
-    author_id: Series[str]
-    latitude: Series[np.float64] = pa.Field(ge=-90.0, le=90.0)
-    longitude: Series[np.float64] = pa.Field(ge=-180.0, le=180.0)
-    image_path: Series[str]
-    image_url: Series[str]
-    row_number: Series[np.int64] = pa.Field(ge=1)
-
-
-class RejectedRows(_Table):
-    """Rows of a delivery that are not usable photos, with the reason and the text as it came."""
-
-    row_number: Series[np.int64] = pa.Field(ge=1)
-    reason: Series[str] = pa.Field(str_length={"min_value": 1})
-    raw: Series[str]
-
-
-class ImageManifest(_Table):
-    """What is known of each photo's image file: its size and hashes, or why it is not usable."""
-
-    photo_id: Series[str] = pa.Field(unique=True, str_length={"min_value": 1})
-    image_path: Series[str]
-    status: Series[str] = pa.Field(str_length={"min_value": 1})
-    detail: Series[str]
-    bytes: Series[np.int64] = pa.Field(ge=0)
-    width: Series[np.int32] = pa.Field(ge=0)
-    height: Series[np.int32] = pa.Field(ge=0)
-    sha256: Series[str] = pa.Field(str_matches=r"^([0-9a-f]{64})?$")
-    phash: Series[str] = pa.Field(str_matches=r"^([0-9a-f]{16})?$")
-
-    @pa.dataframe_check(error="a picture has a size and a perceptual hash exactly when its status is 'ok'")
-    def _ok_means_usable(cls, frame: pd.DataFrame) -> pd.Series:
-        ok = frame["status"] == "ok"
-        return (ok == (frame["width"] > 0)) & (ok == (frame["height"] > 0)) & (ok == (frame["phash"] != ""))
+_PLACE = ("raw_photos.latitude", "raw_photos.longitude", "regions.geometry")
 
 
-class FetchedImages(_Table):
-    """What became of each photo whose image was fetched by URL."""
-
-    photo_id: Series[str] = pa.Field(unique=True, str_length={"min_value": 1})
-    image_path: Series[str]
-    status: Series[str] = pa.Field(str_length={"min_value": 1})
-    permanent: Series[bool]
-    detail: Series[str]
-    http_status: Series[np.int32] = pa.Field(ge=0)
-    attempts: Series[np.int32] = pa.Field(ge=0)
+def _none_means_no_label(frame: pd.DataFrame) -> pd.Series:
+    labelled = frame["label_quality"] != "none"
+    return (labelled == (frame[id_column(ROOT)] != "")) & (labelled == frame["label_distance_km"].notna())
 
 
-class LabeledPhotos(_Table):
-    """Photos with the country and sub-division that they lie in, or near, or "" where there is none."""
+LabeledPhotos = table(
+    "LabeledPhotos",
+    'Photos with the regions that they lie in, or near, one of each level, or "" where there is none.',
+    {
+        **same_columns("raw_photos", RawPhotos, ("photo_id", "dataset"), unique=False),
+        "shard": text("The shard that the photo came in", filled=True),
+        **same_columns("raw_photos", RawPhotos, CARRIED),
+        **{
+            id_column(level): text(f"The {level} that the point lies in, or near; empty where there is none", *_PLACE)
+            for level in LEVELS
+        },
+        "label_quality": text(
+            "How the label is known: inside a polygon, near one, or none", *_PLACE, one_of=LABEL_QUALITIES
+        ),
+        "label_distance_km": number(
+            np.float32, "Kilometres to the polygon; 0 inside it", *_PLACE, low=0.0, nullable=True
+        ),
+    },
+    unique=("shard", "photo_id"),
+    checks=[
+        pa.Check(
+            _none_means_no_label,
+            error=f"a photo has a {ROOT}, and a distance to it, unless its label_quality is 'none'",
+        )
+    ],
+)
 
-    photo_id: Series[str] = pa.Field(str_length={"min_value": 1})
-    dataset: Series[str] = pa.Field(str_length={"min_value": 1})
-    shard: Series[str] = pa.Field(str_length={"min_value": 1})
-    author_id: Series[str]
-    latitude: Series[np.float64] = pa.Field(ge=-90.0, le=90.0)
-    longitude: Series[np.float64] = pa.Field(ge=-180.0, le=180.0)
-    country_id: Series[str]
-    subdivision_id: Series[str]
-    label_quality: Series[str] = pa.Field(isin=LABEL_QUALITIES)
-    label_distance_km: Series[np.float32] = pa.Field(ge=0.0, nullable=True)
+TrainingPhotos = table(
+    "TrainingPhotos",
+    "Photos to learn from: labelled, not of a benchmark, each on one side of the split.",
+    {
+        **same_columns("labeled_photos", LabeledPhotos, ("photo_id", "dataset", "shard", *LEARNED)),
+        "split": text(
+            "train, or validation: by a keyed hash of the author, so that it never moves",
+            "labeled_photos.author_id",
+            one_of=SPLITS,
+        ),
+    },
+    unique=("dataset", "photo_id"),
+    checks=[pa.Check(lambda frame: frame[id_column(ROOT)] != "", error=f"a photo to learn from has a {ROOT}")],
+)
 
-    class Config(_Table.Config):
-        """One row for each photo of a shard."""
+ExcludedPhotos = table(
+    "ExcludedPhotos",
+    "Labelled photos that are not used for training, each with the first reason that applies.",
+    {
+        **same_columns("labeled_photos", LabeledPhotos, ("photo_id", "shard")),
+        "reason": text("The first reason that applies", one_of=EXCLUSION_REASONS),
+    },
+    unique=("shard", "photo_id"),
+)
 
-        unique = ("shard", "photo_id")
+ClassDistribution = table(
+    "ClassDistribution",
+    "Photos of each region that has any: the thesis's Table 1.",
+    {
+        "level": text(LEVEL_TEXT, one_of=LEVELS),
+        "region_id": text("A region that has photos", *LABELS, filled=True),
+        "name": text("Name of the region", "regions.name"),
+        "n_photos": number(np.int64, "Photos of the region", *LABELS, low=1),
+        "n_train": number(np.int64, "Of these, photos to learn from", *SPLIT_LABELS, low=0),
+        "n_validation": number(np.int64, "Of these, photos to validate on", *SPLIT_LABELS, low=0),
+        "share": number(np.float64, "Of all photos of the level", *LABELS, above=0.0, high=1.0),
+    },
+    unique=("level", "region_id"),
+)
 
-    @pa.dataframe_check(error="a photo has a country, and a distance to it, unless its label_quality is 'none'")
-    def _none_means_no_country(cls, frame: pd.DataFrame) -> pd.Series:
-        labelled = frame["label_quality"] != "none"
-        return (labelled == (frame["country_id"] != "")) & (labelled == frame["label_distance_km"].notna())
-
-
-class TrainingPhotos(_Table):
-    """Photos to learn from: labelled, not of a benchmark, each on one side of the split."""
-
-    photo_id: Series[str] = pa.Field(str_length={"min_value": 1})
-    dataset: Series[str] = pa.Field(str_length={"min_value": 1})
-    shard: Series[str] = pa.Field(str_length={"min_value": 1})
-    author_id: Series[str]
-    latitude: Series[np.float64] = pa.Field(ge=-90.0, le=90.0)
-    longitude: Series[np.float64] = pa.Field(ge=-180.0, le=180.0)
-    country_id: Series[str] = pa.Field(str_length={"min_value": 1})
-    subdivision_id: Series[str]
-    split: Series[str] = pa.Field(isin=SPLITS)
-
-    class Config(_Table.Config):
-        """One row for each photo."""
-
-        unique = ("dataset", "photo_id")
-
-
-class ExcludedPhotos(_Table):
-    """Labelled photos that are not used for training, each with the first reason that applies."""
-
-    photo_id: Series[str] = pa.Field(str_length={"min_value": 1})
-    shard: Series[str] = pa.Field(str_length={"min_value": 1})
-    reason: Series[str] = pa.Field(isin=EXCLUSION_REASONS)
-
-    class Config(_Table.Config):
-        """One row for each photo of a shard."""
-
-        unique = ("shard", "photo_id")
-
-
-class ClassDistribution(_Table):
-    """Photos of each region that has any: the thesis's Table 1."""
-
-    level: Series[str] = pa.Field(isin=("country", "subdivision"))
-    region_id: Series[str] = pa.Field(str_length={"min_value": 1})
-    name: Series[str]
-    n_photos: Series[np.int64] = pa.Field(ge=1)
-    n_train: Series[np.int64] = pa.Field(ge=0)
-    n_validation: Series[np.int64] = pa.Field(ge=0)
-    share: Series[np.float64] = pa.Field(gt=0.0, le=1.0)
-
-    class Config(_Table.Config):
-        """One row for each region of a level."""
-
-        unique = ("level", "region_id")
-
-
-def column_names(model: type[pa.DataFrameModel]) -> list[str]:
-    """The columns of a table, in order."""
-    return list(model.to_schema().columns)
-
-
-def empty(model: type[pa.DataFrameModel]) -> pd.DataFrame:
-    """A frame of the table's columns and types with no rows."""
-    columns = model.to_schema().columns
-    return pd.DataFrame({name: pd.Series(dtype=str(column.dtype)) for name, column in columns.items()})
-
-
-def validate(model: type[pa.DataFrameModel], frame: pd.DataFrame, what: str) -> pd.DataFrame:
-    """`frame` with the columns of `model` in order and of the right types.
-
-    Raises `InputError` naming `what`, the column, the rule and the first failing rows (positions in the frame, from 0).
-    """
-    wanted = column_names(model)
-    missing = [name for name in wanted if name not in frame.columns]
-    unknown = [str(name) for name in frame.columns if name not in wanted]
-    if missing or unknown:
-        parts = [f"lacks the columns {', '.join(missing)}"] if missing else []
-        parts += [f"has the unknown columns {', '.join(unknown)}"] if unknown else []
-        raise InputError(f"{what} is not a table of {model.__name__}: it {' and '.join(parts)}")
-    try:
-        checked = model.validate(frame[wanted].reset_index(drop=True), lazy=True)
-    except SchemaErrors as errors:
-        raise InputError(f"{what} breaks the contract of {model.__name__}: {_first_failure(errors)}") from errors
-    return pd.DataFrame(checked)
-
-
-def _first_failure(errors: SchemaErrors) -> str:
-    """The first broken rule in words, with the rows and values that break it."""
-    cases: pd.DataFrame = errors.failure_cases
-    first = cases.iloc[0]
-    same = cases[(cases["column"] == first["column"]) & (cases["check"] == first["check"])]
-    rows = [int(index) for index in same["index"].dropna().unique()]
-    shown = ", ".join(str(row) for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
-    value: Any = first["failure_case"]
-    value = value.item() if isinstance(value, np.generic) else value
-    where = f"column {first['column']}" if first["schema_context"] == "Column" else "the table"
-    at = f" at row {shown} ({len(rows)} in all)" if rows else ""
-    more = cases["check"].nunique() - 1
-    also = f"; {more} more rules are broken" if more else ""
-    return f"{where} breaks the rule {first['check']!r}{at}, first value {value!r}{also}"
+# The table of each asset of this room, and the tables that lie beside them.
+TABLES: Mapping[str, pa.DataFrameSchema] = {
+    "raw_photos": RawPhotos,
+    "images": ImageManifest,
+    "labeled_photos": LabeledPhotos,
+    "training_photos": TrainingPhotos,
+    "class_distribution": ClassDistribution,
+}
+SIDE_TABLES: Mapping[str, pa.DataFrameSchema] = {"rejected_rows": RejectedRows, "excluded_photos": ExcludedPhotos}

@@ -7,12 +7,13 @@ connection is closed whatever happens inside its block. Compute first and write 
 from __future__ import annotations
 
 import contextlib
+import os
 import random
 import re
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ import pandas as pd
 import pyarrow as pa
 
 from geoloc_core.errors import DamagedWarehouseError, InputError
-from geoloc_core.storage import disk_full, no_room
+from geoloc_core.storage import disk_full, no_room, temporary_folder
 
 _TABLE_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 # What DuckDB says when another process, or another thread of this one, has the file open in another way.
@@ -39,27 +40,21 @@ class Warehouse:
     memory_limit: str = "1GiB"
     patience_s: float = 120.0
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "path", Path(self.path))
-
     @contextlib.contextmanager
     def reader(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection that reads; other readers may be open at the same time, in any process."""
         if not self.path.is_file():
             raise InputError(f"there is no warehouse at {self.path} yet; materialize labeled_photos first")
-        connection = self._connect(read_only=True)
-        try:
+        with self._named_errors(), contextlib.closing(self._connect(read_only=True)) as connection:
             yield connection
-        except duckdb.Error as error:
-            raise self._named(error) from error
-        finally:
-            connection.close()
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection in a transaction: committed when the block ends well, rolled back when it does not."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with _WRITERS[self.path.resolve()]:
+        with _WRITERS[self.path.resolve()], self._named_errors():
+            if not self.path.exists():
+                self._create()
             connection = self._connect(read_only=False)
             try:
                 connection.begin()
@@ -71,77 +66,100 @@ class Warehouse:
                         connection.rollback()
                     raise
                 connection.commit()
-            except duckdb.Error as error:
-                raise self._named(error) from error
             finally:
                 with contextlib.suppress(duckdb.Error):
                     connection.close()
 
-    def _named(self, error: duckdb.Error) -> Exception:
-        """A DuckDB error that a person can mend, in our words; any other as it is."""
-        said = " ".join(str(error).split())
-        if no_room(said):
-            return disk_full(self.path.parent)
+    def _create(self) -> None:
+        """An empty database, which appears whole: whoever met it half-made would take it for a damaged one."""
+        with temporary_folder(self.path.parent) as folder:
+            made = folder / self.path.name
+            duckdb.connect(str(made)).close()
+            with contextlib.suppress(OSError):  # another process was first, or the disk knows no links
+                os.link(made, self.path)
+
+    @contextlib.contextmanager
+    def _named_errors(self) -> Iterator[None]:
+        """A DuckDB error that a person can mend becomes one of ours; any other stays as it is."""
         broken = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
-        # DuckDB 2.0 tells of a wrong checksum by its plain base class.
-        if isinstance(error, broken) or "Corrupt database file" in said:
-            return DamagedWarehouseError(
-                f"the warehouse {self.path} is damaged ({said[:200]}); `geoloc refresh --verify` makes its tables anew"
-            )
-        return error
+        try:
+            yield
+        except duckdb.Error as error:
+            sentence = " ".join(str(error).split())
+            if no_room(sentence):
+                raise disk_full(self.path.parent) from error
+            # DuckDB 2.0 reports a wrong checksum by its plain base class.
+            if isinstance(error, broken) or "Corrupt database file" in sentence:
+                raise DamagedWarehouseError(
+                    f"the warehouse {self.path} is damaged ({sentence[:200]}); `geoloc refresh --verify` makes its"
+                    " tables anew"
+                ) from error
+            raise
+
+    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
+        deadline = time.monotonic() + self.patience_s
+        pause = _FIRST_PAUSE_S
+        while True:
+            try:
+                return duckdb.connect(str(self.path), read_only=read_only, config={"memory_limit": self.memory_limit})
+            except duckdb.Error as error:
+                if not any(words in str(error) for words in _BUSY):
+                    if no_room(error):
+                        raise disk_full(self.path.parent) from error
+                    raise DamagedWarehouseError(
+                        f"{self.path} cannot be opened as a DuckDB file ({' '.join(str(error).split())[:200]});"
+                        " `geoloc refresh` sets it aside and makes its tables anew"
+                    ) from error
+                if time.monotonic() + pause > deadline:
+                    raise InputError(
+                        f"the warehouse {self.path} has been in use by another process for {self.patience_s:.0f} s;"
+                        " close what holds it (a DuckDB shell, another run) and try again"
+                    ) from error
+            time.sleep(pause * random.uniform(0.5, 1.5))
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     def set_aside_if_damaged(self, every_byte: bool = False) -> Path | None:
         """Move a file that DuckDB cannot read, or an empty one, out of the way, so that its tables can be made again.
 
-        The file is kept beside its old place, by the name of `...damaged`; None where nothing was wrong. `every_byte` has
-        all of it read, and with that the checksum of every block; otherwise the names of the tables and their shards are.
+        The file is kept beside its old place, by the name of `...damaged`; None where nothing was wrong. With `every_byte`
+        all of it is read, which proves the checksum of every block; otherwise the names of the tables and their shards are.
         """
         if not self.path.is_file():
             return None
         if self.path.stat().st_size > 0:
-            try:
+            with contextlib.suppress(DamagedWarehouseError):
                 for table in self._tables():
                     self.rows_by_shard(table, every_byte)
                 return None
-            except DamagedWarehouseError:
-                pass
         aside = self.path.with_name(f"{self.path.name}.damaged")
         self.path.replace(aside)
         # Its log of changes belongs to it alone.
         self.path.with_name(f"{self.path.name}.wal").unlink(missing_ok=True)
         return aside
 
-    def replace_shard(self, table: str, shard: str, frames: pd.DataFrame | Iterable[pd.DataFrame]) -> int:
+    def replace_shard(self, table: str, shard: str, frame: pd.DataFrame) -> int:
         """Put the rows of one shard in place of those that `table` had of it, in one transaction; the number of rows.
 
-        Each frame has a column `shard` that says `shard` throughout. A reader sees the old rows or the new, never a
+        `frame` has a column `shard` that says `shard` throughout. A reader sees the old rows or the new, never a
         mixture; doing it twice is doing it once.
         """
+        foreign = frame.loc[frame["shard"] != shard, "shard"]
+        if len(foreign):
+            raise InputError(f"rows of shard {foreign.iloc[0]} were given for shard {shard} of {table}")
         with self.writer() as connection:
-            rows = 0
-            made = _exists(connection, table)
-            if made:
-                connection.execute(f"DELETE FROM {_quoted(table)} WHERE shard = ?", [shard])
-            for frame in _frames(frames):
-                strange = frame.loc[frame["shard"] != shard, "shard"]
-                if len(strange):
-                    raise InputError(f"rows of shard {strange.iloc[0]} were given for shard {shard} of {table}")
-                rows += _append(connection, table, frame)
-        return rows
+            _delete_shard(connection, table, shard)
+            return _append(connection, table, frame)
 
-    def replace_table(self, table: str, frames: pd.DataFrame | Iterable[pd.DataFrame]) -> int:
+    def replace_table(self, table: str, frame: pd.DataFrame) -> int:
         """Put these rows in place of all that `table` had, columns included, in one transaction; the number of rows."""
         with self.writer() as connection:
             connection.execute(f"DROP TABLE IF EXISTS {_quoted(table)}")
-            return sum(_append(connection, table, frame) for frame in _frames(frames))
+            return _append(connection, table, frame)
 
     def remove_shard(self, table: str, shard: str) -> int:
         """Take a shard out of `table`; the number of rows that it had."""
         with self.writer() as connection:
-            if not _exists(connection, table):
-                return 0
-            deleted = connection.execute(f"DELETE FROM {_quoted(table)} WHERE shard = ?", [shard]).fetchone()
-            return int(deleted[0]) if deleted else 0
+            return _delete_shard(connection, table, shard)
 
     def read_table(
         self,
@@ -153,18 +171,15 @@ class Warehouse:
 
         `where` maps a column to the value, or the values, that it must have.
         """
+        where = where or {}
         with self.reader() as connection:
-            names = self._columns(connection, table)
-            conditions, values = [], []
-            for column, wanted in (where or {}).items():
-                choices = [wanted] if isinstance(wanted, str) else list(wanted)
-                conditions.append(f"list_contains(?, {_quoted(column)})")
-                values.append(choices)
-            chosen = ", ".join(_quoted(column) for column in columns) if columns else "*"
-            order = [column for column in ("shard", "photo_id") if column in names]
-            query = f"SELECT {chosen} FROM {_quoted(table)}"
-            query += f" WHERE {' AND '.join(conditions)}" if conditions else ""
-            query += f" ORDER BY {', '.join(order)}" if order else ""
+            order = [column for column in ("shard", "photo_id") if column in self._columns(connection, table)]
+            query = f"SELECT {', '.join(map(_quoted, columns)) if columns else '*'} FROM {_quoted(table)}"
+            if where:
+                query += " WHERE " + " AND ".join(f"list_contains(?, {_quoted(column)})" for column in where)
+            if order:
+                query += f" ORDER BY {', '.join(order)}"
+            values = [[value] if isinstance(value, str) else list(value) for value in where.values()]
             return connection.execute(query, values).df()
 
     def shards(self, table: str) -> list[str]:
@@ -185,11 +200,6 @@ class Warehouse:
             query = f"SELECT shard, count(*){whole} FROM {_quoted(table)} AS t GROUP BY shard"
             return {str(row[0]): int(row[1]) for row in connection.execute(query).fetchall()}
 
-    def _tables(self) -> list[str]:
-        with self.reader() as connection:
-            query = "SELECT DISTINCT table_name FROM information_schema.columns WHERE column_name = 'shard'"
-            return [row[0] for row in connection.execute(query).fetchall()]
-
     def count_by(self, table: str, *columns: str) -> pd.DataFrame:
         """`columns` and `n`, the number of rows of each combination of their values; most first.
 
@@ -197,37 +207,27 @@ class Warehouse:
         """
         with self.reader() as connection:
             self._columns(connection, table)
-            names = ", ".join(_quoted(column) for column in columns)
-            return connection.execute(
-                f"SELECT {names}, count(*) AS n FROM {_quoted(table)} GROUP BY ALL ORDER BY n DESC, {names}"
-            ).df()
+            names = ", ".join(map(_quoted, columns))
+            query = f"SELECT {names}, count(*) AS n FROM {_quoted(table)} GROUP BY ALL ORDER BY n DESC, {names}"
+            return connection.execute(query).df()
+
+    def _tables(self) -> list[str]:
+        with self.reader() as connection:
+            query = "SELECT DISTINCT table_name FROM information_schema.columns WHERE column_name = 'shard'"
+            return [row[0] for row in connection.execute(query).fetchall()]
 
     def _columns(self, connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
         if not _exists(connection, table):
             raise InputError(f"the warehouse {self.path} has no table {table} yet; materialize {table} first")
-        return [row[0] for row in connection.execute(f"DESCRIBE {_quoted(table)}").fetchall()]
+        return _described(connection, table)
 
-    def _connect(self, read_only: bool) -> duckdb.DuckDBPyConnection:
-        until = time.monotonic() + self.patience_s
-        pause = _FIRST_PAUSE_S
-        while True:
-            try:
-                return duckdb.connect(str(self.path), read_only=read_only, config={"memory_limit": self.memory_limit})
-            except duckdb.Error as error:
-                if not any(words in str(error) for words in _BUSY):
-                    if no_room(error):
-                        raise disk_full(self.path.parent) from error
-                    raise DamagedWarehouseError(
-                        f"{self.path} cannot be opened as a DuckDB file ({' '.join(str(error).split())[:200]});"
-                        " `geoloc refresh` sets it aside and makes its tables anew"
-                    ) from error
-                if time.monotonic() + pause > until:
-                    raise InputError(
-                        f"the warehouse {self.path} has been in use by another process for {self.patience_s:.0f} s;"
-                        " close what holds it (a DuckDB shell, another run) and try again"
-                    ) from error
-            time.sleep(pause * random.uniform(0.5, 1.5))
-            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+def _delete_shard(connection: duckdb.DuckDBPyConnection, table: str, shard: str) -> int:
+    """The number of rows that the table had of the shard."""
+    if not _exists(connection, table):
+        return 0
+    deleted = connection.execute(f"DELETE FROM {_quoted(table)} WHERE shard = ?", [shard]).fetchone()
+    return int(deleted[0]) if deleted else 0
 
 
 def _append(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame) -> int:
@@ -235,26 +235,26 @@ def _append(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFra
     incoming = _to_arrow(frame)  # DuckDB finds it by this name
     if not _exists(connection, table):
         connection.execute(f"CREATE TABLE {_quoted(table)} AS SELECT * FROM incoming LIMIT 0")
-    have = [row[0] for row in connection.execute(f"DESCRIBE {_quoted(table)}").fetchall()]
-    if sorted(have) != sorted(frame.columns):
+    columns = _described(connection, table)
+    if sorted(columns) != sorted(frame.columns):
         raise InputError(
-            f"table {table} has the columns {', '.join(have)}, the new rows {', '.join(map(str, frame.columns))}"
+            f"table {table} has the columns {', '.join(columns)}, the new rows {', '.join(map(str, frame.columns))}"
         )
     connection.execute(f"INSERT INTO {_quoted(table)} BY NAME SELECT * FROM incoming")
     return incoming.num_rows
 
 
+def _described(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    return [row[0] for row in connection.execute(f"DESCRIBE {_quoted(table)}").fetchall()]
+
+
 def _to_arrow(frame: pd.DataFrame) -> pa.Table:
-    """Text columns stay text even where there is no row to tell it from."""
+    """Text columns stay text even where no row shows it."""
     table = pa.Table.from_pandas(frame, preserve_index=False)
     for position, field in enumerate(table.schema):
         if pa.types.is_null(field.type):
             table = table.set_column(position, field.name, table.column(position).cast(pa.string()))
     return table
-
-
-def _frames(frames: pd.DataFrame | Iterable[pd.DataFrame]) -> Iterable[pd.DataFrame]:
-    return [frames] if isinstance(frames, pd.DataFrame) else frames
 
 
 def _exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:

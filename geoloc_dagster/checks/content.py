@@ -131,7 +131,7 @@ def delivery_is_not_garbage(project: Project, shard: str) -> Verdict:
         "unlabelled": damage.unlabelled,
         "at_one_point": damage.one_point,
         "on_whole_degrees": damage.whole_degrees,
-        **{f"on_land_after_{name.replace(' ', '_')}": share for name, share in damage.mended.items()},
+        **{f"on_land_after_{name.replace(' ', '_')}": share for name, share in damage.repaired.items()},
     }
     return Verdict("; ".join(damage.problems()), figures)
 

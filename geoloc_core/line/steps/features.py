@@ -10,8 +10,8 @@ from geoloc_core.features.checkpoints import open_checkpoint
 from geoloc_core.features.embedding import ShardTarget, update_shards
 from geoloc_core.features.encoder import load_encoder
 from geoloc_core.features.extract import OK, ImageItem
+from geoloc_core.line.project import picture_folder_of
 from geoloc_core.line.steps import Job, Output
-from geoloc_core.photos.pictures import image_limits, image_root
 from geoloc_core.photos.rows import read_rows
 from geoloc_core.storage import file_sha256, read_json, write_json
 
@@ -53,7 +53,7 @@ def embeddings(job: Job) -> Output:
     reports = update_shards(
         picture_items(job, shard),
         targets,
-        image_limits(job.profile),
+        job.profile.images,
         batch_size=job.profile.batch_size,
         what=f"{'+'.join(names)} {shard}",
     )
@@ -89,7 +89,7 @@ def embeddings(job: Job) -> Output:
 def picture_items(job: Job, shard: str) -> list[ImageItem]:
     """The photos of a shard's manifest, with the hash of each file, or why it is unusable."""
     manifest = read_rows(job.layout.images(shard))
-    root = image_root(job.profile, shard, job.layout)
+    root = picture_folder_of(job.profile, job.layout, shard)
     columns = (manifest[name] for name in ("photo_id", "image_path", "sha256", "status"))
     return [
         ImageItem(photo_id, root / path, sha256, "" if status == OK else status)

@@ -9,14 +9,16 @@ from geoloc_core.errors import InputError
 from geoloc_core.geography.boundaries import load_boundaries, read_boundaries
 from geoloc_core.geography.cells import LEVELS, ROOT, id_column
 from geoloc_core.line.artifacts import LINE, Target, content_version
+from geoloc_core.line.project import dataset_of
 from geoloc_core.line.receipts import read_receipt
 from geoloc_core.line.steps import Job, Output, files_version
 from geoloc_core.photos.contact_sheet import contact_sheet
 from geoloc_core.photos.distribution import class_distribution as distribution_of
 from geoloc_core.photos.distribution import distribution_summary
 from geoloc_core.photos.labels import label_photos, locator_of
-from geoloc_core.photos.pictures import gather_pictures, image_limits, image_root
-from geoloc_core.photos.rows import frame_version, read_rows, read_shard_rows, tally, write_rows
+from geoloc_core.photos.pictures import gather_pictures, picture_folder
+from geoloc_core.photos.rows import frame_version, read_rows, tally, write_rows
+from geoloc_core.photos.shard_rows import read_shard_rows
 from geoloc_core.photos.training import collect_training
 from geoloc_core.storage import file_sha256, value_sha256, write_bytes
 
@@ -52,7 +54,8 @@ def _drawn(job: Job) -> Output:
 
 def raw_photos(job: Job) -> Output:
     """The rows of one shard: accepted ones, and rejected ones with their reasons."""
-    rows = read_shard_rows(job.profile, job.key, job.layout, LINE["raw_photos"].version)
+    dataset, number = dataset_of(job.profile, job.layout, job.key)
+    rows = read_shard_rows(dataset, number, job.layout.cut(dataset.name), LINE["raw_photos"].version)
     paths = [job.layout.raw_photos(job.key), job.layout.rejected_rows(job.key)]
     write_rows(rows.accepted, paths[0])
     write_rows(rows.rejected, paths[1])
@@ -67,11 +70,14 @@ def raw_photos(job: Job) -> Output:
 
 def images(job: Job) -> Output:
     """Bring the pictures of a shard to where they belong, and describe each of them."""
-    gathered = gather_pictures(job.profile, job.key, job.layout, read_rows(job.layout.raw_photos(job.key)))
+    dataset, _ = dataset_of(job.profile, job.layout, job.key)
+    own, ledger = job.layout.pictures(dataset.name), job.layout.fetched(dataset.name)
+    rows, limits = read_rows(job.layout.raw_photos(job.key)), job.profile.images
+    gathered = gather_pictures(rows, dataset, own, ledger, limits, job.profile.fetching)
     manifest, path = gathered.manifest, job.layout.images(job.key)
     write_rows(manifest, path)
     usable = manifest["status"] == "ok"
-    sheet = contact_sheet(manifest, image_root(job.profile, job.key, job.layout), image_limits(job.profile))
+    sheet = contact_sheet(manifest, picture_folder(dataset, own), limits)
     facts = {
         "rows": len(manifest),
         "usable": int(usable.sum()),
@@ -106,7 +112,13 @@ def labeled_photos(job: Job) -> Output:
 def training_photos(job: Job) -> Output:
     """The photos of all training shards, split by author; what is excluded, with the reason; both into the warehouse."""
     warehouse = job.project.warehouse()
-    training, excluded = collect_training(job.profile, job.layout, warehouse)
+    manifests = {shard: job.layout.images(shard) for shard in job.profile.shards()}
+    training, excluded = collect_training(
+        warehouse,
+        {shard: manifests[shard] for shard in job.profile.training_shards()},
+        {shard: manifests[shard] for shard in job.profile.benchmark_names()},
+        job.profile.split,
+    )
     warehouse.replace_table("training_photos", training)
     warehouse.replace_table("excluded_photos", excluded)
     facts = {
@@ -130,7 +142,7 @@ def class_distribution(job: Job) -> Output:
     boundaries = read_boundaries(job.layout.regions)
     # Counted in the database: the photos themselves, of which there may be millions, are not held.
     counts = warehouse.count_by("training_photos", *map(id_column, LEVELS), "split")
-    distribution = distribution_of(counts, boundaries)
+    distribution = distribution_of(counts, read_rows(job.layout.regions, ["level", "region_id", "name"]))
     folder = job.layout.home / "class_distribution"
     paths = [folder / "class_distribution.parquet", folder / "coverage.png", folder / "country.png"]
     write_rows(distribution, paths[0])

@@ -1,4 +1,4 @@
-"""Which addresses may be asked: the public internet, and nothing inside the house.
+"""Which addresses may be asked: the public internet, and nothing on a private network.
 
 A metadata file comes from outside, and so do its URLs. A name is resolved once, each of its addresses is checked, and
 the connection goes to an address that was checked: a name that resolves differently a moment later changes nothing.
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import ipaddress
 import socket
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from aiohttp import ThreadedResolver
@@ -85,10 +84,10 @@ class CheckedResolver(AbstractResolver):
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
         """The addresses of `host`, all of them checked."""
-        found: Sequence[ResolveResult] = await self._inner.resolve(host, port, family)
-        for result in found:
-            self._rules.check(host, result["host"])
-        return list(found)
+        addresses = await self._inner.resolve(host, port, family)
+        for address in addresses:
+            self._rules.check(host, address["host"])
+        return addresses
 
     async def close(self) -> None:
         """Nothing is kept open between look-ups."""

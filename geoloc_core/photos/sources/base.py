@@ -2,14 +2,15 @@
 
 A source reads one published layout and gives batches. In every batch each row of the file is exactly once, either among
 the accepted photos or among the rejected rows with its reason: over all batches, accepted + rejected = rows in.
-Memory does not grow with the file, but for 8 bytes a photo to know an id again.
+Memory does not grow with the file, but for 8 bytes a photo to recognise duplicate ids.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from itertools import islice
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
@@ -17,15 +18,20 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from geoloc_core.photos.schemas import RawPhotos, RejectedRows, column_names, empty
+from geoloc_core.photos.file_names import is_safe_path
+from geoloc_core.photos.schemas import ALIASES, RawPhotos, RejectedRows, column_names
+from geoloc_core.tables import empty
 
 ROWS_PER_BATCH = 100_000
 RAW_TEXT_LIMIT = 4_000  # characters of a rejected row that are kept: enough to see what it was
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".mpo"})
-VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".3gp", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".mts")
-
 _NUMBER = r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]+)?$"
+
+# What a source says of one row: any of the columns in `FACTS` as text, and `reason` where it knows that the row is no photo.
+Facts = Mapping[str, str]
+FACTS = tuple(ALIASES)
+# Number of the row from 1, what the source says of it, and the row as it came.
+Row = tuple[int, Facts, str]
 
 
 @dataclass(frozen=True)
@@ -36,70 +42,64 @@ class SourceBatch:
     rejected: pd.DataFrame
 
 
-class MetadataSource(Protocol):
-    """One published layout."""
+class Reader(Protocol):
+    """Gives the rows of a file, `rows_per_batch` at a time; `InputError` where the file as a whole is unusable."""
 
-    @property
-    def name(self) -> str:
-        """The word by which a profile asks for this layout."""
+    def __call__(self, path: Path, dataset: str, rows_per_batch: int) -> Iterator[SourceBatch]:
+        """The batches of `path`."""
 
-    @property
-    def description(self) -> str:
-        """What a person recognises it by, for messages."""
 
-    def sniff(self, path: Path) -> bool:
-        """Whether the content of `path` has this layout. Never raises for a readable path."""
+@dataclass(frozen=True)
+class MetadataSource:
+    """One published layout: the word by which a profile asks for it, and what a person recognises it by.
 
-    def read(self, path: Path, dataset: str, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[SourceBatch]:
-        """The rows of `path`, `rows_per_batch` at a time; `InputError` where the file as a whole is unusable."""
+    `sniff(path)`: whether the content has this layout; it never raises for a readable path.
+    """
+
+    name: str
+    description: str
+    sniff: Callable[[Path], bool]
+    read: Reader
+
+
+def sort_rows(
+    rows: Iterable[Row], dataset: str, rows_per_batch: int, inspect: Callable[[pd.DataFrame], None] | None = None
+) -> Iterator[SourceBatch]:
+    """Batches of rows that a source gives one by one.
+
+    `inspect`, where given, sees the first batch before it is sorted, and may raise.
+    """
+    sieve, stream = Sieve(dataset), iter(rows)
+    while batch := list(islice(stream, rows_per_batch)):
+        columns: dict[str, list[object]] = {"row_number": [number for number, _, _ in batch]}
+        columns |= {name: [facts.get(name, "") for _, facts, _ in batch] for name in (*FACTS, "reason")}
+        candidates = pd.DataFrame(columns | {"raw": [raw for _, _, raw in batch]})
+        if inspect is not None:
+            inspect(candidates)
+            inspect = None
+        yield sieve.sort(candidates)
 
 
 class SeenIds:
     """The photo ids met so far, as sorted 64-bit hashes: 8 bytes an id, however long its text.
 
-    That any two different ids of n share a hash has probability n^2 / 2^65, 3 in 10,000 for the 100 million of
+    The probability that any two different ids of n share a hash is n^2 / 2^65, 3 in 10,000 for the 100 million of
     YFCC100M; the later of such a pair is then taken for a duplicate.
     """
 
     def __init__(self) -> None:
-        self._runs: list[np.ndarray] = []
+        self._hashes = np.empty(0, dtype=np.uint64)
 
-    def __len__(self) -> int:
-        return sum(run.size for run in self._runs)
-
-    def contains(self, ids: pd.Series) -> np.ndarray:
-        """Whether each id was added before, (n,) bool."""
-        hashes = self._hash(ids)
-        found = np.zeros(hashes.size, dtype=bool)
-        for run in self._runs:
-            at = np.minimum(np.searchsorted(run, hashes), run.size - 1)
-            found |= run[at] == hashes
-        return found
-
-    def add(self, ids: pd.Series) -> None:
-        """Remember ids. Runs of like size are merged, so that there are never more than log2(n) of them."""
-        run = np.sort(self._hash(ids))
-        while run.size and self._runs and self._runs[-1].size <= run.size:
-            run = np.sort(np.concatenate([self._runs.pop(), run]), kind="stable")
-        if run.size:
-            self._runs.append(run)
-
-    @staticmethod
-    def _hash(ids: pd.Series) -> np.ndarray:
-        return np.asarray(pd.util.hash_array(ids.to_numpy(dtype=object), categorize=False), dtype=np.uint64)
-
-
-CANDIDATE_COLUMNS = (
-    "row_number",
-    "photo_id",
-    "author_id",
-    "latitude",
-    "longitude",
-    "image_path",
-    "image_url",
-    "reason",
-    "raw",
-)
+    def add(self, ids: pd.Series) -> np.ndarray:
+        """Remember ids; whether each was there before, or earlier among them, (n,) bool."""
+        hashes = np.asarray(pd.util.hash_array(ids.to_numpy(dtype=object), categorize=False), dtype=np.uint64)
+        again = pd.Series(hashes).duplicated().to_numpy()
+        if self._hashes.size:
+            position = np.minimum(np.searchsorted(self._hashes, hashes), self._hashes.size - 1)
+            again |= self._hashes[position] == hashes
+        # Two sorted runs: a stable sort merges them.
+        self._hashes = np.sort(np.concatenate([self._hashes, np.sort(hashes[~again])]), kind="stable")
+        return again
 
 
 class Sieve:
@@ -114,10 +114,10 @@ class Sieve:
     ) -> SourceBatch:
         """Accepted and rejected rows of `candidates`.
 
-        `candidates` has `CANDIDATE_COLUMNS`: `latitude` and `longitude` as text or as float64 (NaN: not given), `reason`
-        "" or why the source already knows that the row is no photo, `raw` the text as it came; where that is costly,
-        `raw_of` gives it for the positions of the rejected rows, and the column may be missing. The first reason that
-        applies is the one given; of several rows with an id the first good one stays.
+        `candidates` has the columns `row_number`, `FACTS`, `reason` ("" or why the source already knows that the row is no
+        photo) and `raw`, the text as it came; where that is costly, `raw_of` gives it for the positions of the rejected
+        rows, and the column may be missing. `latitude` and `longitude` are text or float64 (NaN: not given). The first
+        reason that applies is the one given; of several rows with an id the first good one stays.
         """
         if candidates.empty:
             return SourceBatch(empty(RawPhotos), empty(RejectedRows))
@@ -129,25 +129,22 @@ class Sieve:
         free = reason == ""
         reason[free] = coordinate_reason[free]
         good = np.flatnonzero(reason == "")
-        ids = photo_id.iloc[good]
-        again = ids.duplicated(keep="first").to_numpy() | self._seen.contains(ids)
-        reason[good[again]] = "duplicate_id"
-        self._seen.add(ids[~again])
+        reason[good[self._seen.add(photo_id.iloc[good])]] = "duplicate_id"
 
         keep = reason == ""
         accepted = candidates.loc[keep].assign(
             dataset=self.dataset, latitude=latitude[keep], longitude=longitude[keep]
         )[column_names(RawPhotos)]
-        out = np.flatnonzero(~keep)
-        raw = raw_of(out) if raw_of is not None else candidates["raw"].to_numpy(dtype=object)[out]
-        rejected = pd.DataFrame(
+        rejected = np.flatnonzero(~keep)
+        raw = raw_of(rejected) if raw_of is not None else candidates["raw"].to_numpy(dtype=object)[rejected]
+        rejected_rows = pd.DataFrame(
             {
-                "row_number": candidates["row_number"].to_numpy(dtype=np.int64)[out],
-                "reason": reason[out],
+                "row_number": candidates["row_number"].to_numpy(dtype=np.int64)[rejected],
+                "reason": reason[rejected],
                 "raw": [text[:RAW_TEXT_LIMIT] for text in raw],
             }
         ).astype({"raw": object})
-        return SourceBatch(accepted.reset_index(drop=True), rejected)
+        return SourceBatch(accepted.reset_index(drop=True), rejected_rows)
 
 
 def parse_coordinates(latitude: pd.Series, longitude: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -182,19 +179,6 @@ def safe_paths(paths: pd.Series) -> np.ndarray:
     safe = ~suspicious
     safe[suspicious] = [is_safe_path(str(path)) for path in paths[suspicious]]
     return safe
-
-
-def is_safe_path(path: str) -> bool:
-    """Whether a relative path, as text from outside, stays inside the folder that it is joined to."""
-    if "\\" in path or "\x00" in path or (len(path) > 1 and path[1] == ":"):
-        return False
-    pure = PurePosixPath(path)
-    return not pure.is_absolute() and ".." not in pure.parts
-
-
-def is_video(path: str) -> bool:
-    """Whether a file name is a video's."""
-    return path.lower().endswith(VIDEO_SUFFIXES)
 
 
 def collect(batches: Iterable[SourceBatch]) -> SourceBatch:

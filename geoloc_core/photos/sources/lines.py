@@ -1,4 +1,4 @@
-"""Lines of a text file of any size, plain or compressed, with their numbers and with what is wrong with them.
+"""Lines of a text file of any size, plain or compressed, with their numbers, and the delimited tables made of them.
 
 A line is what stands between line feeds; the last may lack its line feed. Nothing is skipped: an empty, undecodable or
 endless line is handed on with a reason, so that the rows of a file can be accounted for.
@@ -22,7 +22,15 @@ import numpy as np
 import pandas as pd
 
 from geoloc_core.errors import InputError
-from geoloc_core.photos.sources.base import CANDIDATE_COLUMNS, RAW_TEXT_LIMIT, Sieve, SourceBatch, parse_coordinates
+from geoloc_core.photos.sources.base import (
+    RAW_TEXT_LIMIT,
+    Facts,
+    MetadataSource,
+    Row,
+    SourceBatch,
+    parse_coordinates,
+    sort_rows,
+)
 
 MAX_LINE_BYTES = 1 << 20  # a YFCC100M line with its description is at most some tens of kilobytes
 MAX_JOINED_LINES = 1000  # of one quoted field
@@ -37,6 +45,24 @@ class Line(NamedTuple):
     number: int  # from 1
     text: str
     reason: str = ""
+
+
+def csv_source(
+    name: str,
+    description: str,
+    required: Sequence[str],
+    optional: Sequence[str],
+    take: Callable[[Sequence[str]], Facts],
+) -> MetadataSource:
+    """A published layout that is a comma-separated file, recognised by its `required` columns; `take` as in `read_csv`."""
+
+    def sniff(path: Path) -> bool:
+        return path.is_file() and set(required) <= set(header_of(path))
+
+    def read(path: Path, dataset: str, rows_per_batch: int) -> Iterator[SourceBatch]:
+        return read_csv(path, dataset, required, optional, lambda values, _: take(values), rows_per_batch)
+
+    return MetadataSource(name, description, sniff, read)
 
 
 def open_bytes(path: Path) -> BinaryIO:
@@ -59,6 +85,11 @@ def first_lines(path: Path, count: int = 1) -> list[str]:
     with contextlib.suppress(InputError):
         return [line.text for line in islice(read_lines(path), count) if line.reason in ("", "empty_line")]
     return []
+
+
+def header_of(path: Path, delimiter: str = ",") -> list[str]:
+    """The names of the columns in the first line of a delimited file; [] where that is no text."""
+    return [name.strip() for line in first_lines(path) for name in split_csv(line, delimiter)]
 
 
 def read_lines(path: Path) -> Iterator[Line]:
@@ -98,53 +129,18 @@ def _as_line(number: int, content: bytes, too_long: bool) -> Line:
     return Line(number, text, "undecodable_text" if "\x00" in text else "")
 
 
-class Fields(NamedTuple):
-    """What a source takes from one line, as text, or the reason why it takes nothing.
-
-    The order is that of `CANDIDATE_COLUMNS`, without the row's number before and its raw text behind.
-    """
-
-    photo_id: str = ""
-    author_id: str = ""
-    latitude: str = ""
-    longitude: str = ""
-    image_path: str = ""
-    image_url: str = ""
-    reason: str = ""
-
-
-def sort_lines(
-    lines: Iterator[Line],
-    header_lines: int,
-    parse: Callable[[str, int], Fields],
-    sieve: Sieve,
-    rows_per_batch: int,
-    inspect: Callable[[pd.DataFrame], None] | None = None,
-) -> Iterator[SourceBatch]:
-    """Batches from the lines that follow the header; `parse` takes the text of one row, and its number, apart.
-
-    `inspect`, where given, sees the candidates of the first batch before any is sorted, and may raise.
-    """
-    waiting: list[tuple[object, ...]] = []
-    first = True
-
-    def flush() -> SourceBatch:
-        nonlocal first
-        frame = pd.DataFrame(waiting, columns=list(CANDIDATE_COLUMNS))
-        waiting.clear()
-        if first and inspect is not None:
-            inspect(frame)
-        first = False
-        return sieve.sort(frame)
-
+def rows_of_lines(lines: Iterator[Line], header_lines: int, parse: Callable[[str, int], Facts]) -> Iterator[Row]:
+    """The rows that follow the header; `parse` takes the text of one row, and its number, apart."""
     for line in lines:
-        row_number = line.number - header_lines
-        fields = Fields(reason=line.reason) if line.reason else parse(line.text, row_number)
-        waiting.append((row_number, *fields, line.text))
-        if len(waiting) >= rows_per_batch:
-            yield flush()
-    if waiting:
-        yield flush()
+        number = line.number - header_lines
+        yield number, {"reason": line.reason} if line.reason else parse(line.text, number), line.text
+
+
+def wrong_length(fields: Sequence[str], expected: int) -> Facts:
+    """The reason of a row that has more or fewer fields than the layout; {} for one that has as many."""
+    if len(fields) == expected:
+        return {}
+    return {"reason": "truncated_line" if len(fields) < expected else "extra_fields"}
 
 
 def read_csv(
@@ -152,7 +148,7 @@ def read_csv(
     dataset: str,
     required: Sequence[str],
     optional: Sequence[str],
-    take: Callable[[Sequence[str], int], Fields],
+    take: Callable[[Sequence[str], int], Facts],
     rows_per_batch: int,
     delimiter: str = ",",
     multiline: bool = False,
@@ -170,18 +166,18 @@ def read_csv(
     missing = [name for name in required if name not in names]
     if missing:
         raise InputError(f"{path} has no column {', '.join(missing)} in its first line")
-    # An absent column is found behind the last field, where `parse` puts an empty one.
-    at = [names.index(name) if name in names else len(names) for name in (*required, *optional)]
+    # An absent column is looked up behind the last field, where `parse` puts an empty one.
+    positions = [names.index(name) if name in names else len(names) for name in (*required, *optional)]
 
-    def parse(text: str, row_number: int) -> Fields:
-        row = split_csv(text, delimiter)
-        if len(row) != len(names):
-            return Fields(reason="truncated_line" if len(row) < len(names) else "extra_fields")
-        row.append("")
-        return take([row[position] for position in at], row_number)
+    def parse(text: str, row_number: int) -> Facts:
+        fields = split_csv(text, delimiter)
+        if wrong := wrong_length(fields, len(names)):
+            return wrong
+        fields.append("")
+        return take([fields[position] for position in positions], row_number)
 
-    rows = join_quoted(lines) if multiline else lines
-    yield from sort_lines(rows, 1, parse, Sieve(dataset), rows_per_batch, partial(refuse_swapped, str(path)))
+    rows = rows_of_lines(join_quoted(lines) if multiline else lines, 1, parse)
+    yield from sort_rows(rows, dataset, rows_per_batch, partial(refuse_swapped, str(path)))
 
 
 def refuse_swapped(path: str, candidates: pd.DataFrame) -> None:
@@ -198,7 +194,7 @@ def coordinates_swapped(latitude: pd.Series, longitude: pd.Series) -> bool:
 
     So when some of the "latitudes" can only be longitudes (beyond 90, at most 180 degrees; `SWAPPED_SHARE` of the rows
     and `SWAPPED_ROWS` rows, or more) while no "longitude" is beyond 90 degrees. A file all of whose longitudes are
-    within 90 degrees does not tell, and passes.
+    within 90 degrees does not show it, and passes.
     """
     lat, lon, reason = parse_coordinates(latitude, longitude)
     numeric = ~np.isin(reason, ["no_coordinates", "bad_coordinates"])

@@ -7,73 +7,43 @@ folder, with its suffix: `a.jpg` and `a.png` are two photos. EXIF names no autho
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from geoloc_core.errors import InputError
-from geoloc_core.photos.batches import in_batches
-from geoloc_core.photos.exif import read_gps
-from geoloc_core.photos.sources.base import (
-    CANDIDATE_COLUMNS,
-    IMAGE_SUFFIXES,
-    ROWS_PER_BATCH,
-    Sieve,
-    SourceBatch,
-)
+from geoloc_core.photos.exif import GpsFix, read_gps
+from geoloc_core.photos.file_names import files_below, is_image, printable
+from geoloc_core.photos.sources.base import Facts, MetadataSource, Row, SourceBatch, sort_rows
 
 
-@dataclass(frozen=True)
-class PhotoFolderSource:
-    """Reads a folder of pictures, at any depth."""
-
-    name: str = "photo_folder"
-    description: str = "a folder of photos with GPS in EXIF"
-
-    def sniff(self, path: Path) -> bool:
-        """Whether `path` is a folder with at least one picture in it, by suffix."""
-        return path.is_dir() and any(_suffix(file) in IMAGE_SUFFIXES for file in photo_files(path))
-
-    def read(self, path: Path, dataset: str, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[SourceBatch]:
-        """Batches of the folder's files."""
-        if not path.is_dir():
-            raise InputError(f"{path} is not a folder")
-        sieve = Sieve(dataset)
-        for some in in_batches(enumerate(photo_files(path), start=1), rows_per_batch):
-            rows = [_candidate(path, file, number) for number, file in some]
-            yield sieve.sort(pd.DataFrame(rows, columns=list(CANDIDATE_COLUMNS)))
+def _read(path: Path, dataset: str, rows_per_batch: int) -> Iterator[SourceBatch]:
+    if not path.is_dir():
+        raise InputError(f"{path} is not a folder")
+    rows = (_row(path, file, number) for number, file in enumerate(files_below(path), start=1))
+    yield from sort_rows(rows, dataset, rows_per_batch)
 
 
-def photo_files(folder: Path) -> Iterator[str]:
-    """Relative paths of the files below a folder, sorted within each folder; hidden ones left out."""
-
-    def unreadable(error: OSError) -> None:
-        raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
-
-    for parent, folders, files in os.walk(folder, onerror=unreadable):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
-            if not name.startswith("."):
-                yield (Path(parent) / name).relative_to(folder).as_posix()
-
-
-def _candidate(folder: Path, file: str, number: int) -> tuple[object, ...]:
-    shown = os.fsencode(file).decode("utf-8", "backslashreplace")
-    latitude = longitude = float("nan")
-    if shown != file:
-        reason = "undecodable_text"
-    elif _suffix(file) not in IMAGE_SUFFIXES:
-        reason = "not_a_photo"
+def _row(folder: Path, file: str, number: int) -> Row:
+    name = printable(file)
+    if name != file:
+        facts: Facts = {"reason": "undecodable_text"}
+    elif not is_image(file):
+        facts = {"reason": "not_a_photo"}
     else:
-        fix = read_gps(folder / file)
-        reason = fix if isinstance(fix, str) else ""
-        if not isinstance(fix, str):
-            latitude, longitude = fix
-    return number, shown, "", latitude, longitude, shown, "", reason, shown
+        facts = position_facts(read_gps(folder / file))
+    return number, {"photo_id": name, "image_path": name, **facts}, name
 
 
-def _suffix(file: str) -> str:
-    return Path(file).suffix.lower()
+def position_facts(fix: GpsFix | str) -> Facts:
+    """A position in degrees as a source gives it, or the reason why there is none."""
+    if isinstance(fix, str):
+        return {"reason": fix}
+    return {"latitude": repr(fix.latitude), "longitude": repr(fix.longitude)}
+
+
+PHOTO_FOLDER = MetadataSource(
+    name="photo_folder",
+    description="a folder of photos with GPS in EXIF",
+    sniff=lambda path: path.is_dir() and any(map(is_image, files_below(path))),
+    read=_read,
+)

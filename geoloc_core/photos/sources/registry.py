@@ -1,4 +1,4 @@
-"""The layouts that are known, and which of them a file has."""
+"""The metadata layouts that can be read, and which of them a file has."""
 
 from __future__ import annotations
 
@@ -8,41 +8,34 @@ from types import MappingProxyType
 
 from geoloc_core.errors import InputError, ProfileError
 from geoloc_core.photos.sources.base import ROWS_PER_BATCH, MetadataSource, SourceBatch
-from geoloc_core.photos.sources.columns import ColumnsSource
-from geoloc_core.photos.sources.osv5m import Osv5mSource
-from geoloc_core.photos.sources.photo_archive import PhotoArchiveSource
-from geoloc_core.photos.sources.photo_folder import PhotoFolderSource
-from geoloc_core.photos.sources.places365 import Places365Source
-from geoloc_core.photos.sources.yfcc100m import Yfcc100mSource
+from geoloc_core.photos.sources.mapped_table import mapped_table
+from geoloc_core.photos.sources.osv5m import OSV5M
+from geoloc_core.photos.sources.photo_archive import PHOTO_ARCHIVE
+from geoloc_core.photos.sources.photo_folder import PHOTO_FOLDER
+from geoloc_core.photos.sources.places365 import PLACES365
+from geoloc_core.photos.sources.yfcc100m import YFCC100M
 
-_ALL: tuple[MetadataSource, ...] = (
-    PhotoFolderSource(),
-    Places365Source(),
-    Osv5mSource(),
-    Yfcc100mSource(),
-    ColumnsSource(),
-    PhotoArchiveSource(),
-)
+_ALL = (PHOTO_FOLDER, PLACES365, OSV5M, YFCC100M, mapped_table(), PHOTO_ARCHIVE)
 
 # Asked in this order; the first that recognises a file reads it.
 SOURCES: Mapping[str, MetadataSource] = MappingProxyType({source.name: source for source in _ALL})
 
 
 def detect_source(path: Path) -> MetadataSource:
-    """The layout of `path`, told from its content; `InputError` naming the known layouts where it has none of them."""
+    """The layout of `path`, recognised by its content; `InputError` naming the layouts where it has none of them."""
     if not path.exists():
         raise InputError(f"{path} does not exist")
     for source in SOURCES.values():
         if source.sniff(path):
             return source
-    known = "; ".join(source.description for source in SOURCES.values())
-    raise InputError(f"{path} has none of the layouts that can be read: {known}")
+    readable = "; ".join(source.description for source in SOURCES.values())
+    raise InputError(f"{path} has none of the layouts that can be read: {readable}")
 
 
 def source_named(name: str) -> MetadataSource:
     """The layout of that name; `ProfileError` listing the names."""
     if name not in SOURCES:
-        raise ProfileError(f"there is no metadata source {name!r}; known are {', '.join(SOURCES)} and auto")
+        raise ProfileError(f"there is no metadata source {name!r}; choose one of {', '.join(SOURCES)}, or auto")
     return SOURCES[name]
 
 
@@ -51,7 +44,7 @@ def read_metadata(
 ) -> Iterator[SourceBatch]:
     """The photos of `path` and the rows that are none, in batches; see `base`.
 
-    `source` is "auto", a name of `SOURCES`, or a source with settings of its own (`ColumnsSource` with a mapping).
+    `source` is "auto", a name of `SOURCES`, or a source of one's own (`mapped_table(mapping)`).
     """
     path = Path(path)
     if source == "auto":

@@ -101,12 +101,12 @@ def test_a_large_file_becomes_several_shards_that_hold_every_row(tmp_path: Path,
     project = make_project(tmp_path, landing={"rows_per_shard": 4})
     lay(project, "many.csv", rows=13)
     assert look(project) == {"many.csv": "many.csv was taken in: 3 shards of many"}
-    from geoloc_core.photos.rows import read_shard_rows
+    from geoloc_core.photos.shard_rows import read_shard_rows
 
     profile = again(project).profile
     names = profile.training_shards()[3:]
     assert names == ("many-00", "many-01", "many-02")
-    sizes = [len(read_shard_rows(profile, name, project.layout).accepted) for name in names]
+    sizes = [len(read_shard_rows(*profile.dataset_of(name), project.layout.cut("many")).accepted) for name in names]
     assert sizes == [4, 4, 5]
 
 

@@ -1,7 +1,5 @@
 """Table 1."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,9 +8,12 @@ from geoloc_core.errors import InputError
 from geoloc_core.photos.distribution import class_distribution, distribution_summary
 from geoloc_core.photos.warehouse import Warehouse
 
-BOUNDARIES = SimpleNamespace(
-    countries=pd.DataFrame({"region_id": ["BEL", "NAM", "NLD"], "name": ["Belgium", "Namibia", "Netherlands"]}),
-    subdivisions=pd.DataFrame({"region_id": ["NL-NH", "NL-ZH"], "name": ["Noord-Holland", "Zuid-Holland"]}),
+REGIONS = pd.DataFrame(
+    {
+        "level": ["country"] * 3 + ["subdivision"] * 2,
+        "region_id": ["BEL", "NAM", "NLD", "NL-NH", "NL-ZH"],
+        "name": ["Belgium", "Namibia", "Netherlands", "Noord-Holland", "Zuid-Holland"],
+    }
 )
 
 
@@ -28,7 +29,7 @@ def training():
 
 
 def test_counts_and_shares():
-    table = class_distribution(training(), BOUNDARIES)
+    table = class_distribution(training(), REGIONS)
     assert table.values.tolist() == [
         ["country", "NLD", "Netherlands", 6, 5, 1, 0.6],
         ["country", "NAM", "Namibia", 3, 2, 1, 0.3],
@@ -44,11 +45,11 @@ def test_counts_give_the_same_as_rows(tmp_path):
     counts = warehouse.count_by("training_photos", "country_id", "subdivision_id", "split")
     assert counts["n"].sum() == 10
     assert len(counts) < 10
-    assert class_distribution(counts, BOUNDARIES).equals(class_distribution(training(), BOUNDARIES))
+    assert class_distribution(counts, REGIONS).equals(class_distribution(training(), REGIONS))
 
 
 def test_summary():
-    table = class_distribution(training(), BOUNDARIES)
+    table = class_distribution(training(), REGIONS)
     summary = distribution_summary(table, "country")
     shares = np.array([0.6, 0.3, 0.1])
     assert summary["n_photos"] == 10
@@ -64,9 +65,9 @@ def test_summary():
 
 
 def test_a_level_without_photos_is_named():
-    table = class_distribution(training().assign(subdivision_id=""), BOUNDARIES)
+    table = class_distribution(training().assign(subdivision_id=""), REGIONS)
     with pytest.raises(InputError, match="subdivision"):
         distribution_summary(table, "subdivision")
     with pytest.raises(InputError, match="county"):
         distribution_summary(table, "county")
-    assert class_distribution(training().iloc[:0], BOUNDARIES).empty
+    assert class_distribution(training().iloc[:0], REGIONS).empty

@@ -5,14 +5,13 @@ import pytest
 from geoloc_core.geography.boundaries import load_boundaries
 from geoloc_core.geography.locate import RegionLocator
 from geoloc_core.photos.labels import label_photos
-from geoloc_core.photos.sources.base import collect
-from geoloc_core.photos.sources.registry import read_metadata
 from geoloc_core.photos.splits import split_by_author
+from tests.core.photos.conftest import read
 
 
 @pytest.mark.parametrize(("name", "rows"), [("im2gps_places365.csv", 237), ("yfcc26k_half_places365.csv", 12_800)])
 def test_every_photo_is_labelled_near_or_none(shared_data, name, rows):
-    photos = collect(read_metadata(shared_data / "benchmarks" / name, "bench")).accepted
+    photos = read(shared_data / "benchmarks" / name).accepted
     labeled = label_photos(photos, "bench", RegionLocator(load_boundaries("embedded"), near_cap_km=25.0))
     counts = labeled["label_quality"].value_counts()
     assert counts.sum() == rows

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoloc_core.errors import InputError, ProfileError
-from geoloc_core.photos.sources.base import collect
-from geoloc_core.photos.sources.registry import read_metadata
-from geoloc_core.photos.splits import assemble_training, split_by_author
-from geoloc_core.photos.support import low_support
+from geoloc_core.photos.settings import Split
+from geoloc_core.photos.splits import split_by_author
+from geoloc_core.photos.training import assemble_training, low_support
+from tests.core.photos.conftest import read
 
 
 def labeled(rows, shard="s0", dataset="d"):
@@ -108,7 +108,7 @@ def test_each_reason_in_its_order():
     manifest.loc[4, "status"] = "truncated_image"
     benchmark = labeled([("bench", "y", "NLD"), ("other", "z", "NLD"), ("nobody", "", "NLD")], shard="im2gps")
     benchmark_images = images(["bench", "other", "nobody"], "im2gps", phash=[near, "0" * 16, near])
-    training, excluded = assemble_training(photos, manifest, benchmark, benchmark_images, "k", 0.2, 4)
+    training, excluded = assemble_training(photos, manifest, benchmark, benchmark_images, Split(key="k"))
     assert sorted(training["photo_id"]) == ["almost", "flat", "good"]
     assert excluded.set_index("photo_id")["reason"].to_dict() == {
         "sea": "no_label",
@@ -126,7 +126,7 @@ def test_a_benchmarks_photo_is_known_by_flickrs_id_or_within_its_dataset():
     benchmark = labeled([("31", "x", "NLD"), ("own.jpg", "y", "NLD")], shard="bench", dataset="im2gps")
     manifest = pd.concat([images(["31", "own.jpg"]), images(["own.jpg"], "s1")])
     nothing = images([], "bench")
-    _, excluded = assemble_training(pd.concat([photos, same]), manifest, benchmark, nothing, "k")
+    _, excluded = assemble_training(pd.concat([photos, same]), manifest, benchmark, nothing, Split(key="k"))
     left_out = dict(zip(zip(excluded["shard"], excluded["photo_id"], strict=True), excluded["reason"], strict=True))
     assert left_out == {("s0", "31"): "benchmark_photo", ("s1", "own.jpg"): "benchmark_photo"}
 
@@ -134,7 +134,7 @@ def test_a_benchmarks_photo_is_known_by_flickrs_id_or_within_its_dataset():
 def test_no_author_is_nobodys_author():
     photos = labeled([("1", "", "NLD")])
     benchmark = labeled([("9", "", "NLD")], shard="b")
-    training, _ = assemble_training(photos, images(["1"]), benchmark, images(["9"], "b"), "k")
+    training, _ = assemble_training(photos, images(["1"]), benchmark, images(["9"], "b"), Split(key="k"))
     assert training["photo_id"].tolist() == ["1"]
 
 
@@ -146,7 +146,7 @@ def test_the_same_photo_counts_once():
     manifest = pd.concat(
         [images(frame["photo_id"].tolist(), frame["shard"].iloc[0]) for frame in (first, second, third)]
     )
-    training, excluded = assemble_training(photos, manifest, photos.iloc[:0], manifest.iloc[:0], "k")
+    training, excluded = assemble_training(photos, manifest, photos.iloc[:0], manifest.iloc[:0], Split(key="k"))
     kept = list(zip(training["shard"], training["photo_id"], strict=True))
     assert kept == [("s0", "11"), ("s0", "own.jpg"), ("s1", "12"), ("s1", "own.jpg")]
     left = list(zip(excluded["shard"], excluded["photo_id"], excluded["reason"], strict=True))
@@ -156,17 +156,17 @@ def test_the_same_photo_counts_once():
 def test_a_photo_without_manifest_row_is_named():
     photos = labeled([("1", "a", "NLD")])
     with pytest.raises(InputError, match="photo 1 of shard s0"):
-        assemble_training(photos, pd.DataFrame(), photos.iloc[:0], pd.DataFrame(), "k")
+        assemble_training(photos, images([]), photos.iloc[:0], images([]), Split(key="k"))
 
 
 def test_nothing_in_nothing_out():
     photos = labeled([("1", "a", "NLD")]).iloc[:0]
-    training, excluded = assemble_training(photos, pd.DataFrame(), photos, pd.DataFrame(), "k")
+    training, excluded = assemble_training(photos, images([]), photos, images([]), Split(key="k"))
     assert len(training) == len(excluded) == 0
 
 
 def test_real_shares_stay_near_the_wish(shared_data):
-    photos = collect(read_metadata(shared_data / "benchmarks" / "yfcc26k_half_places365.csv", "yfcc26k")).accepted
+    photos = read(shared_data / "benchmarks" / "yfcc26k_half_places365.csv").accepted
     sides = split_by_author(photos["author_id"], photos["photo_id"], "geoloc", 0.2)
     assert abs((sides == "validation").mean() - 0.2) < 0.02
     by_author = photos.assign(side=sides).groupby("author_id")["side"].nunique()
@@ -179,7 +179,7 @@ def test_min_support():
     photos["subdivision_id"] = ["NL-NH"] * 34 + ["NL-ZE"] * 6 + ["NA-KH"] * 6
     manifest = images(photos["photo_id"].tolist())
     nothing = photos.iloc[:0], manifest.iloc[:0]
-    everything, excluded = assemble_training(photos, manifest, *nothing, "k", 0.3)
+    everything, excluded = assemble_training(photos, manifest, *nothing, Split(key="k", validation_share=0.3))
     assert excluded.empty
     n_train = everything[everything["split"] == "train"].groupby("country_id").size()
     assert 3 <= n_train["NAM"] <= 5
@@ -190,7 +190,9 @@ def test_min_support():
     ]
     assert low_support(everything, int(n_train["NAM"]))["region_id"].tolist().count("NAM") == 0
 
-    training, excluded = assemble_training(photos, manifest, *nothing, "k", 0.3, min_support=10)
+    training, excluded = assemble_training(
+        photos, manifest, *nothing, Split(key="k", validation_share=0.3, min_support=10)
+    )
     assert len(training) + len(excluded) == len(photos)
     assert set(excluded["reason"]) == {"below_min_support"}
     assert sorted(excluded["photo_id"]) == sorted(

@@ -8,11 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoloc_core.errors import InputError
-from geoloc_core.photos.reasons import ROW_REASONS
-from geoloc_core.photos.schemas import RawPhotos, RejectedRows, validate
-from geoloc_core.photos.sources.base import collect
-from geoloc_core.photos.sources.registry import detect_source, read_metadata
-from geoloc_core.photos.sources.yfcc100m import Yfcc100mSource
+from geoloc_core.photos.sources.registry import detect_source
+from tests.core.photos.conftest import read, reasons, row_numbers
 
 HASH = "0123456789abcdef0123456789abcdef"
 
@@ -33,18 +30,11 @@ def write(path, *lines):
     return path
 
 
-def read(path, source="auto", **options):
-    found = collect(read_metadata(path, "yfcc100m", source=source, **options))
-    validate(RawPhotos, found.accepted, "accepted")
-    validate(RejectedRows, found.rejected, "rejected")
-    return found
-
-
 @pytest.mark.parametrize(("columns", "image_path"), [(25, f"012/345/{HASH}.jpg"), (23, "2e/b5/4325164013.jpg")])
 def test_longitude_stands_before_latitude(tmp_path, columns, image_path):
     path = write(tmp_path / "yfcc100m_dataset", line("4325164013", columns=columns))
     assert detect_source(path).name == "yfcc100m"
-    assert read(path).accepted.to_dict("records") == [
+    assert read(path, dataset="yfcc100m").accepted.to_dict("records") == [
         {
             "photo_id": "4325164013",
             "dataset": "yfcc100m",
@@ -78,9 +68,9 @@ def test_every_damage_has_its_reason(tmp_path, columns, pack):
     ]
     path = write(tmp_path / "data.txt", *rows)
     path.write_bytes(pack(path.read_bytes()))
-    found = read(path)
-    assert found.accepted["photo_id"].tolist() == ["1", "11"]
-    assert dict(zip(found.rejected["row_number"], found.rejected["reason"], strict=True)) == {
+    batch = read(path)
+    assert batch.accepted["photo_id"].tolist() == ["1", "11"]
+    assert reasons(batch) == {
         2: "no_coordinates",
         3: "not_a_photo",
         4: "out_of_range",
@@ -93,15 +83,6 @@ def test_every_damage_has_its_reason(tmp_path, columns, pack):
         11: "no_photo_id",
         12: "bad_coordinates",
     }
-
-
-def test_coarse_positions_can_be_left_out(tmp_path):
-    rows = [line(str(n), accuracy=accuracy) for n, accuracy in enumerate(["16", "6", "5", "1", ""], start=1)]
-    path = write(tmp_path / "data.txt", *rows, line("9", lat="", lon=""))
-    assert len(read(path).accepted) == 5
-    found = read(path, source=Yfcc100mSource(min_accuracy=6))
-    assert found.accepted["photo_id"].tolist() == ["1", "2"]
-    assert found.rejected["reason"].tolist() == ["coarse_position"] * 3 + ["no_coordinates"]
 
 
 def test_other_tables_are_not_taken_for_yfcc(tmp_path):
@@ -126,10 +107,8 @@ def test_accepted_and_rejected_are_all_rows(tmp_path_factory, lines, rows_per_ba
     body = b"\n".join([*good, *lines, b"end"])
     path = tmp_path_factory.getbasetemp() / "generated.tsv"
     path.write_bytes(body)
-    found = collect(Yfcc100mSource().read(path, "d", rows_per_batch))
-    numbers = sorted([*found.accepted["row_number"], *found.rejected["row_number"]])
-    assert numbers == list(range(1, len(body.split(b"\n")) + 1))
-    assert set(found.rejected["reason"]) <= set(ROW_REASONS)
+    batch = read(path, source="yfcc100m", rows_per_batch=rows_per_batch)
+    assert row_numbers(batch) == list(range(1, len(body.split(b"\n")) + 1))
 
 
 @pytest.mark.parametrize(
@@ -140,10 +119,10 @@ def test_accepted_and_rejected_are_all_rows(tmp_path_factory, lines, rows_per_ba
     ],
 )
 def test_real_lines(shared_data, name, author, reasons):
-    found = read(shared_data / "metadata_samples" / name)
-    assert found.rejected["reason"].tolist() == reasons
+    batch = read(shared_data / "metadata_samples" / name)
+    assert batch.rejected["reason"].tolist() == reasons
     if author:
-        row = found.accepted.iloc[0]
+        row = batch.accepted.iloc[0]
         assert (row["photo_id"], row["author_id"]) == ("4571314348", author)
         assert (row["latitude"], row["longitude"]) == (55.010991, -2.335453)
         assert row["image_url"] == "http://farm5.staticflickr.com/4036/4571314348_03a71b7bbb.jpg"

@@ -1,4 +1,4 @@
-"""What a server's answer means: a picture, a refusal for good, or a reason to ask again later."""
+"""What a server's response means: a picture, a refusal for good, or a reason to ask again later."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _ASK_LATER = {408: "timeout", 425: "rate_limited", 429: "rate_limited"}
 
 
 class Outcome(StrEnum):
-    """What to do about a photo after an answer."""
+    """What to do about a photo after a response."""
 
     OK = "ok"
     PERMANENT = "permanent"
@@ -34,7 +34,7 @@ class Outcome(StrEnum):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """One attempt's result. `body` is the picture's bytes; `retry_after_s` what the server asked for, if it did."""
 
     outcome: Outcome
@@ -51,9 +51,7 @@ def judge_status(status: int) -> tuple[Outcome, str]:
         return Outcome.PERMANENT, _FOR_GOOD[status]
     if status in _ASK_LATER:
         return Outcome.TRANSIENT, _ASK_LATER[status]
-    if status >= 500:
-        return Outcome.TRANSIENT, "server_error"
-    return Outcome.PERMANENT, "client_error"
+    return (Outcome.TRANSIENT, "server_error") if status >= 500 else (Outcome.PERMANENT, "client_error")
 
 
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
@@ -64,11 +62,11 @@ def parse_retry_after(value: str | None, now: datetime | None = None) -> float |
     if text.isascii() and text.isdigit():
         return float(text)
     try:
-        when = parsedate_to_datetime(text)
+        date = parsedate_to_datetime(text)
     except ValueError:
         return None
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, (when - (now or datetime.now(UTC))).total_seconds())
+    date = date if date.tzinfo else date.replace(tzinfo=UTC)
+    return max(0.0, (date - (now or datetime.now(UTC))).total_seconds())
 
 
 def backoff_s(attempt: int, first_s: float, longest_s: float, chance: random.Random) -> float:

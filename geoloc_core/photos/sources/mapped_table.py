@@ -1,17 +1,15 @@
 """Any CSV, Parquet or GeoParquet file, by a mapping from its columns to ours.
 
-Without a mapping the columns are guessed from their names (`NAMES`), as far as that is safe: an id, a latitude and a
-longitude, or an id and a GeoParquet geometry of points. A mapping without `photo_id` numbers the rows.
+Without a mapping the columns are guessed from their names (`schemas.ALIASES`), as far as that is safe: an id, a latitude
+and a longitude, or an id and a GeoParquet geometry of points. A mapping without `photo_id` numbers the rows.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -21,96 +19,71 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from geoloc_core.errors import InputError
-from geoloc_core.photos.sources.base import ROWS_PER_BATCH, Sieve, SourceBatch, is_video
-from geoloc_core.photos.sources.lines import Fields, first_lines, read_csv, refuse_swapped, split_csv
+from geoloc_core.photos.file_names import is_video
+from geoloc_core.photos.schemas import ALIASES
+from geoloc_core.photos.sources.base import FACTS, Facts, MetadataSource, Sieve, SourceBatch
+from geoloc_core.photos.sources.lines import first_lines, header_of, read_csv, refuse_swapped
 
 _PARQUET_MAGIC = b"PAR1"
 _DELIMITERS = (",", "\t", ";", "|")
-
-# The names under which each of our columns is known, in the order of preference; capitals do not matter.
-NAMES: Mapping[str, Sequence[str]] = MappingProxyType(
-    {
-        "photo_id": ("photo_id", "photoid", "image_id", "img_id", "img_file", "id", "file", "filename", "file_name"),
-        "latitude": ("latitude", "lat", "gps_latitude"),
-        "longitude": ("longitude", "lon", "lng", "long", "gps_longitude"),
-        "author_id": ("author_id", "author", "user_id", "user", "owner", "creator_id"),
-        "image_path": ("image_path", "img_path", "img_file", "path", "file", "filename", "file_name"),
-        "image_url": ("image_url", "url", "download_url", "thumb_original_url"),
-    }
-)
+_GEOMETRY = "geometry"
 
 
-@dataclass(frozen=True)
-class ColumnMapping:
-    """The file's name for each of our columns, "" for one that it does not have.
+def mapped_table(mapping: Mapping[str, str] | None = None) -> MetadataSource:
+    """The source that reads a table by its column names, given or guessed.
 
-    Either `latitude` and `longitude` are given, or `geometry`, a GeoParquet column of points.
+    `mapping` gives the file's name for each of our columns that it has; among them `latitude` and `longitude`, or
+    `geometry`, a GeoParquet column of points.
     """
-
-    photo_id: str = ""
-    latitude: str = ""
-    longitude: str = ""
-    author_id: str = ""
-    image_path: str = ""
-    image_url: str = ""
-    geometry: str = ""
-
-    def __post_init__(self) -> None:
-        if not self.geometry and not (self.latitude and self.longitude):
+    if mapping is not None:
+        unknown = [ours for ours in mapping if ours not in (*FACTS, _GEOMETRY)]
+        if unknown:
+            raise InputError(f"a column mapping has {', '.join((*FACTS, _GEOMETRY))}, and not {unknown[0]}")
+        if not _has_position(mapping):
             raise InputError("a column mapping needs latitude and longitude, or geometry")
 
-    def named(self) -> dict[str, str]:
-        """Our column to the file's, of those that the file has."""
-        return {ours: theirs for ours, theirs in asdict(self).items() if theirs}
-
-
-@dataclass(frozen=True)
-class ColumnsSource:
-    """Reads a table by its column names, given or guessed."""
-
-    mapping: ColumnMapping | None = None
-    name: str = "columns"
-    description: str = "CSV, Parquet or GeoParquet with columns for id, latitude and longitude"
-
-    def sniff(self, path: Path) -> bool:
-        """Whether the columns that are needed are there."""
-        if not path.is_file():
-            return False
+    def sniff(path: Path) -> bool:
         try:
-            self._mapping_for(path)
+            return path.is_file() and bool(_mapping_of(path, mapping))
         except InputError:
             return False
-        return True
 
-    def read(self, path: Path, dataset: str, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[SourceBatch]:
-        """Batches of the file; `InputError` where a column is missing or the geometry is not of points in degrees."""
-        mapping = self._mapping_for(path)
-        if _is_parquet(path):
-            return _read_parquet(path, dataset, mapping, rows_per_batch)
-        return _read_csv(path, dataset, mapping, rows_per_batch)
+    def read(path: Path, dataset: str, rows_per_batch: int) -> Iterator[SourceBatch]:
+        reader = _read_parquet if _is_parquet(path) else _read_csv
+        return reader(path, dataset, _mapping_of(path, mapping), rows_per_batch)
 
-    def _mapping_for(self, path: Path) -> ColumnMapping:
-        available, geometry = _columns_of(path)
-        if self.mapping is not None:
-            missing = [theirs for theirs in self.mapping.named().values() if theirs not in available]
-            if missing:
-                raise InputError(f"{path} has no column {', '.join(missing)}; it has {', '.join(available)}")
-            return self.mapping
+    return MetadataSource(
+        "columns", "CSV, Parquet or GeoParquet with columns for id, latitude and longitude", sniff, read
+    )
+
+
+def _mapping_of(path: Path, mapping: Mapping[str, str] | None) -> Mapping[str, str]:
+    available, geometry = _columns_of(path)
+    if mapping is None:
         mapping = guess_mapping(available, geometry)
         if mapping is None:
             raise InputError(f"{path} has no columns for id, latitude and longitude among {', '.join(available)}")
-        return mapping
+    missing = [theirs for theirs in mapping.values() if theirs not in available]
+    if missing:
+        raise InputError(f"{path} has no column {', '.join(missing)}; it has {', '.join(available)}")
+    return mapping
 
 
-def guess_mapping(available: Sequence[str], geometry: str = "") -> ColumnMapping | None:
-    """The mapping that the names of the columns suggest; None where an id or a position is missing."""
+def guess_mapping(available: Sequence[str], geometry: str = "") -> dict[str, str] | None:
+    """Our column to the file's, as the names of the columns suggest; None where an id or a position is missing."""
     by_lower = {name.lower(): name for name in reversed(available)}
-    found = {ours: next((by_lower[name] for name in names if name in by_lower), "") for ours, names in NAMES.items()}
-    if found["photo_id"] == "" or not (geometry or (found["latitude"] and found["longitude"])):
-        return None
-    if found["latitude"] and found["longitude"]:
-        geometry = ""
-    return ColumnMapping(**found, geometry=geometry)
+    mapping = {
+        ours: next(by_lower[name] for name in names if name in by_lower)
+        for ours, names in ALIASES.items()
+        if any(name in by_lower for name in names)
+    }
+    if geometry and not _has_position(mapping):
+        mapping[_GEOMETRY] = geometry
+    return mapping if "photo_id" in mapping and _has_position(mapping) else None
+
+
+def _has_position(mapping: Mapping[str, str]) -> bool:
+    return _GEOMETRY in mapping or ("latitude" in mapping and "longitude" in mapping)
 
 
 def _columns_of(path: Path) -> tuple[list[str], str]:
@@ -118,9 +91,7 @@ def _columns_of(path: Path) -> tuple[list[str], str]:
     if _is_parquet(path):
         with _open_parquet(path) as file:
             return list(file.schema_arrow.names), _geometry_of(file)
-    delimiter = _delimiter_of(path)
-    lines = first_lines(path)
-    return ([name.strip() for name in split_csv(lines[0], delimiter)] if lines else []), ""
+    return header_of(path, _delimiter_of(path)), ""
 
 
 def _delimiter_of(path: Path) -> str:
@@ -128,29 +99,26 @@ def _delimiter_of(path: Path) -> str:
     return max(_DELIMITERS, key=lines[0].count) if lines else ","
 
 
-def _read_csv(path: Path, dataset: str, mapping: ColumnMapping, rows_per_batch: int) -> Iterator[SourceBatch]:
-    if mapping.geometry:
+def _read_csv(path: Path, dataset: str, mapping: Mapping[str, str], rows_per_batch: int) -> Iterator[SourceBatch]:
+    if _GEOMETRY in mapping:
         raise InputError(f"{path} is a text file: map its latitude and longitude, not a geometry")
-    ours = mapping.named()
 
-    def take(values: Sequence[str], row_number: int) -> Fields:
-        row = {name: value.strip() for name, value in zip(ours, values, strict=True)}
-        row.setdefault("photo_id", str(row_number))
-        return Fields(**row, reason="not_a_photo" if is_video(row.get("image_path", "")) else "")
+    def take(values: Sequence[str], row_number: int) -> Facts:
+        facts = {"photo_id": str(row_number)}
+        facts |= {name: value.strip() for name, value in zip(mapping, values, strict=True)}
+        return facts | {"reason": "not_a_photo" if is_video(facts.get("image_path", "")) else ""}
 
-    yield from read_csv(
-        path, dataset, tuple(ours.values()), (), take, rows_per_batch, _delimiter_of(path), multiline=True
-    )
+    theirs = tuple(mapping.values())
+    yield from read_csv(path, dataset, theirs, (), take, rows_per_batch, _delimiter_of(path), multiline=True)
 
 
-def _read_parquet(path: Path, dataset: str, mapping: ColumnMapping, rows_per_batch: int) -> Iterator[SourceBatch]:
+def _read_parquet(path: Path, dataset: str, mapping: Mapping[str, str], rows_per_batch: int) -> Iterator[SourceBatch]:
     sieve = Sieve(dataset)
-    ours = mapping.named()
     done = 0
     with _open_parquet(path) as file:
-        if mapping.geometry:
-            _require_degrees(path, file, mapping.geometry)
-        batches = file.iter_batches(batch_size=rows_per_batch, columns=list(dict.fromkeys(ours.values())))
+        if _GEOMETRY in mapping:
+            _require_degrees(path, file, mapping[_GEOMETRY])
+        batches = file.iter_batches(batch_size=rows_per_batch, columns=list(dict.fromkeys(mapping.values())))
         while True:
             try:
                 batch = next(batches, None)
@@ -158,28 +126,28 @@ def _read_parquet(path: Path, dataset: str, mapping: ColumnMapping, rows_per_bat
                 raise InputError(f"{path} is damaged after row {done} ({error}); fetch it again") from error
             if batch is None:
                 return
-            candidates = _candidates(batch, ours, done)
+            candidates = _candidates(batch, mapping, done)
             if done == 0:
                 refuse_swapped(str(path), candidates)
             done += batch.num_rows
             yield sieve.sort(candidates, raw_of=partial(_raw_rows, batch))
 
 
-def _candidates(batch: pa.RecordBatch, ours: Mapping[str, str], done: int) -> pd.DataFrame:
+def _candidates(batch: pa.RecordBatch, mapping: Mapping[str, str], done: int) -> pd.DataFrame:
     row_number = np.arange(done + 1, done + batch.num_rows + 1, dtype=np.int64)
     frame = pd.DataFrame({"row_number": row_number, "reason": ""})
-    for name in ("photo_id", "author_id", "image_path", "image_url"):
-        if name in ours:
-            frame[name], undecodable = _text(batch[ours[name]])
+    for name in FACTS:
+        if name in ("latitude", "longitude"):
+            if name in mapping:
+                frame[name] = _coordinate(batch[mapping[name]])
+        elif name in mapping:
+            frame[name], undecodable = _text(batch[mapping[name]])
             frame.loc[undecodable, "reason"] = "undecodable_text"
         else:
             frame[name] = frame["row_number"].astype(str) if name == "photo_id" else ""
-    if "geometry" in ours:
-        frame["longitude"], frame["latitude"], bad = _points(batch[ours["geometry"]])
+    if _GEOMETRY in mapping:
+        frame["longitude"], frame["latitude"], bad = _points(batch[mapping[_GEOMETRY]])
         frame.loc[bad, "reason"] = "bad_coordinates"
-    else:
-        for name in ("latitude", "longitude"):
-            frame[name] = _coordinate(batch[ours[name]])
     frame.loc[[is_video(path) for path in frame["image_path"]], "reason"] = "not_a_photo"
     return frame
 

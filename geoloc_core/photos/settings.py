@@ -1,0 +1,100 @@
+"""What a profile can say of photos: which datasets there are, how they are split, which pictures are accepted and fetched.
+
+Imports nothing heavy, so that reading a profile is quick.
+"""
+
+import ipaddress
+from typing import Annotated, Literal, get_args
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+# How the pictures of a dataset lie in their folder; `picture_paths` says where each puts a photo.
+ImageLayout = Literal["as_given", "mp16", "by_name"]
+IMAGE_LAYOUTS: tuple[str, ...] = get_args(ImageLayout)
+
+
+class Settings(BaseModel):
+    """A part of a profile: immutable; a key that is not known, or a value of another type, is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class Dataset(Settings):
+    """Metadata in a published format and the photos that it names.
+
+    `metadata` may itself be a folder, a tar or a zip of photos with EXIF GPS, or a WebDataset. `columns` maps our columns
+    to those of a CSV or Parquet file (`sources.mapped_table`) where their names are not the usual ones.
+
+    `images` is a folder, an archive, or a folder of nothing but archives; left out, it is `metadata` where that holds
+    photos, and else a folder of the project's own. `layout` says how the pictures lie in it (`picture_paths`). With
+    `fetch` those that are not there are fetched by the URLs of the metadata, into that folder.
+
+    Rows go to `shards` shards of `rows_per_shard` rows in the order of the file; the last shard takes all that is left,
+    so that no row is lost when the file grows.
+    """
+
+    name: str
+    metadata: str
+    images: str = ""
+    source: str = "auto"
+    layout: ImageLayout = "as_given"
+    fetch: bool = False
+    columns: dict[str, str] = {}
+    shards: int = Field(default=1, ge=1)
+    rows_per_shard: int = Field(default=100_000, ge=1)
+
+    def shard_names(self) -> tuple[str, ...]:
+        """`mp16` in one shard, or `mp16-00`, `mp16-01`, ..."""
+        if self.shards == 1:
+            return (self.name,)
+        width = max(2, len(str(self.shards - 1)))
+        return tuple(f"{self.name}-{number:0{width}d}" for number in range(self.shards))
+
+
+class Split(Settings):
+    """How photos are divided: by author, by a keyed hash, so that more photos never move an author across."""
+
+    key: str = "geoloc"
+    validation_share: float = Field(default=0.2, gt=0.0, lt=1.0)
+    max_phash_distance: int = Field(default=4, ge=0, le=63)
+    min_support: int = 1
+
+
+class ImageLimits(Settings):
+    """How large a picture may be. The defaults admit any camera's photo of up to 89 megapixels.
+
+    Pillow itself refuses pictures of more than 179 megapixels, whatever `max_pixels` says.
+    """
+
+    max_bytes: int = 64 * 1024 * 1024
+    max_pixels: int = 89_478_485
+
+
+def _network(value: str) -> str:
+    try:
+        ipaddress.ip_network(value)
+    except ValueError as error:
+        raise ValueError(f"{value!r} is no network, such as 10.0.0.0/8") from error
+    return value
+
+
+class FetchPolicy(Settings):
+    """How politely pictures are fetched; times in seconds.
+
+    `allowed_networks` are private networks that may be asked all the same. A host that asks for a longer pause than
+    `longest_retry_after_s` is left to the next run.
+    """
+
+    per_host: int = Field(default=4, ge=1)
+    concurrent: int = Field(default=64, ge=1)
+    attempts: int = Field(default=5, ge=1)
+    user_agent: str = "geoloc/0.1 (research; fetches each picture once)"
+    # YAML gives a list where a tuple is meant.
+    allowed_networks: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(strict=False)] = ()
+    first_pause_s: float = 0.5
+    longest_pause_s: float = 60.0
+    longest_retry_after_s: float = 300.0
+    connect_timeout_s: float = 15.0
+    stall_timeout_s: float = 30.0
+    total_timeout_s: float = 180.0
+    max_redirects: int = 5

@@ -1,0 +1,109 @@
+"""Which rows of a dataset belong to a shard.
+
+A dataset of many shards is read once: its rows, cut by shard, lie in a cache until each shard is asked for. Without that,
+shard i of a file would be found by reading the file from its start, and the 48 shards of MP-16 would read it 24 times
+over. A row may also be a duplicate of one in an earlier shard, so reading cannot begin anywhere but at the start.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Iterator
+from itertools import groupby
+from pathlib import Path
+
+import pandas as pd
+
+from geoloc_core.errors import StaleArtifactError
+from geoloc_core.photos.rows import read_rows, write_rows
+from geoloc_core.photos.schemas import RawPhotos, RejectedRows
+from geoloc_core.photos.settings import Dataset
+from geoloc_core.photos.sources.base import SourceBatch, collect
+from geoloc_core.photos.sources.mapped_table import mapped_table
+from geoloc_core.photos.sources.registry import read_metadata
+from geoloc_core.storage import one_at_a_time, value_sha256, write_text
+from geoloc_core.tables import validate
+
+_COMPLETE = "complete"
+
+
+def read_shard_rows(dataset: Dataset, number: int, cache: Path, reader_version: str = "1") -> SourceBatch:
+    """The accepted and the rejected rows of shard `number` of a dataset.
+
+    Shard `i` is the rows `i * rows_per_shard + 1` to `(i + 1) * rows_per_shard` of its file, and the last shard also all
+    that follow: every row belongs to one shard. `cache` is a folder for this dataset alone. `reader_version` changes when
+    the code that reads changes; rows that another version cut are not used.
+    """
+    if dataset.shards == 1:
+        batch = collect(read_dataset(dataset))
+    else:
+        try:
+            batch = _read_cut(dataset, number, cache, reader_version)
+        except StaleArtifactError:
+            # No receipt covers a cache: what is damaged in it is cut once more.
+            shutil.rmtree(cache)
+            batch = _read_cut(dataset, number, cache, reader_version)
+    return SourceBatch(
+        validate(RawPhotos, batch.accepted, "raw_photos"), validate(RejectedRows, batch.rejected, "rejected rows")
+    )
+
+
+def read_dataset(dataset: Dataset) -> Iterator[SourceBatch]:
+    """The rows of a dataset's metadata, in batches, by its `source` or its `columns`."""
+    source = mapped_table(dataset.columns) if dataset.columns else dataset.source
+    return read_metadata(Path(dataset.metadata), dataset.name, source)
+
+
+def _read_cut(dataset: Dataset, number: int, cache: Path, reader_version: str) -> SourceBatch:
+    """One shard from the cache, which is filled if it holds another state of the file, of the settings or of the reader.
+
+    One process cuts; others wait for it.
+    """
+    with one_at_a_time(cache.with_name(f"{cache.name}.lock")):
+        folder = cache / _state(dataset, reader_version)
+        if not (folder / _COMPLETE).is_file():
+            shutil.rmtree(cache, ignore_errors=True)
+            _cut(dataset, folder)
+            write_text(folder / _COMPLETE, "")
+    return SourceBatch(*map(read_rows, _files(folder, number)))
+
+
+def _cut(dataset: Dataset, folder: Path) -> None:
+    """Write every shard; one shard of rows is held at a time."""
+    missing = set(range(dataset.shards))
+    for number, pieces in groupby(_pieces(read_dataset(dataset), dataset), key=lambda piece: piece[0]):
+        _write_shard([batch for _, batch in pieces], folder, number)
+        missing.remove(number)
+    for number in missing:
+        _write_shard([], folder, number)
+
+
+def _write_shard(batches: list[SourceBatch], folder: Path, number: int) -> None:
+    batch = collect(batches)
+    for frame, path in zip((batch.accepted, batch.rejected), _files(folder, number), strict=True):
+        write_rows(frame, path)
+
+
+def _pieces(batches: Iterable[SourceBatch], dataset: Dataset) -> Iterator[tuple[int, SourceBatch]]:
+    """Each batch divided at the borders of shards; the numbers of the shards never fall."""
+    for batch in batches:
+        accepted, rejected = (_shard_numbers(frame, dataset) for frame in (batch.accepted, batch.rejected))
+        for number in sorted({*accepted, *rejected}):
+            yield number, SourceBatch(batch.accepted[accepted == number], batch.rejected[rejected == number])
+
+
+def _shard_numbers(frame: pd.DataFrame, dataset: Dataset) -> pd.Series:
+    """Which shard each row belongs to; the last takes all that is left."""
+    return ((frame["row_number"] - 1) // dataset.rows_per_shard).clip(upper=dataset.shards - 1)
+
+
+def _files(folder: Path, number: int) -> tuple[Path, Path]:
+    return folder / f"{number:05d}.parquet", folder / f"{number:05d}.rejected.parquet"
+
+
+def _state(dataset: Dataset, reader_version: str) -> str:
+    path = Path(dataset.metadata)
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file())
+    stamps = [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    settings = dataset.model_dump(exclude={"images", "layout", "fetch"})
+    return value_sha256([reader_version, settings, stamps])[:16]

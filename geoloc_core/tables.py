@@ -1,0 +1,270 @@
+"""Tables, described once: the name, type, bounds, meaning and origin of every column stand in a pandera schema.
+
+`validate` holds a frame against its schema before the frame is written; `columns_of` lists the columns for whoever shows
+them (Dagster's column schema and lineage, the data dictionary). The schemas of the tables of photos are in
+`geoloc_core.photos.schemas`, those of answers in `geoloc_core.evaluation.schemas`, the others here.
+
+In every table missing text is the empty string, never NaN or None.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pandera.pandas as pa
+from pandera.errors import SchemaErrors
+
+from geoloc_core.errors import InputError
+from geoloc_core.geography.cells import LEVELS, id_column
+
+Schema = pa.DataFrameSchema | type[pa.DataFrameModel]
+
+
+@dataclass(frozen=True)
+class ColumnDescription:
+    """A column as a person wants to see it; `made_from` names the columns upstream, each as `asset.column`."""
+
+    name: str
+    dtype: str
+    description: str
+    made_from: tuple[str, ...]
+    nullable: bool
+    unique: bool
+    constraints: tuple[str, ...]
+
+    @property
+    def sentence(self) -> str:
+        """The description and the origin in one line."""
+        return f"{self.description} ← {', '.join(self.made_from)}" if self.made_from else self.description
+
+
+def table(
+    name: str,
+    description: str,
+    columns: Mapping[str, pa.Column],
+    unique: Iterable[str] = (),
+    checks: Iterable[pa.Check] = (),
+) -> pa.DataFrameSchema:
+    """A table with exactly these columns, in this order, converted to their types; `unique` together name a row."""
+    return pa.DataFrameSchema(
+        dict(columns),
+        name=name,
+        description=description,
+        unique=list(unique) or None,
+        checks=list(checks),
+        strict=True,
+        ordered=True,
+        coerce=True,
+    )
+
+
+def text(
+    description: str,
+    *made_from: str,
+    filled: bool = False,
+    unique: bool = False,
+    one_of: Iterable[str] = (),
+    pattern: str = "",
+    **metadata: Any,
+) -> pa.Column:
+    """A column of text. `filled`: never empty; `one_of`: the values that it may have; `pattern`: what it must match."""
+    checks = [pa.Check.str_length(min_value=1)] if filled else []
+    checks += [pa.Check.isin(tuple(one_of))] if one_of else []
+    checks += [pa.Check.str_matches(pattern)] if pattern else []
+    return _column(str, description, made_from, checks, metadata, unique=unique)
+
+
+def number(
+    dtype: type,
+    description: str,
+    *made_from: str,
+    low: float | None = None,
+    high: float | None = None,
+    above: float | None = None,
+    nullable: bool = False,
+    **metadata: Any,
+) -> pa.Column:
+    """A column of numbers from `low` to `high`, or greater than `above`."""
+    bounds = ((pa.Check.ge, low), (pa.Check.gt, above), (pa.Check.le, high))
+    checks = [check(value) for check, value in bounds if value is not None]
+    return _column(dtype, description, made_from, checks, metadata, nullable=nullable)
+
+
+def latitude(description: str, *made_from: str, **metadata: Any) -> pa.Column:
+    """Degrees north, WGS 84."""
+    return number(np.float64, description, *made_from, low=-90.0, high=90.0, **metadata)
+
+
+def longitude(description: str, *made_from: str, **metadata: Any) -> pa.Column:
+    """Degrees east, WGS 84."""
+    return number(np.float64, description, *made_from, low=-180.0, high=180.0, **metadata)
+
+
+def _column(
+    dtype: type, description: str, made_from: Iterable[str], checks: list[pa.Check], more: dict[str, Any], **rules: Any
+) -> pa.Column:
+    metadata = {"made_from": tuple(made_from), **more}
+    return pa.Column(dtype, checks or None, description=description, metadata=metadata, **rules)
+
+
+def same_columns(asset: str, schema: Schema, names: Iterable[str], **rules: bool) -> dict[str, pa.Column]:
+    """Columns that another table takes over from the table of `asset`, with their bounds and their meaning.
+
+    `rules` (`unique`, `nullable`) replace those of the table that they come from.
+    """
+    columns = schema_of(schema).columns
+    return {
+        name: _column(
+            columns[name].dtype,
+            columns[name].description,
+            (f"{asset}.{name}",),
+            list(columns[name].checks),
+            {},
+            **{"unique": columns[name].unique, "nullable": columns[name].nullable, **rules},
+        )
+        for name in names
+    }
+
+
+def schema_of(schema: Schema) -> pa.DataFrameSchema:
+    """The schema object, also of a table that is written as a pandera model."""
+    return schema.to_schema() if isinstance(schema, type) else schema
+
+
+def columns_of(schema: Schema) -> list[ColumnDescription]:
+    """The columns of a table, in order."""
+    return [
+        ColumnDescription(
+            name=str(name),
+            dtype=str(column.dtype),
+            description=column.description or "",
+            made_from=tuple((column.metadata or {}).get("made_from", ())),
+            nullable=bool(column.nullable),
+            unique=bool(column.unique),
+            constraints=tuple(str(check.error or check.name) for check in column.checks),
+        )
+        for name, column in schema_of(schema).columns.items()
+    ]
+
+
+def column_names(schema: Schema) -> list[str]:
+    """The columns of a table, in order."""
+    return list(schema_of(schema).columns)
+
+
+def empty(schema: Schema) -> pd.DataFrame:
+    """A frame of the table's columns and types with no rows."""
+    columns = schema_of(schema).columns
+    return pd.DataFrame({name: pd.Series(dtype=str(column.dtype)) for name, column in columns.items()})
+
+
+def validate(schema: Schema, frame: pd.DataFrame, what: str) -> pd.DataFrame:
+    """`frame` with the columns of `schema` in order and of the right types.
+
+    Raises `InputError` naming `what`, the column, the rule and the first failing rows (positions in the frame, from 0).
+    """
+    schema = schema_of(schema)
+    expected = list(schema.columns)
+    missing = [name for name in expected if name not in frame.columns]
+    unknown = [str(name) for name in frame.columns if name not in expected]
+    if missing or unknown:
+        parts = [f"lacks the columns {', '.join(missing)}"] if missing else []
+        parts += [f"has the unknown columns {', '.join(unknown)}"] if unknown else []
+        raise InputError(f"{what} is not a table of {schema.name}: it {' and '.join(parts)}")
+    try:
+        return pd.DataFrame(schema.validate(frame[expected].reset_index(drop=True), lazy=True))
+    except SchemaErrors as errors:
+        raise InputError(f"{what} breaks the contract of {schema.name}: {_first_failure(errors)}") from errors
+
+
+def _first_failure(errors: SchemaErrors) -> str:
+    """The first broken rule in words, with the rows and values that break it."""
+    cases: pd.DataFrame = errors.failure_cases
+    first = cases.iloc[0]
+    same = cases[(cases["column"] == first["column"]) & (cases["check"] == first["check"])]
+    rows = [int(index) for index in same["index"].dropna().unique()]
+    listed = ", ".join(str(row) for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
+    value: Any = first["failure_case"]
+    value = value.item() if isinstance(value, np.generic) else value
+    where = f"column {first['column']}" if first["schema_context"] == "Column" else "the table"
+    at = f" at row {listed} ({len(rows)} in all)" if rows else ""
+    more = cases["check"].nunique() - 1
+    also = f"; {more} more rules are broken" if more else ""
+    return f"{where} breaks the rule {first['check']!r}{at}, first value {value!r}{also}"
+
+
+LEVEL_TEXT = f"The level of the region: {' or '.join(LEVELS)}"
+LABELS = tuple(f"training_photos.{id_column(level)}" for level in LEVELS)
+SPLIT_LABELS = (*LABELS, "training_photos.split")
+_ANCHOR = ("training_photos.latitude", "training_photos.longitude", *LABELS, "regions.geometry")
+
+Regions = table(
+    "Regions",
+    "Every region of every level, with its polygon.",
+    {
+        "level": text(LEVEL_TEXT, one_of=LEVELS),
+        "region_id": text("Code of the region in the boundary set; unique within its level", filled=True),
+        "parent_id": text("The region of the level above that this one belongs to; empty at the highest level"),
+        "name": text("Name of the region"),
+        "country": text("Name of the country"),
+        "iso_a2": text("ISO 3166-1 code of two letters; empty where there is none"),
+        "continent": text("Continent of the country"),
+        "geometry": _column(object, "Polygon in longitude and latitude (WGS 84), as WKB", (), [], {}),
+    },
+    unique=("level", "region_id"),
+)
+
+ClassWeights = table(
+    "ClassWeights",
+    "How much one photo of each class counts in the loss, by scheme.",
+    {
+        "region_id": text("A region with photos to learn from", *LABELS, filled=True, unique=True),
+        "n_photos": number(np.int64, "Photos to learn from", *SPLIT_LABELS, low=1),
+        **{
+            name: number(np.float64, meaning, *SPLIT_LABELS, above=0.0)
+            for name, meaning in {
+                "inverse": "Weight of one photo: 1 / n (the thesis), scaled so that the average photo weighs 1",
+                "sqrt": "1 / square root of n, scaled likewise",
+                "effective": "By the effective number of samples (Cui et al. 2019), scaled likewise",
+                "none": "1 for every photo",
+            }.items()
+        },
+    },
+)
+
+RegionAnchors = table(
+    "RegionAnchors",
+    "The points that a region can answer with.",
+    {
+        "region_id": text("The region that answers", "regions.region_id", filled=True),
+        "kind": text(
+            "How the point was chosen: centroid of the polygon, or fitted to the training photos", filled=True
+        ),
+        "latitude": latitude("Degrees north of the point that the region answers with", *_ANCHOR),
+        "longitude": longitude("Degrees east of the point that the region answers with", *_ANCHOR),
+        "n_photos": number(np.int64, "Training photos that it was fitted to", *LABELS, low=0),
+    },
+    unique=("region_id", "kind"),
+)
+
+Embeddings = table(
+    "Embeddings",
+    "One vector for each photo of a shard, or the reason why there is none.",
+    {
+        "photo_id": text("Name of the photo, unique within its dataset", "images.photo_id", filled=True, unique=True),
+        "vector": _column(object, "The backbone's output for the picture, float16", ("images.image_path",), [], {}),
+        "status": text("ok, or why there is no vector", "images.status", filled=True),
+        "image_sha256": text("Hash of the picture that the vector was computed from", "images.sha256"),
+    },
+)
+
+TABLES: Mapping[str, pa.DataFrameSchema] = {
+    "regions": Regions,
+    "class_weights": ClassWeights,
+    "region_anchors": RegionAnchors,
+    "embeddings": Embeddings,
+}

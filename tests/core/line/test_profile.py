@@ -74,7 +74,7 @@ def test_the_environment_is_put_in_and_missed_when_it_is_not_there(
         ({"experiments": ["c.linear.country.thesis"]}, "uses the features 'c', which `features` does not name"),
         ({"experiments": ["a.linear.town.thesis"]}, "level 'town' is not known"),
         ({"experiments": ["a.linear.country.thesis"] * 2}, "the same experiment is listed twice"),
-        ({"split": {"validation_share": 1.0}}, "must lie between 0 and 1"),
+        ({"split": {"validation_share": 1.0}}, "split: validation_share: Input should be less than 1"),
         ({"training": [{"name": "bench", "metadata": "m", "images": "i"}]}, "two datasets give the shard 'bench'"),
         ({"training": [{"name": "x"}]}, "the key 'metadata' is missing"),
         ({"benchmarks": [{"name": "x", "metadata": "m", "images": "i", "shards": 2}]}, "must be one shard"),

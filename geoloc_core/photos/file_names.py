@@ -24,10 +24,9 @@ def is_video(name: str) -> bool:
 
 def is_safe_path(path: str) -> bool:
     """Whether a relative path from outside stays inside the folder that it is joined to."""
-    if "\\" in path or "\x00" in path or (len(path) > 1 and path[1] == ":"):
+    if "\\" in path or "\x00" in path or path[1:2] == ":":
         return False
-    pure = PurePosixPath(path)
-    return not pure.is_absolute() and ".." not in pure.parts
+    return not path.startswith("/") and ".." not in path.split("/")
 
 
 def printable(name: str) -> str:

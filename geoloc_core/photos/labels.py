@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from geoloc_core.geography.boundaries import read_boundaries
@@ -33,17 +32,7 @@ def label_photos(photos: pd.DataFrame, shard: str, locator: RegionLocator) -> pd
     A photo outside every polygon takes the nearest region within the locator's cap (`near`); beyond that it has no label
     (`none`), and stays in the table.
     """
-    boundaries = locator.boundaries
     located = locator.locate(longitude=photos["longitude"].to_numpy(), latitude=photos["latitude"].to_numpy())
-    regions = zip(LEVELS, (boundaries.countries, boundaries.subdivisions), strict=True)
-    labels = {
-        id_column(level): ids_at(frame["region_id"].to_numpy(), getattr(located, f"{level}_index"))
-        for level, frame in regions
-    }
+    labels = {id_column(level): locator.boundaries.ids(level, located.index[level]) for level in LEVELS}
     labeled = photos.assign(shard=shard, **labels, label_quality=located.quality, label_distance_km=located.distance_km)
     return validate(LabeledPhotos, labeled[column_names(LabeledPhotos)], "labeled_photos")
-
-
-def ids_at(ids: np.ndarray, index: np.ndarray) -> np.ndarray:
-    """`ids[index]`, with an empty text where the index is -1."""
-    return np.where(index >= 0, ids[np.maximum(index, 0)], "")

@@ -20,7 +20,6 @@ SIDE = 32
 # because half of its coefficients are above their median.
 FLAT_HASH = "0" * 16
 _FLAT_CONTRAST = 1.0  # largest coefficient, in grey levels x pixels / 32, below which there is no structure
-PAIRS_AT_ONCE = 4_000_000
 
 
 def perceptual_hash(image: Image.Image) -> str:
@@ -48,33 +47,22 @@ def near_any(query: np.ndarray, reference: np.ndarray, max_distance: int) -> np.
     """
     if not 0 <= max_distance < 64:
         raise ValueError(f"max_distance is a number of bits from 0 to 63, not {max_distance}")
-    found = np.zeros(query.size, dtype=bool)
+    near = np.zeros(query.size, dtype=bool)
     if not query.size or not reference.size:
-        return found
+        return near
     reference = np.unique(reference)
     edges = np.linspace(0, 64, max_distance + 2).round().astype(int)
     for low, high in pairwise(edges):
         band = np.uint64(((1 << int(high - low)) - 1) << int(low))
-        keys = reference & band
-        order = np.argsort(keys, kind="stable")
-        keys, candidates = keys[order], reference[order]
-        open_queries = np.flatnonzero(~found)
-        wanted = query[open_queries] & band
-        start = np.searchsorted(keys, wanted, side="left")
-        count = np.searchsorted(keys, wanted, side="right") - start
-        for part in _slices(count):
-            rows = np.repeat(np.arange(part.start, part.stop), count[part])
-            offset = np.arange(rows.size) - np.repeat(np.cumsum(count[part]) - count[part], count[part])
-            pairs = query[open_queries[rows]] ^ candidates[start[rows] + offset]
-            found[open_queries[rows[np.bitwise_count(pairs) <= max_distance]]] = True
-    return found
-
-
-def _slices(count: np.ndarray) -> list[slice]:
-    """Consecutive rows whose candidate pairs fit in memory together."""
-    total = np.cumsum(count)
-    cuts = [0]
-    while cuts[-1] < count.size:
-        done = total[cuts[-1] - 1] if cuts[-1] else 0
-        cuts.append(max(cuts[-1] + 1, int(np.searchsorted(total, done + PAIRS_AT_ONCE, side="right"))))
-    return [slice(low, min(high, count.size)) for low, high in pairwise(cuts)]
+        order = np.argsort(reference & band, kind="stable")
+        keys, candidates = (reference & band)[order], reference[order]
+        open_rows = np.flatnonzero(~near)
+        open_query = query[open_rows]
+        start = np.searchsorted(keys, open_query & band, side="left")
+        count = np.searchsorted(keys, open_query & band, side="right") - start
+        # Rank by rank, all queries that have so many candidates: each pass holds at most one pair a query.
+        for rank in range(int(count.max(initial=0))):
+            left = np.flatnonzero((count > rank) & ~near[open_rows])
+            distance = np.bitwise_count(open_query[left] ^ candidates[start[left] + rank])
+            near[open_rows[left[distance <= max_distance]]] = True
+    return near

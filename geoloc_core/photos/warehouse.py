@@ -73,10 +73,10 @@ class Warehouse:
     def _create(self) -> None:
         """An empty database, which appears whole: whoever met it half-made would take it for a damaged one."""
         with temporary_folder(self.path.parent) as folder:
-            made = folder / self.path.name
-            duckdb.connect(str(made)).close()
+            new = folder / self.path.name
+            duckdb.connect(str(new)).close()
             with contextlib.suppress(OSError):  # another process was first, or the disk knows no links
-                os.link(made, self.path)
+                os.link(new, self.path)
 
     @contextlib.contextmanager
     def _named_errors(self) -> Iterator[None]:

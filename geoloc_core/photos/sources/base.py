@@ -125,7 +125,9 @@ class Sieve:
         reason = candidates["reason"].to_numpy(dtype=object).copy()
         photo_id = candidates["photo_id"]
         _where_free(reason, (photo_id.str.strip() == "").to_numpy(), "no_photo_id")
-        _where_free(reason, ~safe_paths(candidates["image_path"]), "unsafe_path")
+        _where_free(
+            reason, ~np.array([is_safe_path(path) for path in candidates["image_path"]], dtype=bool), "unsafe_path"
+        )
         free = reason == ""
         reason[free] = coordinate_reason[free]
         good = np.flatnonzero(reason == "")
@@ -171,14 +173,6 @@ def _to_degrees(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
     number = pc.match_substring_regex(text, _NUMBER)
     numbers = pc.cast(pc.if_else(number, text, None), pa.float64())
     return numbers.to_numpy(zero_copy_only=False), given
-
-
-def safe_paths(paths: pd.Series) -> np.ndarray:
-    """Whether each relative path stays inside its folder, (n,) bool; "" does."""
-    suspicious = paths.str.contains(r"^/|^[A-Za-z]:|\\|\.\.|\x00", regex=True).to_numpy(dtype=bool)
-    safe = ~suspicious
-    safe[suspicious] = [is_safe_path(str(path)) for path in paths[suspicious]]
-    return safe
 
 
 def collect(batches: Iterable[SourceBatch]) -> SourceBatch:

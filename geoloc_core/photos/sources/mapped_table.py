@@ -154,13 +154,13 @@ def _candidates(batch: pa.RecordBatch, mapping: Mapping[str, str], done: int) ->
 
 def _raw_rows(batch: pa.RecordBatch, positions: np.ndarray) -> list[str]:
     """Rows as JSON; of text that is not UTF-8, its bytes."""
-    some = batch.take(pa.array(positions))
+    rejected = batch.take(pa.array(positions))
     try:
-        rows = some.to_pylist()
+        rows = rejected.to_pylist()
     except UnicodeDecodeError:
         columns = {
             name: column.cast(pa.binary()) if pa.types.is_string(column.type) else column
-            for name, column in zip(some.schema.names, some.columns, strict=True)
+            for name, column in zip(rejected.schema.names, rejected.columns, strict=True)
         }
         rows = pa.RecordBatch.from_pydict(columns).to_pylist()
     return [json.dumps(row, ensure_ascii=False, default=_printable) for row in rows]

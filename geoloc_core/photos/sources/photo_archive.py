@@ -98,8 +98,8 @@ def _sidecar_facts(content: bytes) -> Facts:
         return {}
     if not isinstance(value, Mapping):
         return {}
-    given = {str(name).lower(): fact for name, fact in value.items() if isinstance(fact, str | int | float)}
-    first = {ours: next((given[name] for name in names if name in given), None) for ours, names in ALIASES.items()}
+    by_name = {str(name).lower(): fact for name, fact in value.items() if isinstance(fact, str | int | float)}
+    first = {ours: next((by_name[name] for name in names if name in by_name), None) for ours, names in ALIASES.items()}
     return {ours: _as_text(fact) for ours, fact in first.items() if fact is not None}
 
 

@@ -32,13 +32,6 @@ def detect_source(path: Path) -> MetadataSource:
     raise InputError(f"{path} has none of the layouts that can be read: {readable}")
 
 
-def source_named(name: str) -> MetadataSource:
-    """The layout of that name; `ProfileError` listing the names."""
-    if name not in SOURCES:
-        raise ProfileError(f"there is no metadata source {name!r}; choose one of {', '.join(SOURCES)}, or auto")
-    return SOURCES[name]
-
-
 def read_metadata(
     path: Path, dataset: str, source: str | MetadataSource = "auto", rows_per_batch: int = ROWS_PER_BATCH
 ) -> Iterator[SourceBatch]:
@@ -49,7 +42,10 @@ def read_metadata(
     path = Path(path)
     if source == "auto":
         source = detect_source(path)
-    reader = source_named(source) if isinstance(source, str) else source
+    elif isinstance(source, str):
+        if source not in SOURCES:
+            raise ProfileError(f"there is no metadata source {source!r}; choose one of {', '.join(SOURCES)}, or auto")
+        source = SOURCES[source]
     if not path.exists():
         raise InputError(f"{path} does not exist")
-    return reader.read(path, dataset, rows_per_batch)
+    return source.read(path, dataset, rows_per_batch)

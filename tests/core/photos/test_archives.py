@@ -195,8 +195,3 @@ def test_layouts(tmp_path):
         place_images(photos, "by_name", tmp_path)
     with pytest.raises(ProfileError, match="as_given, mp16, by_name"):
         place_images(photos, "flat", tmp_path)
-
-
-def test_the_mp16_layout_is_that_of_every_published_row(shared_data):
-    photos = read(shared_data / "benchmarks" / "yfcc26k_half_places365.csv").accepted
-    assert place_images(photos, "mp16", shared_data)["image_path"].tolist() == photos["image_path"].tolist()

@@ -79,14 +79,6 @@ def test_the_split_of_today_is_the_split_of_tomorrow():
     assert sides.tolist() == ["train", "validation", "validation", "validation", "validation", "train"]
 
 
-def test_photos_without_author_stand_for_themselves():
-    photos = pd.Series([f"{n}" for n in range(2000)])
-    sides = split_by_author(pd.Series([""] * 2000), photos, "key", 0.2)
-    assert 0.15 < (sides == "validation").mean() < 0.25
-    as_author = split_by_author(photos, photos, "key", 0.2)
-    assert (sides != as_author).any()  # an author called "7" is not the photo "7"
-
-
 def test_each_reason_in_its_order():
     near, far = "00000000ffffffff", "ffffffff00000000"
     photos = labeled(
@@ -129,13 +121,6 @@ def test_a_benchmarks_photo_is_known_by_flickrs_id_or_within_its_dataset():
     _, excluded = assemble_training(pd.concat([photos, same]), manifest, benchmark, nothing, Split(key="k"))
     left_out = dict(zip(zip(excluded["shard"], excluded["photo_id"], strict=True), excluded["reason"], strict=True))
     assert left_out == {("s0", "31"): "benchmark_photo", ("s1", "own.jpg"): "benchmark_photo"}
-
-
-def test_no_author_is_nobodys_author():
-    photos = labeled([("1", "", "NLD")])
-    benchmark = labeled([("9", "", "NLD")], shard="b")
-    training, _ = assemble_training(photos, images(["1"]), benchmark, images(["9"], "b"), Split(key="k"))
-    assert training["photo_id"].tolist() == ["1"]
 
 
 def test_the_same_photo_counts_once():

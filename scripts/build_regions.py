@@ -107,9 +107,9 @@ def main() -> None:
     )
     boundaries = make_boundary_set("embedded", ATTRIBUTION, countries, subdivisions)
     write_boundaries(boundaries, arguments.output, notes={"derivation": DERIVATION, "licence": "public domain"})
-    known = (~units["region_id"].str[3:].str.startswith("0") | units["region_id"].str[3:].str.isdigit()).sum()
+    n_iso = (~units["region_id"].str[3:].str.startswith("0") | units["region_id"].str[3:].str.isdigit()).sum()
     print(
-        f"{arguments.output.name}: {len(countries)} countries, {len(subdivisions)} sub-divisions ({known} with ISO "
+        f"{arguments.output.name}: {len(countries)} countries, {len(subdivisions)} sub-divisions ({n_iso} with ISO "
         f"3166-2), {arguments.output.stat().st_size / 1e6:.2f} MB, identity {boundaries.identity[:12]}"
     )
 
@@ -254,15 +254,15 @@ def missing_strips(shapes: np.ndarray, codes: np.ndarray, national: gpd.GeoDataF
     beyond = shapely.union_all(
         [shapely.box(EAST, -90, 180, 90), shapely.box(-180, -90, -EAST, 90), shapely.box(-180, -90, 180, SOUTH)]
     )
-    found, owners = [], []
+    pieces_beyond, owners = [], []
     for code in ("ATA", "FJI", "RUS"):
         mine = np.flatnonzero(codes == code)
         pieces = shapely.get_parts(shapely.intersection(national.at[code, "geometry"], beyond))
         pieces = pieces[shapely.get_type_id(pieces) == 3]
         for piece in pieces:
-            found.append(piece)
+            pieces_beyond.append(piece)
             owners.append(mine[np.argmin(shapely.distance(shapes[mine], piece))])
-    return np.array(found, dtype=object), np.array(owners)
+    return np.array(pieces_beyond, dtype=object), np.array(owners)
 
 
 if __name__ == "__main__":

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 from geopandas import GeoDataFrame
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from geoloc_core.geography.boundary_set import BoundarySet
-
 CELL_COLUMNS = ("region_id", "parent_id", "name", "geometry")
+
+
+class Levels(Protocol):
+    """What a kind needs of a `BoundarySet`."""
+
+    def level(self, name: str) -> GeoDataFrame:
+        """The regions of one level."""
 
 
 class CellKind(Protocol):
@@ -23,7 +27,7 @@ class CellKind(Protocol):
     def name(self) -> str:
         """What `level:` of an experiment names."""
 
-    def cells(self, boundaries: BoundarySet, photos: pd.DataFrame) -> GeoDataFrame:
+    def cells(self, boundaries: Levels, photos: pd.DataFrame) -> GeoDataFrame:
         """The table of cells, one row for each: CELL_COLUMNS, sorted by `region_id`."""
 
     def of_photos(self, cells: GeoDataFrame, photos: pd.DataFrame) -> NDArray[np.object_]:
@@ -40,7 +44,7 @@ class BoundaryLevel:
     name: str
     columns: tuple[str, ...]
 
-    def cells(self, boundaries: BoundarySet, photos: pd.DataFrame) -> GeoDataFrame:
+    def cells(self, boundaries: Levels, photos: pd.DataFrame) -> GeoDataFrame:
         """The level's rows in the boundary set; `photos` play no part."""
         frame = boundaries.level(self.name)
         if "parent_id" not in frame.columns:

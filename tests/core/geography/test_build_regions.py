@@ -48,15 +48,6 @@ def test_ids_prefer_iso_and_invent_the_rest(script: ModuleType) -> None:
     assert ids == ["NL-UT", "IN-GJ", "IN-0DA", "HK-0NO", "US-AK", "IE-0LI", "IE-0LE", "AI-0TH"]
 
 
-def test_ids_do_not_depend_on_the_order_of_rows(script: ModuleType) -> None:
-    frame = units([("IRL", "IE", name, "") for name in ("Kerry", "Kildare", "Kilkenny", "Kerry East", "Kerry West")])
-    codes = pd.Series([""] * 5)
-    forward = dict(zip(frame["name"], script.subdivision_ids(frame, codes, {}), strict=True))
-    backward = frame.iloc[::-1].reset_index(drop=True)
-    assert dict(zip(backward["name"], script.subdivision_ids(backward, codes, {}), strict=True)) == forward
-    assert len(set(forward.values())) == 5
-
-
 def test_the_committed_file_is_what_the_script_makes(shared_data: Path, tmp_path: Path) -> None:
     made = tmp_path / "regions.parquet"
     done = subprocess.run(

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 import dagster as dg
 
 from geoloc_core.geography import EMBEDDED_FILE
+from geoloc_core.geography.cells import ROOT
 from geoloc_core.line.project import Project
 from geoloc_dagster.checks import Verdict, asset_check
 from geoloc_dagster.metadata import file_link
@@ -123,7 +124,7 @@ def delivery_is_not_garbage(project: Project, shard: str) -> Verdict:
         accepted["longitude"].to_numpy(),
         accepted["author_id"].to_numpy(dtype=object),
         int((rejected["reason"] == "out_of_range").sum()),
-        lambda latitude, longitude: locator.locate(longitude=longitude, latitude=latitude).country_index >= 0,
+        lambda latitude, longitude: locator.locate(longitude=longitude, latitude=latitude).index[ROOT] >= 0,
     )
     figures = {
         "rows": damage.rows,

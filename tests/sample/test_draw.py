@@ -139,7 +139,7 @@ def test_places_lie_in_their_cells_or_at_sea(places):
         assert set(found.quality[setting == name].tolist()) == {quality}
     assert found.distance_km[setting == "coast"].max() < 17
     assert np.mean(setting != "land") == pytest.approx(SEA_SHARE, abs=0.008)
-    cells = boundaries.subdivisions["region_id"].to_numpy()[found.subdivision_index]
+    cells = boundaries.subdivisions["region_id"].to_numpy()[found.index["subdivision"]]
     assert all(cell == place.cells[-1] for cell, place in zip(cells, places, strict=True) if place.setting == "land")
 
 

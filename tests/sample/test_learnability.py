@@ -37,8 +37,8 @@ def photos(tmp_path_factory):
     sizes = [(folder / "images" / name).stat().st_size for name in image_id]
     digits = [[*picture.size, *map(int, name[-15:-9])] for name, picture in zip(image_id, pictures, strict=True)]
     facts = np.column_stack([sizes, digits]).astype(float)
-    labelled = (found.country_index >= 0) & (latitude != 0) & (np.abs(latitude) <= 90)
-    return [column[labelled] for column in (found.country_index, found.subdivision_index, author, colours, facts)]
+    labelled = (found.index["country"] >= 0) & (latitude != 0) & (np.abs(latitude) <= 90)
+    return [column[labelled] for column in (found.index["country"], found.index["subdivision"], author, colours, facts)]
 
 
 def accuracy(features: np.ndarray, label: np.ndarray, author: np.ndarray) -> tuple[float, float]:

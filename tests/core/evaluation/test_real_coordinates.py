@@ -33,7 +33,7 @@ def world(shared_data):
                 "author_id": rows["AUTHOR"].astype(str) if "AUTHOR" in rows else "",
                 "latitude": rows["LAT"],
                 "longitude": rows["LON"],
-                "country_id": ids[found.country_index],
+                "country_id": ids[found.index["country"]],
             }
         )
 

@@ -33,7 +33,7 @@ class Balance:
 def balance(shared_data):
     frame = pd.read_csv(shared_data / "benchmarks" / "mp16_like_coordinates_100k.csv")
     latitude, longitude = frame["LAT"].to_numpy(), frame["LON"].to_numpy()
-    index = RegionLocator(load_boundaries()).locate(longitude=longitude, latitude=latitude).country_index
+    index = RegionLocator(load_boundaries()).locate(longitude=longitude, latitude=latitude).index["country"]
     known = index >= 0
     country = np.unique(index[known], return_inverse=True)[1]
     return Balance(country, latitude[known], longitude[known])

@@ -13,7 +13,7 @@ from geoloc_core.photos.sources.base import parse_coordinates
 @pytest.fixture(scope="module")
 def on_land():
     locator = RegionLocator(load_boundaries("embedded"))
-    return lambda latitude, longitude: locator.locate(longitude=longitude, latitude=latitude).country_index >= 0
+    return lambda latitude, longitude: locator.locate(longitude=longitude, latitude=latitude).index["country"] >= 0
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ import pandas as pd
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.predictions import ANSWERED
-from geoloc_core.learning import conformal
+from geoloc_core.learning import calibrate
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def coverage_curve(predictions: pd.DataFrame) -> pd.DataFrame:
     confidence, correct = _answered(predictions)
     if not len(confidence):
         return pd.DataFrame({"threshold": [], "coverage": [], "accuracy": []}, dtype=np.float64)
-    curve = conformal.risk_coverage(confidence, correct)
+    curve = calibrate.risk_coverage(confidence, correct)
     return pd.DataFrame(
         {
             "threshold": curve["threshold"],
@@ -51,20 +51,20 @@ def coverage_curve(predictions: pd.DataFrame) -> pd.DataFrame:
 def area_under_risk(predictions: pd.DataFrame) -> float:
     """Mean share of wrong answers (per cent) over all coverages; less is better; NaN where nothing was answered."""
     confidence, correct = _answered(predictions)
-    return 100.0 * conformal.area_under_risk(confidence, correct) if len(confidence) else float("nan")
+    return 100.0 * calibrate.area_under_risk(confidence, correct) if len(confidence) else float("nan")
 
 
 def threshold_for(predictions: pd.DataFrame, target_accuracy: float) -> Threshold:
     """The threshold that answers most photos while `target_accuracy` per cent of the answered are right.
 
-    The target is met by a 95 % bound, not by the figure alone (see `conformal.sure_threshold`).
+    The target is met by a 95 % bound, not by the figure alone (see `calibrate.sure_threshold`).
     """
     if not 0.0 < target_accuracy < 100.0:
         raise InputError(f"the target accuracy must lie between 0 and 100 per cent, not at {target_accuracy}")
     confidence, correct = _answered(predictions)
     threshold = math.inf
     if len(confidence):
-        threshold = conformal.sure_threshold(confidence, correct, 1.0 - target_accuracy / 100.0)
+        threshold = calibrate.sure_threshold(confidence, correct, 1.0 - target_accuracy / 100.0)
     taken = confidence >= threshold
     if not taken.any():
         return Threshold(math.inf, 0.0, float("nan"))

@@ -1,45 +1,38 @@
-"""Whether a probability of 0.7 is right seven times in ten, and the one number that mends most of it when it is not.
+"""How sure a head may be: temperatures, figures of calibration, sets that hold the truth as often as promised, "not sure".
 
-Labels are positions in the class list; -1 is a truth that is no class: never hit, whatever is answered.
+Labels are positions in the class list; -1 is a truth that is no class: never right, whatever is answered.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax, logsumexp, softmax
+from scipy.special import betaincinv, log_softmax, logsumexp
 
 from geoloc_core.errors import InputError
 
-ROWS_AT_ONCE = 4096
+COVERAGE = 0.9
+MAX_RISK = 0.2
+MIN_ANSWERED = 30
+NEVER_SURE = 2.0
+NO_PROMISES = {"set_threshold": 0.0, "sure_threshold": NEVER_SURE}
+"""Every class in the set, and never sure."""
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """The T that minimises the mean negative log-likelihood of softmax(logits / T) (Guo et al. 2017).
 
-    logits (n, K), labels (n,); photos whose truth is no class are left out. The loss is convex in 1/T, and its
-    derivative there is the mean over photos of (expected logit - logit of the truth): bisection on its sign, for 1/T
-    from 0.01 to 100. Without any photo the answer is 1.
+    logits (n, K), labels (n,); photos whose truth is no class are left out. Without any photo the answer is 1.
     """
-    known = np.flatnonzero(labels >= 0)
-    if not len(known):
+    labelled = labels >= 0
+    if not labelled.any():
         return 1.0
-    parts = np.array_split(known, 1 + len(known) // ROWS_AT_ONCE)
-    low, high = np.log(0.01), np.log(100.0)
-    for _ in range(50):
-        middle = 0.5 * (low + high)
-        slope = sum(_slope(np.asarray(logits[rows], np.float64), labels[rows], np.exp(middle)) for rows in parts)
-        low, high = (middle, high) if slope < 0 else (low, middle)
-    return float(np.exp(-0.5 * (low + high)))
-
-
-def _slope(scores: np.ndarray, truth: np.ndarray, inverse: float) -> float:
-    """Sum over photos of (expected logit - logit of the truth) at 1/T = `inverse`."""
-    probability = softmax(scores * inverse, axis=1)
-    return float(np.einsum("ij,ij->", probability, scores) - scores[np.arange(len(scores)), truth].sum())
+    scores, truth = np.asarray(logits, np.float64)[labelled], labels[labelled]
+    return _least(lambda temperature: negative_log_likelihood(scores / temperature, truth))
 
 
 def fit_group_temperatures(logits: np.ndarray, labels: np.ndarray, group: np.ndarray) -> tuple[float, float]:
@@ -49,39 +42,38 @@ def fit_group_temperatures(logits: np.ndarray, labels: np.ndarray, group: np.nda
     negative log-likelihood of its own part: -log sum_{k in truth's group} softmax(logits / T)_k, and -log of the truth's
     softmax among its group's classes. Their sum is that of the class itself. 1 and 1 without any photo.
     """
-    known = labels >= 0
-    scores, truth = np.asarray(logits, np.float64)[known], labels[known]
+    labelled = labels >= 0
+    scores, truth = np.asarray(logits, np.float64)[labelled], labels[labelled]
     if not len(scores):
         return 1.0, 1.0
-    rows = np.arange(len(scores))
+    at_truth = scores[np.arange(len(scores)), truth]
     siblings = np.where(group[None, :] == group[truth][:, None], scores, -np.inf)
 
-    def among(log_t: float) -> float:
-        t = np.exp(log_t)
+    def among(t: float) -> float:
         return float((logsumexp(scores / t, axis=1) - logsumexp(siblings / t, axis=1)).mean())
 
-    def within(log_t: float) -> float:
-        t = np.exp(log_t)
-        return float((logsumexp(siblings / t, axis=1) - scores[rows, truth] / t).mean())
+    def within(t: float) -> float:
+        return float((logsumexp(siblings / t, axis=1) - at_truth / t).mean())
 
     return _least(among), _least(within)
 
 
 def _least(loss: Callable[[float], float]) -> float:
-    """exp of where `loss` is least, between 0.05 and 20: the best of a grid, then around it (it need not be convex)."""
-    grid = np.linspace(np.log(0.05), np.log(20.0), 25)
-    best = int(np.argmin([loss(value) for value in grid]))
-    low, high = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    return float(np.exp(minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-5}).x))
+    """Where `loss` is least between 0.02 and 50: the best of a grid, then around it (it need not be convex)."""
+    grid = np.linspace(np.log(0.02), np.log(50.0), 17)
+    best = int(np.argmin([loss(math.exp(value)) for value in grid]))
+    bounds = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
+    found = minimize_scalar(lambda value: loss(math.exp(value)), bounds=bounds, method="bounded", options={"xatol": 1e-5})
+    return math.exp(found.x)
 
 
 def negative_log_likelihood(logits: np.ndarray, labels: np.ndarray) -> float:
     """Mean of -log softmax(logits)[label] over photos whose truth is a class; NaN without any."""
-    known = labels >= 0
-    if not known.any():
+    labelled = labels >= 0
+    if not labelled.any():
         return float("nan")
-    logs = log_softmax(np.asarray(logits, np.float64)[known], axis=1)
-    return float(-logs[np.arange(len(logs)), labels[known]].mean())
+    logs = log_softmax(np.asarray(logits, np.float64)[labelled], axis=1)
+    return float(-logs[np.arange(len(logs)), labels[labelled]].mean())
 
 
 def top_confidence(posterior: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -91,20 +83,21 @@ def top_confidence(posterior: np.ndarray, labels: np.ndarray) -> tuple[np.ndarra
 
 
 def reliability_table(confidence: np.ndarray, correct: np.ndarray, n_bins: int = 15) -> pd.DataFrame:
-    """What was promised and what was kept, in bins of equal width over [0, 1].
+    """Confidence beside accuracy, in bins of equal width over [0, 1].
 
-    Columns: low, high, n, confidence (mean of the promised), accuracy (share right); bins without photos hold NaN.
-    A confidence on an edge belongs to the bin below it.
+    Columns: low, high, n, confidence (mean), accuracy (share right); bins without photos hold NaN. A confidence on an edge
+    belongs to the bin below it.
     """
     if n_bins < 1:
         raise InputError(f"a reliability table needs at least one bin, not {n_bins}")
     bins = np.clip(np.ceil(confidence * n_bins).astype(int) - 1, 0, n_bins - 1)
     count = np.bincount(bins, minlength=n_bins)
     with np.errstate(invalid="ignore"):
-        promised = np.bincount(bins, weights=confidence, minlength=n_bins) / count
-        kept = np.bincount(bins, weights=correct, minlength=n_bins) / count
+        mean_confidence = np.bincount(bins, weights=confidence, minlength=n_bins) / count
+        accuracy = np.bincount(bins, weights=correct, minlength=n_bins) / count
     edges = np.linspace(0.0, 1.0, n_bins + 1)
-    return pd.DataFrame({"low": edges[:-1], "high": edges[1:], "n": count, "confidence": promised, "accuracy": kept})
+    columns = {"low": edges[:-1], "high": edges[1:], "n": count, "confidence": mean_confidence, "accuracy": accuracy}
+    return pd.DataFrame(columns)
 
 
 def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, n_bins: int = 15) -> float:
@@ -116,8 +109,75 @@ def expected_calibration_error(confidence: np.ndarray, correct: np.ndarray, n_bi
 
 def brier_score(posterior: np.ndarray, labels: np.ndarray) -> float:
     """Mean over photos of sum_k (p_k - [k is the truth])^2 (Brier 1950): 0 is perfect, 2 is certain and wrong."""
-    known = labels >= 0
+    labelled = labels >= 0
     p = np.asarray(posterior, np.float64)
     at_truth = np.zeros(len(p))
-    at_truth[known] = p[np.flatnonzero(known), labels[known]]
+    at_truth[labelled] = p[np.flatnonzero(labelled), labels[labelled]]
     return float((np.einsum("ij,ij->i", p, p) - 2.0 * at_truth + 1.0).mean())
+
+
+def set_threshold(p_truth: np.ndarray, author: np.ndarray | None = None, coverage: float = COVERAGE) -> float:
+    """The smallest probability with which a class belongs to the set, from photos that trained nothing.
+
+    p_truth (n,): the probability that each calibration photo gave to its truth, 0 where the truth is no class.
+    author (n,): who took them, or none where every photo is its author's only one.
+
+    Split conformal prediction with the score 1 - p (Sadinle, Lei & Wasserman 2019: the smallest sets on average). Photos
+    of one author resemble each other, so authors, not photos, are what is exchangeable: each author weighs the same and
+    one unseen author counts as a miss (Lee, Barber & Willett 2023). Then the set for a photo of a new author holds the
+    truth with probability `coverage` at least. 0, every class, when there are too few authors to promise that.
+    """
+    if not 0.0 < coverage < 1.0:
+        raise InputError(f"a coverage lies between 0 and 1, not at {coverage}")
+    if not len(p_truth):
+        return 0.0
+    code = np.arange(len(p_truth)) if author is None else np.unique(author.astype(str), return_inverse=True)[1]
+    photos_of = np.bincount(code)
+    weight = 1.0 / ((len(photos_of) + 1) * photos_of[code])
+    order = np.argsort(-p_truth, kind="stable")
+    reached = np.cumsum(weight[order]) >= coverage - 1e-12
+    return float(p_truth[order[reached.argmax()]]) if reached.any() else 0.0
+
+
+def prediction_sets(posterior: np.ndarray, threshold: float) -> np.ndarray:
+    """bool (n, K): the classes at or above the threshold, and always the likeliest one, so that no set is empty."""
+    sets = posterior >= threshold
+    sets[np.arange(len(sets)), posterior.argmax(axis=1)] = True
+    return sets
+
+
+def risk_coverage(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
+    """What answering only above a threshold costs and gains, one row for each distinct confidence, highest first.
+
+    Columns: threshold, n (photos answered), coverage (their share), risk (share of them answered wrongly).
+    """
+    order = np.argsort(-confidence, kind="stable")
+    threshold = confidence[order]
+    last = np.flatnonzero(np.diff(threshold, append=-np.inf))  # equal confidences are answered together
+    answered = last + 1
+    wrong = np.cumsum(~correct[order].astype(bool))[last]
+    return pd.DataFrame(
+        {"threshold": threshold[last], "n": answered, "coverage": answered / len(order), "risk": wrong / answered}
+    )
+
+
+def area_under_risk(confidence: np.ndarray, correct: np.ndarray) -> float:
+    """Mean risk over all coverages (AURC, Geifman & El-Yaniv 2017): lower is better."""
+    curve = risk_coverage(confidence, correct)
+    share = np.diff(curve["coverage"], prepend=0.0)
+    return float((curve["risk"] * share).sum())
+
+
+def sure_threshold(confidence: np.ndarray, correct: np.ndarray, max_risk: float = MAX_RISK) -> float:
+    """The confidence from which answers may be called sure: of those at or above it at most `max_risk` are wrong.
+
+    The most photos for which the one-sided 95 % Clopper-Pearson bound on the risk stays within max_risk, and not fewer
+    than 30 of them; infinity, never sure, where there is no such threshold.
+    """
+    curve = risk_coverage(confidence, correct)
+    answered = curve["n"].to_numpy()
+    wrong = np.rint(curve["risk"].to_numpy() * answered)
+    with np.errstate(invalid="ignore"):
+        bound = np.where(wrong < answered, betaincinv(wrong + 1, np.maximum(answered - wrong, 1e-9), 0.95), 1.0)
+    fit = np.flatnonzero((bound <= max_risk) & (answered >= MIN_ANSWERED))
+    return float(curve["threshold"].iloc[fit[-1]]) if len(fit) else math.inf

@@ -1,8 +1,10 @@
-"""What a head is trained on: matrices held once, labels, and who took the photos."""
+"""What a head is trained on: vectors held once, labels, who took the photos; and how rows are read from the vectors."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import mmap
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,20 +13,25 @@ from torch import Tensor
 
 from geoloc_core.errors import InputError
 
+ROWS_AT_ONCE = 4096
+# A row read from a mapped file brings its neighbourhood into this process's memory: 64 kB, or 2 MB where the system keeps
+# the file in large pages. Giving the pages back after this many rows bounds them at 64 MB to 2 GB.
+ROWS_BETWEEN_RELEASES = 1024
+
 
 @dataclass(frozen=True)
 class TrainingData:
-    """Photos of both splits, row by row the same photo in every array.
+    """Photos of both splits; row i of every array is photo i.
 
     blocks: one matrix (n, D_i) for each backbone, float16 or float32, in memory or memory-mapped; never copied whole.
-    labels: int64 (n,), position in the class list, -1 where the truth is no class (see `encode_labels`). Such a photo
-        teaches nothing and counts as wrong where it is judged.
+    labels: int64 (n,), position in the class list, -1 where the truth is no class (see `encode_labels`). Such a photo is
+        not trained on, and counts as wrong where it is evaluated.
     is_train: bool (n,), False for the validation photos.
     latitude, longitude: float64 (n,), degrees.
-    author_id: object (n,), or none: then every photo stands for an author of its own.
-    class_weights: scheme -> weight of each class (K,), or none: then they are computed from the photos that are fitted.
+    author_id: object (n,), or None: then every photo counts as an author of its own.
+    class_weights: scheme -> weight of each class (K,), or None: then they are computed from the photos that are fitted.
 
-    Photos without a vector do not belong here: leave their rows out.
+    Photos without a vector have the label -1, or are left out.
     """
 
     blocks: Sequence[np.ndarray]
@@ -46,7 +53,7 @@ class TrainingData:
             column = getattr(self, name)
             if column is not None and len(column) != n:
                 raise InputError(f"{name} has {len(column)} rows, but there are labels for {n} photos")
-        if not (self.is_train & (self.labels >= 0)).any():
+        if not len(self.training_rows):
             raise InputError("no photo of the training split has a label, so there is nothing to learn from")
 
     @property
@@ -55,13 +62,13 @@ class TrainingData:
         return tuple(block.shape[1] for block in self.blocks)
 
     @property
-    def teachable_labels(self) -> np.ndarray:
-        """Labels of the training photos that have one."""
-        return self.labels[self.is_train & (self.labels >= 0)]
+    def training_rows(self) -> np.ndarray:
+        """Rows of the training photos that have a label, ascending."""
+        return np.flatnonzero(self.is_train & (self.labels >= 0))
 
 
 @dataclass(frozen=True)
-class Parts:
+class Split:
     """Which rows are fitted and which decide when to stop: int64 tensors, ascending, all with a label."""
 
     fit: Tensor
@@ -72,8 +79,8 @@ class Parts:
 def encode_labels(region_ids: np.ndarray, is_train: np.ndarray) -> tuple[list[str], np.ndarray]:
     """Class list and labels (n,) of region ids (n,), "" for a photo without one.
 
-    The classes are the regions that occur in the training split, in ascending order: a region that training never saw
-    is no class, can never be answered, and its photos get the label -1.
+    The classes are the regions that occur in the training split, in ascending order: a region without a training photo
+    is no class and can never be answered; its photos get the label -1.
     """
     ids = np.asarray(region_ids, dtype=object)
     classes = sorted(set(ids[np.asarray(is_train, dtype=bool)]) - {""})
@@ -81,23 +88,22 @@ def encode_labels(region_ids: np.ndarray, is_train: np.ndarray) -> tuple[list[st
     return classes, np.fromiter((position.get(region_id, -1) for region_id in ids), np.int64, len(ids))
 
 
-def divide(data: TrainingData, held_out_share: float, seed: int) -> Parts:
-    """Part the training rows into those that are fitted and those that decide when to stop.
+def split_rows(data: TrainingData, held_out_share: float, seed: int) -> Split:
+    """Divide the training rows into those that are fitted and those that decide when to stop.
 
-    held_out_share > 0 takes about that share of the *training authors* away for stopping and calibration, so that the
-    validation photos are only ever reported on. 0 is the thesis's way: the validation photos also decide when to stop.
-    Where there is nobody to spare the fitted photos decide, and `stopping_source` says so.
+    held_out_share > 0 holds out about that share of the photos, by *training author*, for stopping and calibration, so
+    that the validation photos are only reported on. 0 is the thesis's way: the validation photos also decide when to stop.
+    Where no photo is left to decide, the fitted ones do, and `stopping_source` says so.
     """
-    validation = np.flatnonzero(~data.is_train)
-    teachable = np.flatnonzero(data.is_train & (data.labels >= 0))
+    rows = data.training_rows
     if held_out_share > 0:
-        held_out = _held_out(data, teachable, held_out_share, seed)
-        source, stopping, fit = "held-out training authors", teachable[held_out], teachable[~held_out]
+        held_out = _held_out(data, rows, held_out_share, seed)
+        source, stopping, fit = "held-out training authors", rows[held_out], rows[~held_out]
     else:
-        source, stopping, fit = "validation", validation[data.labels[validation] >= 0], teachable
+        source, stopping, fit = "validation", np.flatnonzero(~data.is_train & (data.labels >= 0)), rows
     if not len(stopping):
         source, stopping = "training", fit
-    return Parts(torch.from_numpy(fit), torch.from_numpy(stopping), source)
+    return Split(torch.from_numpy(fit), torch.from_numpy(stopping), source)
 
 
 def _held_out(data: TrainingData, rows: np.ndarray, share: float, seed: int) -> np.ndarray:
@@ -110,11 +116,80 @@ def _held_out(data: TrainingData, rows: np.ndarray, share: float, seed: int) -> 
     order = np.random.default_rng(seed).permutation(n_authors)
     photos_of = np.bincount(author, minlength=n_authors)[order]
     # Authors differ in size by orders of magnitude: take them until the share of the *photos* is reached.
-    taken = np.zeros(n_authors, dtype=bool)
-    taken[order[np.cumsum(photos_of) <= share * len(rows)]] = True
+    author_held_out = np.zeros(n_authors, dtype=bool)
+    author_held_out[order[np.cumsum(photos_of) <= share * len(rows)]] = True
     labels = data.labels[rows]
-    n_classes = int(labels.max()) + 1
-    left = np.bincount(labels[~taken[author]], minlength=n_classes)
-    bereft = (left == 0)[labels]
-    taken[author[bereft]] = False
-    return taken[author]
+    n_left = np.bincount(labels[~author_held_out[author]], minlength=int(labels.max()) + 1)
+    author_held_out[author[(n_left == 0)[labels]]] = False
+    return author_held_out[author]
+
+
+class RowReader:
+    """Reads rows of matrices that stay as they are: float16, in memory or memory-mapped, or on the GPU if they fit.
+
+    Of a mapped matrix only the pages read last count as this process's memory; the rest is left to the system's cache, so
+    that a matrix larger than memory can be trained on.
+    """
+
+    def __init__(self, blocks: Sequence[np.ndarray], device: torch.device) -> None:
+        self.device = device
+        self.dims = [block.shape[1] for block in blocks]
+        self._sources = [_tensor(block) for block in blocks]
+        self._mappings = [mapping for mapping in map(_mapping, blocks) if mapping is not None]
+        self._rows_since_release = 0
+        if device.type == "cuda":
+            n_bytes = sum(source.numel() * source.element_size() for source in self._sources)
+            if n_bytes < 0.8 * torch.cuda.mem_get_info(device)[0]:
+                self._sources = [source.to(device) for source in self._sources]
+
+    def read(self, rows: Tensor) -> Tensor:
+        """The blocks of rows (B,) side by side: float32 (B, sum D), on the device."""
+        self._rows_since_release += len(rows)
+        if self._rows_since_release > ROWS_BETWEEN_RELEASES:
+            for mapping in self._mappings:
+                mapping.madvise(mmap.MADV_DONTNEED)
+            self._rows_since_release = 0
+        rows = rows.to(self._sources[0].device)
+        joined = torch.empty((len(rows), sum(self.dims)), device=self.device)
+        for source, part in zip(self._sources, joined.split(self.dims, dim=1), strict=True):
+            part.copy_(source.index_select(0, rows))
+        return joined
+
+    def batches(self, rows: Tensor, size: int = ROWS_AT_ONCE) -> Iterator[tuple[Tensor, Tensor]]:
+        """`rows` at most `size` at a time, each time with what `read` gives for them."""
+        for batch in rows.split(size):
+            yield batch, self.read(batch)
+
+
+def mean_and_deviation(reader: RowReader, rows: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and standard deviation of every dimension over `rows`: float32 (sum D,) each, on the device.
+
+    Read once; the sums are kept in float64, around the first row, so that a large mean does not drown a small deviation.
+    """
+    shift = reader.read(rows[:1])[0]
+    total = torch.zeros(len(shift), dtype=torch.float64, device=reader.device)
+    squares = torch.zeros_like(total)
+    for _, vectors in reader.batches(rows):
+        centred = vectors.sub_(shift)
+        total += centred.sum(dim=0, dtype=torch.float64)
+        squares += centred.square_().sum(dim=0, dtype=torch.float64)
+    mean = total / len(rows)
+    deviation = (squares / len(rows) - mean.square()).clamp_min(0.0).sqrt()
+    return (mean + shift).float(), deviation.float()
+
+
+def _tensor(block: np.ndarray) -> Tensor:
+    with warnings.catch_warnings():
+        # A read-only map is what we want: rows are read from it and never written.
+        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+        return torch.from_numpy(np.asarray(block))
+
+
+def _mapping(block: np.ndarray) -> mmap.mmap | None:
+    """The memory map that `block` is a view of, where it is a read-only one of a local file."""
+    base: object = block
+    while isinstance(base, np.ndarray):
+        if isinstance(base, np.memmap) and base.mode != "r":
+            return None  # what was written to a private copy would be lost
+        base = base.base
+    return base if isinstance(base, mmap.mmap) and hasattr(mmap, "MADV_DONTNEED") else None

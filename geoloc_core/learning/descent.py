@@ -1,111 +1,165 @@
-"""Training by gradient steps on mini-batches."""
+"""Training by gradient steps on mini-batches, with torch.optim: the plain loop of kinds "linear" and "mlp"."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Iterator
 
-import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from geoloc_core.errors import InputError
-from geoloc_core.learning.cuda_graph import GraphedStep
-from geoloc_core.learning.optimisers import Optimiser
-from geoloc_core.learning.schedules import Pace
-from geoloc_core.learning.task import Task, TrainedHead
+from geoloc_core.errors import InputError, ProfileError
+from geoloc_core.learning.fusion import FusionHead
+from geoloc_core.learning.problem import Fit, Problem
+from geoloc_core.learning.recipes import Recipe
+
+TRIAL_RATES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4)
+TRIAL_STEPS = 60
+# A run that diverges is begun again at a third of its rate, at most so often: together a factor of half a million.
+MAX_RESTARTS = 12
+STEPS_BETWEEN_CHECKS = 100
 
 
-class Descent:
-    """One head in the making; `train` feeds it batches, judges it after each epoch and asks whether it is finished."""
+def descend(network: FusionHead, problem: Problem) -> Fit:
+    """Train `network` and leave it with the weights of the best epoch.
 
-    def __init__(self, task: Task) -> None:
-        self.task = task
-        self.labels = task.labels()
-        self.objective = task.objective()
-        self.module = task.new_module()
-        self.optimiser = Optimiser(list(self.module.parameters()), task.recipe)
-        self.pace = Pace(task.recipe, n_rows=len(task.parts.fit))
-        self.n_steps = 0
-        self.history: list[dict[str, float]] = []
-        self._loss_sum = torch.zeros((), device=task.device)
-        self._judged = [torch.zeros((), dtype=torch.float64, device=task.device) for _ in range(2)]
-        self._best_state: dict[str, Tensor] = {}
-        self._graph: GraphedStep | None = None
+    Where the recipe names no learning rate, it is the best of a short trial. A run whose loss is no longer a finite number
+    is begun again at a third of the rate. history: epoch, learning_rate, train_loss, stopping_loss, stopping_accuracy.
+    InputError when the vectors themselves are not finite.
+    """
+    initial = _copy(network)
+    rate = problem.recipe.learning_rate or best_trial_rate(network, problem)
+    for _ in range(1 + MAX_RESTARTS):
+        network.load_state_dict(initial)
+        if fit := _train(network, problem, rate):
+            return fit
+        _check_vectors(problem)
+        rate /= 3.0
+    raise InputError(
+        f"training {problem.name} diverged even at a learning rate of {3 * rate:.1e}: the vectors are far too large; "
+        "look at the embeddings, or choose a recipe that standardises them"
+    )
 
-    @property
-    def finished(self) -> bool:
-        """Whether another epoch would be in vain."""
-        return self.pace.finished
 
-    @property
-    def reads_for_itself(self) -> bool:
-        """Whether `step` needs no pieces: on a GPU that holds the matrices, reading them is a part of the step."""
-        return self.task.device.type == "cuda" and self.task.reader.on_device
+def best_trial_rate(network: FusionHead, problem: Problem) -> float:
+    """The one of `TRIAL_RATES` that lowers the training loss furthest within `TRIAL_STEPS` steps.
 
-    def step(self, rows: Tensor, pieces: Sequence[Tensor]) -> None:
-        """Learn from one batch: rows (B,), and what the reader read for them."""
-        self.optimiser.set_rate(self.pace.learning_rate(self.n_steps))
-        rows = rows.to(self.task.device)
-        if self.reads_for_itself and len(rows) == self.task.recipe.batch_size:
-            if self._graph is None:
-                self._graph = GraphedStep(self._learn_by_number, rows, self._changed_by_a_step())
-            self._graph(rows)
-        elif self.reads_for_itself:
-            self._learn_by_number(rows)
-        else:
-            self._learn(rows, self.task.joined(pieces))
-        self.n_steps += 1
+    Every rate starts from the network's present weights and sees the same batches; the loss is the mean over the second
+    half of the steps. Rates at which it diverges, or drives the network to where it learns nothing more, lose by
+    themselves. The weights are left as they were.
+    """
+    initial = _copy(network)
+    losses: dict[float, float] = {}
+    for rate in TRIAL_RATES:
+        network.load_state_dict(initial)
+        optimiser = build_optimiser(network, problem.recipe, rate)
+        batches = _endless_batches(problem)
+        steps = [_step(network, optimiser, problem, next(batches)) for _ in range(TRIAL_STEPS)]
+        loss = torch.stack(steps[TRIAL_STEPS // 2 :]).double().mean().item()
+        losses[rate] = loss if math.isfinite(loss) else math.inf
+    network.load_state_dict(initial)
+    return min(losses, key=lambda rate: losses[rate])
 
-    def judge(self, rows: Tensor, pieces: Sequence[Tensor]) -> None:
-        """Take in some of the stopping photos; `end_epoch` sums up."""
-        with torch.no_grad():
-            logits = self.module(self.task.joined(pieces))
-            labels = self.labels[rows.to(self.task.device)]
-            self._judged[0] += self.objective.judge(logits, labels)
-            self._judged[1] += (logits.argmax(dim=1) == labels).sum()
 
-    def end_epoch(self) -> None:
-        """Keep the weights if the epoch is the best so far."""
-        train_loss = self._loss_sum.item() / len(self.task.parts.fit)
-        self._loss_sum.zero_()
-        loss, correct = (total.item() / len(self.task.parts.stopping) for total in self._judged)
-        for total in self._judged:
-            total.zero_()
-        check_finite(train_loss, len(self.history) + 1, self.task)
-        self.history.append(
-            {
-                "epoch": len(self.history) + 1,
-                "learning_rate": self.pace.learning_rate(self.n_steps - 1),
-                "train_loss": train_loss,
-                "stopping_loss": loss,
-                "stopping_accuracy": correct,
-            }
+def _train(network: FusionHead, problem: Problem, rate: float) -> Fit | None:
+    """Train to the end at this rate; None where it diverges."""
+    recipe, fit = problem.recipe, problem.split.fit
+    n_epochs, steps_per_epoch = epochs_and_steps(recipe, len(fit))
+    optimiser = build_optimiser(network, recipe, rate)
+    schedule = build_schedule(optimiser, recipe, n_epochs * steps_per_epoch)
+    shuffler = torch.Generator().manual_seed(problem.seed)
+    history: list[dict[str, float]] = []
+    best: dict[str, Tensor] = {}
+    best_epoch, best_loss = 0, math.inf
+    for epoch in range(1, n_epochs + 1):
+        total = torch.zeros((), device=problem.labels.device)
+        order = fit[torch.randperm(len(fit), generator=shuffler)]
+        for step, rows in enumerate(order.split(recipe.batch_size), start=1):
+            total += _step(network, optimiser, problem, rows) * len(rows)
+            if step % STEPS_BETWEEN_CHECKS == 0 and not math.isfinite(total.item()):
+                return None
+            last_rate = optimiser.param_groups[0]["lr"]
+            if isinstance(schedule, LambdaLR):
+                schedule.step()
+        measured = problem.measure(network)
+        train_loss, loss = total.item() / len(fit), measured["stopping_loss"]
+        if not (math.isfinite(train_loss) and math.isfinite(loss)):
+            return None
+        history.append({"epoch": epoch, "learning_rate": last_rate, "train_loss": train_loss, **measured})
+        if loss < best_loss:
+            best, best_epoch, best_loss = _copy(network), epoch, loss
+        if epoch - best_epoch >= recipe.patience > 0:
+            break
+        if isinstance(schedule, ReduceLROnPlateau):
+            schedule.step(loss)
+    network.load_state_dict(best)
+    return Fit(history, best_epoch, rate)
+
+
+def _step(network: nn.Module, optimiser: torch.optim.Optimizer, problem: Problem, rows: Tensor) -> Tensor:
+    """Learn from one batch, rows (B,); its loss."""
+    rows = rows.to(problem.labels.device)
+    loss = problem.objective(network(problem.reader.read(rows)), problem.labels[rows], rows)
+    optimiser.zero_grad()
+    loss.backward()
+    optimiser.step()
+    problem.advance()
+    return loss.detach()
+
+
+def epochs_and_steps(recipe: Recipe, n_rows: int) -> tuple[int, int]:
+    """The most epochs, and the steps of each, for this many fitted photos."""
+    steps_per_epoch = math.ceil(n_rows / recipe.batch_size)
+    return max(recipe.epochs, math.ceil(recipe.min_steps / steps_per_epoch)), steps_per_epoch
+
+
+def build_optimiser(network: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
+    """torch's SGD or AdamW in its fused form: one kernel for all parameters."""
+    parameters: Iterable[nn.Parameter] = network.parameters()
+    if recipe.optimiser == "sgd":
+        return torch.optim.SGD(
+            parameters, lr=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
         )
-        if self.pace.end_epoch(loss):
-            self._best_state = {name: tensor.cpu().clone() for name, tensor in self.module.state_dict().items()}
-
-    def result(self) -> TrainedHead:
-        """The head with the weights of the best epoch."""
-        return self.task.finish(self._best_state, self.history, self.pace.best_epoch)
-
-    def _changed_by_a_step(self) -> list[Tensor]:
-        return [*self.module.state_dict().values(), *self.optimiser.state, self._loss_sum]
-
-    def _learn(self, rows: Tensor, joined: Tensor) -> None:
-        self.optimiser.zero_grad()
-        loss = self.objective(self.module(joined), self.labels[rows], rows)
-        loss.backward()
-        self.optimiser.step()
-        self._loss_sum.add_(loss.detach(), alpha=len(rows))
-
-    def _learn_by_number(self, rows: Tensor) -> None:
-        self._learn(rows, self.task.joined(self.task.reader.read(rows)))
+    if recipe.optimiser == "adamw":
+        return torch.optim.AdamW(parameters, lr=rate, weight_decay=recipe.weight_decay, fused=True)
+    raise ProfileError(f"optimiser {recipe.optimiser!r} is not known; choose sgd or adamw")
 
 
-def check_finite(train_loss: float, epoch: int, task: Task) -> None:
-    """InputError when a loss is no number."""
-    if not np.isfinite(train_loss):
-        raise InputError(
-            f"training diverged in epoch {epoch} ({task.name}): the vectors hold values that are not numbers, or are "
-            "far too large; look at the embeddings, or standardise them"
-        )
+def build_schedule(
+    optimiser: torch.optim.Optimizer, recipe: Recipe, total_steps: int
+) -> LambdaLR | ReduceLROnPlateau:
+    """The recipe's learning rate over time: LambdaLR moves with every step, ReduceLROnPlateau with every epoch's loss."""
+    if recipe.schedule == "plateau":
+        return ReduceLROnPlateau(optimiser, factor=0.1, patience=recipe.plateau_patience)
+    if recipe.schedule != "cosine":
+        raise ProfileError(f"schedule {recipe.schedule!r} is not known; choose plateau or cosine")
+    warmup = max(1, round(recipe.warmup_share * total_steps))
+
+    def share_of_rate(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, total_steps - warmup)))
+
+    return LambdaLR(optimiser, share_of_rate)
+
+
+def _endless_batches(problem: Problem) -> Iterator[Tensor]:
+    shuffler = torch.Generator().manual_seed(problem.seed)
+    while True:
+        order = problem.split.fit[torch.randperm(len(problem.split.fit), generator=shuffler)]
+        yield from order.split(problem.recipe.batch_size)
+
+
+def _copy(network: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def _check_vectors(problem: Problem) -> None:
+    for rows in (problem.split.fit, problem.split.stopping):
+        for _, vectors in problem.reader.batches(rows):
+            if not torch.isfinite(vectors).all():
+                raise InputError(
+                    f"training {problem.name} diverged: the vectors hold values that are not numbers; make the "
+                    "embeddings again"
+                )

@@ -13,7 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import fsspec
 import numpy as np
 import safetensors
 import safetensors.torch
@@ -28,8 +27,7 @@ from geoloc_core.learning.weights import LEVELS
 if TYPE_CHECKING:
     from geoloc_core.learning.train import TrainedHead
 
-FORMAT = 2
-MAX_DESCRIPTION_BYTES = 64 * 2**20
+FORMAT = 3
 
 
 def save_head(folder: str | os.PathLike[str], trained: TrainedHead, meta: Mapping[str, Any] | None = None) -> None:
@@ -38,7 +36,7 @@ def save_head(folder: str | os.PathLike[str], trained: TrainedHead, meta: Mappin
     `meta`: JSON-able values to keep beside it; "features" (a list of {"backbone", "version", "dimension"}) becomes
     `Head.features`, the rest `Head.meta`.
     """
-    kept = {**trained.head.meta, **(meta or {})}
+    described = {**trained.head.meta, **(meta or {})}
     weights = safetensors.torch.save({name: tensor.contiguous() for name, tensor in trained.head.state.items()})
     description = {
         "format": FORMAT,
@@ -53,11 +51,11 @@ def save_head(folder: str | os.PathLike[str], trained: TrainedHead, meta: Mappin
         "within_temperature": trained.head.within_temperature,
         "logit_adjustment": trained.head.logit_adjustment,
         "calibration": trained.head.calibration,
-        "features": kept.pop("features", trained.head.features),
+        "features": described.pop("features", trained.head.features),
         "recipe": trained.recipe.as_dict(),
         "seed": trained.seed,
         "best_epoch": trained.best_epoch,
-        "meta": kept,
+        "meta": described,
     }
     base = os.fspath(folder).rstrip("/")
     storage.write_bytes(f"{base}/head.safetensors", weights)
@@ -69,9 +67,8 @@ def load_head(folder: str | os.PathLike[str]) -> Head:
     """Read a head that `save_head` wrote; CheckpointError with the reason when it is missing, damaged or unfit."""
     base = os.fspath(folder).rstrip("/")
     try:
-        _check_size(f"{base}/head.json")
-        described = storage.read_json(f"{base}/head.json")
-        weights = Path(f"{base}/head.safetensors").read_bytes()
+        description = storage.read_json(f"{base}/head.json")
+        weights = Path(base, "head.safetensors").read_bytes()
     except FileNotFoundError as error:
         raise CheckpointError(
             f"there is no whole head in {base} ({error.filename or error}); train it first"
@@ -79,7 +76,7 @@ def load_head(folder: str | os.PathLike[str]) -> Head:
     except (OSError, ValueError) as error:
         raise CheckpointError(f"the head in {base} cannot be read ({error}); train it again") from error
     try:
-        head = _assemble(described, weights)
+        head = _assemble(description, weights)
         _ = head.module  # builds the network and puts the weights in: shapes and names are checked here
     except CheckpointError:
         raise
@@ -139,10 +136,3 @@ def _names(described: dict[str, Any], key: str) -> list[str]:
     if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
         raise ValueError(f"{key} is not a list of region ids")
     return names
-
-
-def _check_size(path: str) -> None:
-    filesystem, plain = fsspec.core.url_to_fs(path)
-    size = filesystem.size(plain)
-    if size > MAX_DESCRIPTION_BYTES:
-        raise CheckpointError(f"{path} has {size:,} bytes, which is no head's description; train the head again")

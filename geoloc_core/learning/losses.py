@@ -6,11 +6,107 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from geoloc_core.geography.sphere import EARTH_RADIUS_KM
+from geoloc_core.geography.sphere import EARTH_RADIUS_KM, unit_vectors
+from geoloc_core.learning.data import TrainingData
+from geoloc_core.learning.recipes import Recipe
+from geoloc_core.learning.weights import class_weights
+
+PHOTOS_FOR_TAU = 2_000
+
+
+@dataclass(frozen=True)
+class Smoothing:
+    """Haversine label smoothing: photos (n, 3) and class anchors (K, 3) on the unit sphere, tau in km."""
+
+    photos: Tensor
+    anchors: Tensor
+    tau_km: float
+
+
+@dataclass(frozen=True)
+class Objective:
+    """The loss of a recipe, with what it needs on the device.
+
+    weights: (K,) or None; parent_of_class: int64 (K,), the coarser cell of each class, where the loss is taken at both
+    levels, else None; smoothing or None.
+    """
+
+    weights: Tensor | None = None
+    parent_of_class: Tensor | None = None
+    smoothing: Smoothing | None = None
+
+    def __call__(self, logits: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
+        """The loss to train on: logits (B, K), labels (B,), rows (B,) the photos' row numbers."""
+        if self.smoothing is None:
+            per_photo = cross_entropy(logits, labels)
+        else:
+            distance = great_circle_km(self.smoothing.photos[rows], self.smoothing.anchors)
+            targets = haversine_targets(distance, labels, self.smoothing.tau_km)
+            per_photo = soft_cross_entropy(logits, targets)
+        per_photo = self._at_both_levels(per_photo, logits, labels)
+        return per_photo.mean() if self.weights is None else weighted_mean(per_photo, self.weights[labels])
+
+    @torch.no_grad()
+    def stopping_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The loss that decides when to stop, summed over these photos: plain, without weights and smoothing.
+
+        It asks how probable the head makes the truth for photos as they come, whatever the training emphasised.
+        """
+        return self._at_both_levels(cross_entropy(logits, labels), logits, labels).sum()
+
+    def _at_both_levels(self, per_photo: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
+        if self.parent_of_class is None:
+            return per_photo
+        return per_photo + parent_cross_entropy(logits, self.parent_of_class, self.parent_of_class[labels])
+
+
+def build_objective(
+    data: TrainingData,
+    recipe: Recipe,
+    n_classes: int,
+    rows: np.ndarray,
+    *,
+    parents: Sequence[str] | None = None,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+) -> Objective:
+    """The objective of `recipe`, fitted on `rows` of `data`; with `parents` (K,) the loss of their level is added."""
+    weights = None
+    if recipe.class_weights != "none":
+        if data.class_weights is not None:
+            values = np.asarray(data.class_weights[recipe.class_weights], dtype=np.float64)
+        else:
+            values = class_weights(np.bincount(data.labels[rows], minlength=n_classes), recipe.class_weights)
+        weights = torch.from_numpy(values).float().to(device)
+    parent_of_class = None
+    if parents is not None:
+        parent_of_class = torch.from_numpy(np.unique(np.asarray(parents), return_inverse=True)[1]).to(device)
+    smoothing = None
+    if recipe.smoothing_mass > 0 and n_classes > 1:
+        smoothing = _fit_smoothing(data, recipe.smoothing_mass, n_classes, rows, seed, device)
+    return Objective(weights, parent_of_class, smoothing)
+
+
+def _fit_smoothing(
+    data: TrainingData, mass: float, n_classes: int, rows: np.ndarray, seed: int, device: torch.device | str
+) -> Smoothing:
+    photos = unit_vectors(data.latitude, data.longitude).astype(np.float32)
+    labels = data.labels[rows]
+    sums = np.stack([np.bincount(labels, photos[rows, axis], minlength=n_classes) for axis in range(3)], axis=1)
+    length = np.linalg.norm(sums, axis=1, keepdims=True)
+    anchors = torch.from_numpy((sums / np.maximum(length, 1e-12)).astype(np.float32))
+    sample = np.random.default_rng(seed).permutation(rows)[:PHOTOS_FOR_TAU]
+    distance = great_circle_km(torch.from_numpy(photos[sample]), anchors)
+    tau = fit_tau_km(distance, torch.from_numpy(data.labels[sample]), mass)
+    return Smoothing(torch.from_numpy(photos).to(device), anchors.to(device), tau)
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -23,28 +119,23 @@ def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return -(targets * functional.log_softmax(logits, dim=1)).sum(dim=1)
 
 
-def country_marginal_cross_entropy(logits: Tensor, country_of_class: Tensor, countries: Tensor) -> Tensor:
-    """-log of the probability of the true country, which is the sum over that country's sub-divisions, (B,).
+def parent_cross_entropy(logits: Tensor, parent_of_class: Tensor, parents: Tensor) -> Tensor:
+    """-log of the probability of the true coarser cell, which is the sum over the classes within it, (B,).
 
-    logits (B, K) over sub-divisions; country_of_class int64 (K,); countries int64 (B,), the truth.
-    log p(country) = logsumexp(logits of its sub-divisions) - logsumexp(all logits), so nothing underflows.
+    logits (B, K); parent_of_class int64 (K,); parents int64 (B,), the truth.
+    log p(parent) = logsumexp(logits of its classes) - logsumexp(all logits), so nothing underflows.
     """
-    elsewhere = country_of_class.unsqueeze(0) != countries.unsqueeze(1)  # (B, K)
+    elsewhere = parent_of_class.unsqueeze(0) != parents.unsqueeze(1)  # (B, K)
     within = torch.logsumexp(logits.masked_fill(elsewhere, float("-inf")), dim=1)
     return torch.logsumexp(logits, dim=1) - within
 
 
-def average(per_photo: Tensor, weights: Tensor | None, divide_by: str) -> Tensor:
-    """Weighted mean of losses (B,) with the weights of the photos (B,), or none.
+def weighted_mean(per_photo: Tensor, weights: Tensor) -> Tensor:
+    """Mean of losses (B,) with the weights (B,), by torch's own convention: divided by the sum of the batch's weights.
 
-    divide_by "weight": by the sum of the batch's weights (torch's own convention, used by the thesis: one photo of a
-    rare class then owns the batch that it falls in); "count": by the batch size, which keeps each photo's pull
-    independent of the company it is in.
+    One photo of a rare class then dominates its batch, as in the thesis.
     """
-    if weights is None:
-        return per_photo.mean()
-    total = (per_photo * weights).sum()
-    return total / (weights.sum() if divide_by == "weight" else len(weights))
+    return (per_photo * weights).sum() / weights.sum()
 
 
 def great_circle_km(points: Tensor, anchors: Tensor) -> Tensor:
@@ -59,10 +150,10 @@ def great_circle_km(points: Tensor, anchors: Tensor) -> Tensor:
 def haversine_targets(distance_km: Tensor, labels: Tensor, tau_km: float) -> Tensor:
     """Soft targets (B, K) that forgive a near miss: q_k proportional to exp(-d_k / tau), sum 1.
 
-    After PIGEON (Haas et al. 2024), with two mends. The targets are normalised (there they sum to more than 1, so that
-    dense areas take larger steps). And d is the distance from the photo to the *region*: 0 for the region that it lies
-    in, the distance to the region's anchor for the others; with anchors alone a photo of Moscow would be more Estonian
-    than Russian. distance_km (B, K) from photos to anchors, labels int64 (B,).
+    After PIGEON (Haas et al. 2024), with two corrections. The targets are normalised (there they sum to more than 1, so
+    that dense areas take larger steps). And d is the distance from the photo to the *region*: 0 for the region that it
+    lies in, the distance to the region's anchor for the others; with anchors alone a photo of Moscow would be more
+    Estonian than Russian. distance_km (B, K) from photos to anchors, labels int64 (B,).
     """
     own = torch.arange(distance_km.shape[1], device=labels.device).unsqueeze(0) == labels.unsqueeze(1)
     to_region = distance_km.masked_fill(own, 0.0)
@@ -70,15 +161,15 @@ def haversine_targets(distance_km: Tensor, labels: Tensor, tau_km: float) -> Ten
 
 
 def fit_tau_km(distance_km: Tensor, labels: Tensor, mass: float) -> float:
-    """The tau at which haversine targets give away `mass` (0 to 1) of the probability on average over these photos.
+    """The tau at which haversine targets give `mass` (0 to 1) of the probability to other regions, on average.
 
     So one setting fits every level: sub-divisions lie closer together than countries and get a smaller tau. The mass
-    given away grows with tau, so halving the bracket finds it; bounds 1 km to 20,000 km.
+    grows with tau, so bisection finds it; bounds 1 km to 20,000 km.
     """
     low, high = 1.0, 20_000.0
     for _ in range(30):
         middle = (low * high) ** 0.5
         targets = haversine_targets(distance_km, labels, middle)
-        given_away = 1.0 - targets.gather(1, labels.unsqueeze(1)).double().mean().item()
-        low, high = (middle, high) if given_away < mass else (low, middle)
+        mass_elsewhere = 1.0 - targets.gather(1, labels.unsqueeze(1)).double().mean().item()
+        low, high = (middle, high) if mass_elsewhere < mass else (low, middle)
     return (low * high) ** 0.5

@@ -14,7 +14,7 @@ from scipy.special import softmax
 from torch import Tensor, nn
 
 from geoloc_core.errors import CheckpointError, InputError
-from geoloc_core.learning.conformal import COVERAGE, MAX_RISK, prediction_sets
+from geoloc_core.learning.calibrate import COVERAGE, MAX_RISK, prediction_sets
 from geoloc_core.learning.heads import build_head
 from geoloc_core.learning.recipes import HeadSpec
 
@@ -23,7 +23,7 @@ ROWS_AT_ONCE = 8192
 
 @dataclass(frozen=True)
 class Promise:
-    """What a head promises of its countries, for photos of authors that it never met.
+    """What a head promises about its countries, for photos of authors that it has not seen.
 
     set_coverage: how often its set of countries holds the truth; set_threshold: the probability from which a country
     belongs to the set. Of the answers with a probability of sure_threshold or more at most sure_max_risk are wrong; None
@@ -43,12 +43,12 @@ class Promise:
 class Head:
     """All that is needed to turn vectors into probabilities.
 
-    classes: region_ids of `level` ("hierarchical" has those of the sub-divisions), ascending, seen in training all.
-    parents: the country of each class; at level "country" the classes themselves.
+    classes: region_ids of `level` ("hierarchical" has those of the finest level), ascending, all of them seen in training.
+    parents: the country of each class; at the coarsest level the classes themselves.
     class_counts: int64 (K,), training photos of each class.
     temperature, within_temperature and logit_adjustment: see `posterior`.
     calibration: what the held-out photos said: see `train.TrainedHead`.
-    features: for each block {"backbone", "version", "dimension"}, empty where nobody said.
+    features: for each block {"backbone", "version", "dimension"}; may be empty.
     """
 
     spec: HeadSpec
@@ -64,6 +64,11 @@ class Head:
     calibration: dict[str, Any] = field(default_factory=dict)
     features: list[dict[str, Any]] = field(default_factory=list)
     meta: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def has_parents(self) -> bool:
+        """Whether the classes lie below the coarsest level."""
+        return self.parents != self.classes
 
     @cached_property
     def countries(self) -> list[str]:
@@ -98,7 +103,7 @@ class Head:
     def posterior(self, blocks: Sequence[np.ndarray], logit_adjustment: float | None = None) -> np.ndarray:
         """Probabilities float32 (n, K) over `classes`: softmax((logits - a log prior) / temperature).
 
-        Where the classes are sub-divisions, a country's probability is the sum of that softmax over its own, and it is
+        Where the classes have parents, a country's probability is the sum of that softmax over its own classes, and it is
         divided among them by their softmax at `within_temperature`. One temperature cannot serve both levels: on the
         sample, the one that suits 200 sub-divisions brings the ECE of the countries from 0.07 to 0.22.
 
@@ -109,18 +114,18 @@ class Head:
         return self.posterior_of_logits(self.logits(blocks), adjustment)
 
     def posterior_of_logits(self, logits: np.ndarray, logit_adjustment: float = 0.0) -> np.ndarray:
-        """The same from logits that are at hand."""
+        """The same from logits (n, K)."""
         if logit_adjustment:
             logits = adjust_logits(logits, self.class_counts, logit_adjustment)
         logits = logits.astype(np.float32, copy=False)
         posterior = softmax(logits / np.float32(self.temperature), axis=1)
-        if self.level == "country" or self.within_temperature == self.temperature:
+        if not self.has_parents or self.within_temperature == self.temperature:
             return posterior
         group = self.country_of_class
         return self.to_countries(posterior)[:, group] * within_groups(logits, group, self.within_temperature)
 
     def country_posterior(self, blocks: Sequence[np.ndarray], logit_adjustment: float | None = None) -> np.ndarray:
-        """Probabilities float32 (n, C) over `countries`, each the sum over its sub-divisions."""
+        """Probabilities float32 (n, C) over `countries`, each the sum over its classes."""
         return self.to_countries(self.posterior(blocks, logit_adjustment))
 
     def to_countries(self, posterior: np.ndarray) -> np.ndarray:
@@ -129,16 +134,16 @@ class Head:
 
     @cached_property
     def promise(self) -> Promise:
-        """What the held-out photos allow to promise; of a head that had none: every country, and never sure."""
-        said = self.calibration
-        threshold = float(said.get("sure_threshold", math.inf))
+        """What the held-out photos allow it to promise; without any: every country in the set, and never sure."""
+        measured = self.calibration
+        threshold = float(measured.get("sure_threshold", math.inf))
         return Promise(
-            set_coverage=float(said.get("set_coverage", COVERAGE)),
-            set_threshold=float(said.get("set_threshold", 0.0)),
-            sure_max_risk=float(said.get("sure_max_risk", MAX_RISK)),
+            set_coverage=float(measured.get("set_coverage", COVERAGE)),
+            set_threshold=float(measured.get("set_threshold", 0.0)),
+            sure_max_risk=float(measured.get("sure_max_risk", MAX_RISK)),
             sure_threshold=threshold if threshold <= 1.0 else None,
-            n_photos=int(said.get("n_calibration", 0)),
-            fitted_on=str(said.get("stopping_source", "nothing")),
+            n_photos=int(measured.get("n_calibration", 0)),
+            fitted_on=str(measured.get("stopping_source", "nothing")),
         )
 
     def country_sets(self, country_posterior: np.ndarray) -> np.ndarray:
@@ -178,7 +183,7 @@ def within_groups(logits: np.ndarray, group: np.ndarray, temperature: float) -> 
 
 
 def sum_columns(posterior: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """(n, K) -> (n, C): add up the columns of each group; `group` int64 (K,) takes every value from 0 to C - 1."""
+    """(n, K) -> (n, C): the sum of the columns of each group; `group` int64 (K,) takes every value from 0 to C - 1."""
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
     return np.add.reduceat(posterior[:, order], starts, axis=1)

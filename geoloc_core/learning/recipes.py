@@ -1,4 +1,7 @@
-"""The shapes of heads and the ways to train them: every number in one place, by name, and no torch to read them."""
+"""The heads and the ways to train them that an experiment can name: every number in one place, and no torch to read them.
+
+To add a recipe: one entry in `RECIPES`. To add a head of an existing kind: one line in `HEADS`; for a new kind see `heads`.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,6 @@ from typing import Any
 
 from geoloc_core.errors import ProfileError
 
-HEAD_KINDS = ("linear", "mlp", "knn")
 FUSIONS = ("concat", "normalised", "gated", "late")
 
 
@@ -15,35 +17,30 @@ FUSIONS = ("concat", "normalised", "gated", "late")
 class HeadSpec:
     """The shape of a head.
 
-    kind: "linear", "mlp", or "knn" (the nearest training vectors vote, see `neighbours`).
-    hidden: widths of the MLP's hidden layers (thesis: 1024, 512, 256). They are meant for fusion "concat"; the other
-    fusions take the same layers narrowed until the head has as many parameters as with "concat", so that fusions are
+    kind: how it is built and trained, a key of `heads.KINDS`.
+    hidden: widths of the MLP's hidden layers (thesis: 1024, 512, 256). They are meant for fusion "concat"; "gated" and
+    "late" take the same layers narrowed until the head has as many parameters as with "concat", so that fusions are
     compared at equal size.
-    fusion: how several blocks come together. "concat" joins them (thesis); "normalised" first brings each block of
-    each photo to length sqrt(D), so that no backbone shouts down another; "gated" weighs the blocks of each photo by a
-    learned softmax gate, times the number of blocks; "late" gives each block a body of its own and adds their logits.
-    standardise: shift and scale every input dimension by the mean and deviation of the training part (the recipe says).
-    neighbours: how many training vectors vote (knn); references: how many are kept, index_bytes: the size of their index
-    where they are looked up in one (knn; training fills these in).
+    fusion: how several blocks are combined. "concat" joins them (thesis); "normalised" first scales each block of
+    each photo to length sqrt(D), so that no backbone outweighs another; "gated" weighs the blocks of each photo by a
+    learned softmax gate, times the number of blocks; "late" gives each block a network of its own and adds their logits.
+    standardise: shift and scale every input dimension by the mean and deviation of the fitted photos (the recipe says).
+    neighbours: how many training vectors vote (kind "neighbours").
     """
 
     kind: str = "linear"
     hidden: tuple[int, ...] = (1024, 512, 256)
     fusion: str = "concat"
     standardise: bool = False
-    neighbours: int = 0
-    references: int = 0
-    index_bytes: int = 0
+    neighbours: int = 50
 
     def __post_init__(self) -> None:
-        if self.kind not in HEAD_KINDS:
-            raise ProfileError(f"head {self.kind!r} is not known; choose one of {', '.join(HEAD_KINDS)}")
         if self.fusion not in FUSIONS:
             raise ProfileError(f"fusion {self.fusion!r} is not known; choose one of {', '.join(FUSIONS)}")
-        if self.kind == "mlp" and (not self.hidden or min(self.hidden) < 1):
-            raise ProfileError("an mlp head needs hidden layers of at least one unit each, for example 1024, 512, 256")
-        if self.kind == "knn" and (self.neighbours < 1 or self.fusion not in ("concat", "normalised")):
-            raise ProfileError("a knn head needs neighbours of at least 1 and the fusion concat or normalised")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ProfileError("a head needs hidden layers of at least one unit each, for example 1024, 512, 256")
+        if self.neighbours < 1:
+            raise ProfileError("a head of neighbours needs at least one of them")
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -59,14 +56,15 @@ class HeadSpec:
 
 
 HEADS = {
-    "linear": HeadSpec(kind="linear"),
-    "mlp": HeadSpec(kind="mlp"),
-    "mlp-normalised": HeadSpec(kind="mlp", fusion="normalised"),
-    "mlp-gated": HeadSpec(kind="mlp", fusion="gated"),
-    "mlp-late": HeadSpec(kind="mlp", fusion="late"),
-    "knn": HeadSpec(kind="knn", fusion="normalised", neighbours=50),
+    "linear": HeadSpec("linear"),
+    "mlp": HeadSpec("mlp"),
+    "normalised": HeadSpec("mlp", fusion="normalised"),
+    "gated": HeadSpec("mlp", fusion="gated"),
+    "late": HeadSpec("mlp", fusion="late"),
+    "probe": HeadSpec("probe"),
+    "neighbours": HeadSpec("neighbours", fusion="normalised"),
 }
-"""The heads that an experiment key may name."""
+"""The heads that an experiment (features.head.level.recipe) may name."""
 
 
 def head_spec(name: str) -> HeadSpec:
@@ -80,27 +78,29 @@ def head_spec(name: str) -> HeadSpec:
 class Recipe:
     """Settings of one way to train.
 
-    optimiser: "sgd", "adamw", or "lbfgs" (see `probe`: `epochs` bounds its iterations; learning_rate, batch_size,
-    patience and schedule mean nothing to it).
-    schedule: "plateau" (divide the learning rate by ten when the stopping loss stands still for `plateau_patience`
-    epochs) or "cosine" (linear warm-up over `warmup_share` of the steps, then half a cosine down to zero).
-    epochs: the most epochs; where an epoch is so short that they make fewer than `min_steps` steps, as many epochs as
-    make `min_steps`. Training ends `patience` epochs after the best one, and the best one is kept.
-    class_weights and divide_by: see `weights` and `losses.cross_entropy`.
-    smoothing_mass: the probability that haversine label smoothing gives to other regions on average; 0 is none.
+    Every head:
+    standardise: see `HeadSpec`. class_weights: a scheme of `weights`.
     held_out_share: share of the training photos (by author) that decide when to stop; 0: the validation photos do.
     calibrate: fit a temperature on the photos that decided when to stop.
     logit_adjustment: subtract this many log class frequencies from the logits when answering (Menon et al. 2021);
-    0 answers for the world's own balance of photos, 1 as if all classes were equally frequent.
+    0 answers for the data's own balance of photos, 1 as if all classes were equally frequent.
+
+    Heads trained by gradient steps (kinds "linear" and "mlp", see `descent`):
+    optimiser: "sgd" or "adamw". learning_rate: 0 stands for the best of a short trial of several rates.
+    schedule: "plateau" (divide the learning rate by ten when the stopping loss stands still for `plateau_patience`
+    epochs) or "cosine" (linear warm-up over `warmup_share` of the steps, then half a cosine down to zero).
+    epochs: the most epochs; where an epoch is so short that they make fewer than `min_steps` steps, as many epochs as
+    make `min_steps`. Training ends `patience` epochs after the best one (0: never), and the best one is kept.
+    smoothing_mass: the probability that haversine label smoothing gives to other regions on average; 0 is none.
     """
 
     name: str
     optimiser: str
     epochs: int
+    batch_size: int
     learning_rate: float = 0.0
-    batch_size: int = 0
     patience: int = 0
-    schedule: str = "none"
+    schedule: str = "cosine"
     min_steps: int = 0
     momentum: float = 0.0
     weight_decay: float = 0.0
@@ -108,7 +108,6 @@ class Recipe:
     warmup_share: float = 0.0
     standardise: bool = False
     class_weights: str = "none"
-    divide_by: str = "count"
     smoothing_mass: float = 0.0
     held_out_share: float = 0.0
     calibrate: bool = False
@@ -121,14 +120,12 @@ class Recipe:
 
 # Okkerman (2024) names SGD, batches of 128, inverse-frequency weights, cross-entropy, ReduceLROnPlateau and "until
 # convergence", and no figure beyond the batch. Ours: the plateau as torch's ReduceLROnPlateau has it by default (a tenth
-# of the rate after ten epochs without progress), and the end when two such waits have brought nothing; a rate of 0.1
-# with momentum 0.9, with which a linear head gets anywhere against weights of 1/f (with 0.01 it ends below the class
-# prior on the sample); the plain loss on the validation photos decides, as these decide in the thesis. A hundred epochs
-# bound it, of which the sample needs 40 to 60.
+# of the rate after ten epochs without progress), and the end when two such waits have brought nothing; momentum 0.9, and
+# the rate of a short trial, as no one rate suits vectors of every length; the plain loss on the validation photos
+# decides, as these decide in the thesis. A hundred epochs bound it.
 THESIS = Recipe(
     name="thesis",
     optimiser="sgd",
-    learning_rate=0.1,
     momentum=0.9,
     batch_size=128,
     epochs=100,
@@ -136,7 +133,6 @@ THESIS = Recipe(
     schedule="plateau",
     plateau_patience=10,
     class_weights="inverse",
-    divide_by="weight",
 )
 
 # The same without its class weights: what they cost (docs/reproduction.md, fault 2).
@@ -155,24 +151,13 @@ DEFAULT = Recipe(
     schedule="cosine",
     warmup_share=0.05,
     standardise=True,
-    class_weights="none",
     smoothing_mass=0.03,
     held_out_share=0.1,
     calibrate=True,
 )
 
-# Multinomial logistic regression to convergence, the yardstick of the literature; see `probe`.
-PROBE = Recipe(
-    name="probe",
-    optimiser="lbfgs",
-    epochs=100,
-    standardise=True,
-    held_out_share=0.1,
-    calibrate=True,
-)
-
-RECIPES = {recipe.name: recipe for recipe in (THESIS, THESIS_UNWEIGHTED, DEFAULT, PROBE)}
-"""The recipes that an experiment key may name."""
+RECIPES = {recipe.name: recipe for recipe in (THESIS, THESIS_UNWEIGHTED, DEFAULT)}
+"""The recipes that an experiment (features.head.level.recipe) may name."""
 
 
 def recipe(name: str) -> Recipe:

@@ -1,7 +1,7 @@
-"""From a region to a place in it: answer with where the most similar training photos of the region were taken.
+"""From a region to a place in it: answer with where the most similar training photo of the region was taken.
 
 After PIGEON's prototypes (Haas et al. 2024), with the nearest photo where its released code takes the farthest. A head keeps
-some training photos of each class beside its weights (`references.safetensors`) for experiments that answer so.
+some training photos of each class beside its weights (`references.safetensors`) for experiments with `answer: nearest_photo`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from geoloc_core import storage
-from geoloc_core.errors import CheckpointError, InputError
+from geoloc_core.errors import CheckpointError
 from geoloc_core.geography.sphere import haversine_km
 from geoloc_core.learning.neighbours import nearest
 from geoloc_core.learning.posterior import joined_chunks
@@ -27,26 +27,16 @@ from geoloc_core.learning.posterior import joined_chunks
 REFERENCES_FILE = "references.safetensors"
 REFERENCES_PER_CLASS = 50
 """Of 4,000 sub-divisions and 1,536 numbers a photo that is 0.6 GB; more photos find a nearer one ever more slowly."""
-
-
-@dataclass(frozen=True)
-class Refinement:
-    """Settings of `refine_points`.
-
-    top_regions: how many of the likeliest regions may win; neighbours: how many photos of a region speak for it;
-    width: a region's probability is multiplied by exp(-(1 - c) / width), c the mean cosine of these photos;
-    max_move_km: where the new point lies farther than this from the old one, the old one stays.
-    """
-
-    top_regions: int = 5
-    neighbours: int = 3
-    width: float = 0.1
-    max_move_km: float = 1000.0
+MAX_MOVE_KM = 1000.0
+"""A reference photo farther than this from the region's own point is not believed: the point stays."""
 
 
 @dataclass(frozen=True)
 class References:
-    """Training photos by region: unit vectors float16 (n, D), the position of their class, degrees; ordered by class."""
+    """Training photos by class: unit vectors float16 (n, D), the position of their class, degrees; ordered by class.
+
+    starts: int64 (K + 1,), where the photos of each class begin.
+    """
 
     vectors: Tensor
     labels: np.ndarray
@@ -64,8 +54,8 @@ class References:
         n_classes: int,
     ) -> References:
         """From training photos; those with the label -1 are left out."""
-        known = np.flatnonzero(labels >= 0)
-        order = known[np.argsort(labels[known], kind="stable")]
+        labelled = np.flatnonzero(labels >= 0)
+        order = labelled[np.argsort(labels[labelled], kind="stable")]
         vectors = unit_rows([block[order] for block in blocks]).half()
         starts = np.searchsorted(labels[order], np.arange(n_classes + 1))
         return cls(vectors, labels[order], latitude[order], longitude[order], starts)
@@ -117,65 +107,22 @@ def unit_rows(blocks: Sequence[np.ndarray]) -> Tensor:
     return torch.cat(pieces) if pieces else torch.zeros((0, sum(widths)))
 
 
-def refine_points(
-    blocks: Sequence[np.ndarray],
-    posterior: np.ndarray,
-    points: np.ndarray,
-    references: References,
-    how: Refinement | None = None,
-) -> np.ndarray:
-    """Points (n, 2), latitude and longitude, refined from `points` (n, 2), the answers so far.
-
-    posterior (n, K) over the classes that the references are labelled with. For each of a photo's likeliest regions the
-    nearest reference photos of that region speak; the region that is then likeliest wins, and its answer is the place of
-    its one nearest photo.
-    """
-    how = how or Refinement()
-    if posterior.shape[1] != len(references.starts) - 1:
-        raise InputError(
-            f"the posterior has {posterior.shape[1]} classes, the reference photos {len(references.starts) - 1}"
-        )
-    top = np.argsort(-posterior, axis=1, kind="stable")[:, : how.top_regions]
-    return _refined(blocks, top, np.take_along_axis(posterior, top, axis=1), points, references, how)
-
-
 def refine_within(
-    blocks: Sequence[np.ndarray],
-    regions: np.ndarray,
-    points: np.ndarray,
-    references: References,
-    how: Refinement | None = None,
+    blocks: Sequence[np.ndarray], regions: np.ndarray, points: np.ndarray, references: References
 ) -> np.ndarray:
-    """Points (n, 2): each photo's nearest reference photo of the one region (n,) that was answered for it."""
-    return _refined(blocks, regions[:, None], np.ones((len(regions), 1)), points, references, how or Refinement())
+    """Points (n, 2), latitude and longitude: each photo's nearest reference photo of the region (n,) answered for it.
 
-
-def _refined(
-    blocks: Sequence[np.ndarray],
-    top: np.ndarray,
-    probability: np.ndarray,
-    points: np.ndarray,
-    references: References,
-    how: Refinement,
-) -> np.ndarray:
-    """top, probability (n, T): the regions that may win, and how likely each is."""
+    points (n, 2): the answers so far, which stay where the region has no reference photo, or none within `MAX_MOVE_KM`.
+    """
     queries = unit_rows(blocks)
-    score = np.full(top.shape, -1.0)
-    winner = np.zeros(top.shape, dtype=np.int64)
-    for region in np.unique(top):
+    refined = points.copy()
+    for region in np.unique(regions):
         start, end = references.starts[region], references.starts[region + 1]
-        photo, place = np.nonzero(top == region)
         if start == end:
             continue
-        cosines, rows = nearest(queries[torch.from_numpy(photo)], references.vectors[start:end], how.neighbours)
-        closeness = np.exp((cosines.mean(dim=1).numpy().astype(np.float64) - 1.0) / how.width)
-        score[photo, place] = probability[photo, place] * closeness
-        winner[photo, place] = rows[:, 0].numpy() + start
-    best = score.argmax(axis=1)
-    photos = np.arange(len(top))
-    chosen = winner[photos, best]
-    refined = np.stack([references.latitude[chosen], references.longitude[chosen]], axis=1)
-    moved = haversine_km(points[:, 0], points[:, 1], refined[:, 0], refined[:, 1])
-    keep = (score[photos, best] < 0) | (moved > how.max_move_km)
-    refined[keep] = points[keep]
+        photos = np.flatnonzero(regions == region)
+        rows = start + nearest(queries[torch.from_numpy(photos)], references.vectors[start:end], 1)[1][:, 0].numpy()
+        places = np.stack([references.latitude[rows], references.longitude[rows]], axis=1)
+        move = haversine_km(points[photos, 0], points[photos, 1], places[:, 0], places[:, 1])
+        refined[photos[move <= MAX_MOVE_KM]] = places[move <= MAX_MOVE_KM]
     return refined

@@ -6,15 +6,16 @@ can be swapped without touching the learning rate. A class without photos has we
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 
 from geoloc_core.errors import InputError, ProfileError
+from geoloc_core.geography import cells
 
 CLASS_WEIGHT_SCHEMES = ("inverse", "sqrt", "effective", "none")
-LEVELS = ("country", "subdivision", "hierarchical")
+HIERARCHICAL = "hierarchical"
+"""Classes of the finest level, trained with the loss of the coarser level added."""
+LEVELS = (*cells.LEVELS, HIERARCHICAL)
 
 EFFECTIVE_NUMBER_BETA = 0.9999
 """Cui et al. (2019), "Class-balanced loss based on effective number of samples": beta = (N - 1) / N for N = 10,000
@@ -54,38 +55,30 @@ def _unscaled(counts: np.ndarray, scheme: str) -> np.ndarray:
 def class_weight_table(training: pd.DataFrame, level: str) -> pd.DataFrame:
     """One row for each region of `level` that has photos of the training split, ordered by region_id.
 
-    `training` is a TrainingPhotos frame (columns country_id, subdivision_id, split); level "hierarchical" has the
-    classes of "subdivision". Columns: region_id, n_photos, and one for each scheme.
+    `training` has the columns split and `label_column(level)`. Columns: region_id, n_photos, and one for each scheme.
     """
     column = label_column(level)
     labels = training.loc[(training["split"] == "train") & (training[column] != ""), column]
     counts = labels.value_counts().sort_index()
     if counts.empty:
         raise InputError(f"no training photo has a {column.removesuffix('_id')}, so there are no classes to weigh")
-    return _with_schemes({"region_id": counts.index.to_numpy(dtype=object)}, counts.to_numpy(dtype=np.int64))
+    schemes = {scheme: class_weights(counts.to_numpy(dtype=np.int64), scheme) for scheme in CLASS_WEIGHT_SCHEMES}
+    return pd.DataFrame(
+        {
+            "region_id": counts.index.to_numpy(dtype=object),
+            "n_photos": counts.to_numpy(dtype=np.int64),
+            **schemes,
+        }
+    )
 
 
-def weight_effects(n_photos: Sequence[int] = (1, 10, 1_000, 1_000_000)) -> pd.DataFrame:
-    """What each scheme does to classes of these sizes trained together: weight of one photo, share of the whole loss.
-
-    Columns: n_photos, one weight for each scheme, then `<scheme>_share`, the part of the total weight that the class
-    holds when its photos are all counted.
-    """
-    counts = np.asarray(n_photos, dtype=np.int64)
-    table = _with_schemes({}, counts)
-    for scheme in CLASS_WEIGHT_SCHEMES:
-        held = table[scheme] * counts
-        table[f"{scheme}_share"] = held / held.sum()
-    return table
+def class_level(level: str) -> str:
+    """The level of cells that the classes of a head of `level` belong to."""
+    if level not in LEVELS:
+        raise ProfileError(f"level {level!r} is not known; choose one of {', '.join(LEVELS)}")
+    return cells.FINEST if level == HIERARCHICAL else level
 
 
 def label_column(level: str) -> str:
-    """The column of a photo table that holds the labels of `level`."""
-    if level not in LEVELS:
-        raise ProfileError(f"level {level!r} is not known; choose one of {', '.join(LEVELS)}")
-    return "country_id" if level == "country" else "subdivision_id"
-
-
-def _with_schemes(first: dict[str, np.ndarray], counts: np.ndarray) -> pd.DataFrame:
-    schemes = {scheme: class_weights(counts, scheme) for scheme in CLASS_WEIGHT_SCHEMES}
-    return pd.DataFrame({**first, "n_photos": counts, **schemes})
+    """The column of a table of photos that holds the labels of a head of `level`."""
+    return cells.id_column(class_level(level))

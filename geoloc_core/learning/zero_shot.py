@@ -1,7 +1,7 @@
 """CLIP without training: which region's name lies nearest to the photo in the space that images and texts share.
 
 The vectors of the names come from the text tower of the same checkpoint as those of the images; what comes out is an
-ordinary head, one row more in every table.
+ordinary head, one more row in every table.
 """
 
 from __future__ import annotations
@@ -9,13 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import pandas as pd
 import torch
 
 from geoloc_core.errors import InputError
+from geoloc_core.geography.cells import ROOT
 from geoloc_core.learning.posterior import Head
-from geoloc_core.learning.recipes import HeadSpec, Recipe
-from geoloc_core.learning.task import TrainedHead
+from geoloc_core.learning.recipes import HeadSpec
 
 TEMPLATES = (
     "a photo taken in {}",
@@ -26,26 +25,17 @@ TEMPLATES = (
 )
 """Sentences around a region's name; their vectors are averaged (Radford et al. 2021 call this prompt ensembling)."""
 
-ZERO_SHOT = Recipe(name="zero-shot", optimiser="none", epochs=0)
-
 
 def sentences(names: Sequence[str]) -> list[str]:
-    """Every template with every name, name by name: the order in which `zero_shot_head` wants the vectors."""
+    """Every template with every name, name by name: the order that `zero_shot_head` expects."""
     return [template.format(name) for name in names for template in TEMPLATES]
 
 
-def zero_shot_head(
-    text: np.ndarray,
-    logit_scale: float,
-    classes: Sequence[str],
-    parents: Sequence[str],
-    class_counts: np.ndarray,
-    level: str = "country",
-) -> TrainedHead:
+def zero_shot_head(text: np.ndarray, logit_scale: float, classes: Sequence[str], level: str = ROOT) -> Head:
     """A head that was never trained: logits = logit_scale * cosine(image, name), the name averaged over the templates.
 
     text: float32 (K * templates, D), vectors of `sentences(names of the classes)` in the space of the image vectors;
-    logit_scale: the checkpoint's own (about 100). The classes may be any regions: nothing was learnt from photos.
+    logit_scale: the checkpoint's own (about 100). The classes may be any regions: nothing is learned from photos.
     """
     n_templates = len(TEMPLATES)
     if text.ndim != 2 or len(text) != n_templates * len(classes):
@@ -58,8 +48,8 @@ def zero_shot_head(
     dimension = text.shape[1]
     # Fusion "normalised" brings an image vector to length sqrt(D).
     weight = mean * logit_scale / dimension**0.5
-    head = Head(
-        spec=HeadSpec(kind="linear", fusion="normalised"),
+    return Head(
+        spec=HeadSpec("linear", fusion="normalised"),
         block_dims=(dimension,),
         state={
             "bodies.0.weight": torch.from_numpy(weight.astype(np.float32)),
@@ -67,8 +57,7 @@ def zero_shot_head(
         },
         level=level,
         classes=list(classes),
-        parents=list(parents),
-        class_counts=np.maximum(np.asarray(class_counts, dtype=np.int64), 1),
+        parents=list(classes),
+        class_counts=np.ones(len(classes), dtype=np.int64),
         calibration={"stopping_source": "none"},
     )
-    return TrainedHead(head=head, recipe=ZERO_SHOT, history=pd.DataFrame({"epoch": []}), best_epoch=0, seed=0)

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
 from geoloc_core.devices import pick_device
@@ -51,9 +50,9 @@ def zero_shot_heads(profile: Profile, checkpoints: Path, boundaries: BoundarySet
             # Weights whose tokenizer is not at hand still make good image vectors.
             left_out[name] = str(error)
             continue
-        made = zero_shot_head(text.vectors, text.logit_scale, ids, ids, np.ones(len(ids), dtype=np.int64))
+        head = zero_shot_head(text.vectors, text.logit_scale, ids)
         drawn = ", random weights" if spec.weights_kind == "seeded" else ""
-        heads[f"{ZERO_SHOT} {name}{drawn}"] = (name, made.head)
+        heads[f"{ZERO_SHOT} {name}{drawn}"] = (name, head)
     return ZeroShot(heads, left_out)
 
 

@@ -6,8 +6,7 @@ import pytest
 from geoloc_core.answers.answer import Answers
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.certainty import Certainty, certainty, share_over_authors
-from geoloc_core.learning.calibrate import top_confidence
-from geoloc_core.learning.conformal import set_threshold, sure_threshold
+from geoloc_core.learning.calibrate import set_threshold, sure_threshold, top_confidence
 from geoloc_core.learning.posterior import Head
 from geoloc_core.learning.recipes import HeadSpec
 

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import beta, binom
 
 from geoloc_core.errors import InputError
-from geoloc_core.learning import conformal
+from geoloc_core.learning import calibrate
 
 N_CLASSES = 40
 
@@ -38,9 +38,9 @@ def truth_probability(posterior, labels):
 @pytest.mark.parametrize("overconfidence", [0.5, 1.0, 2.0])
 def test_sets_hold_the_truth_nine_times_in_ten_for_fresh_authors(overconfidence):
     posterior, labels, author = authors_photos(1500, seed=1, overconfidence=overconfidence)
-    threshold = conformal.set_threshold(truth_probability(posterior, labels), author, coverage=0.9)
+    threshold = calibrate.set_threshold(truth_probability(posterior, labels), author, coverage=0.9)
     fresh, truth, whose = authors_photos(3000, seed=2, overconfidence=overconfidence)
-    sets = conformal.prediction_sets(fresh, threshold)
+    sets = calibrate.prediction_sets(fresh, threshold)
     held = sets[np.arange(len(truth)), truth]
     of_author = np.bincount(whose, held) / np.bincount(whose)
     assert of_author.mean() == pytest.approx(0.9, abs=0.02)
@@ -53,9 +53,9 @@ def test_few_authors_never_promise_too_much():
     covered = []
     for seed in range(60):
         posterior, labels, author = authors_photos(25, seed=1000 + seed)
-        threshold = conformal.set_threshold(truth_probability(posterior, labels), author, coverage=0.9)
+        threshold = calibrate.set_threshold(truth_probability(posterior, labels), author, coverage=0.9)
         fresh, truth, whose = authors_photos(200, seed=5000 + seed)
-        held = conformal.prediction_sets(fresh, threshold)[np.arange(len(truth)), truth]
+        held = calibrate.prediction_sets(fresh, threshold)[np.arange(len(truth)), truth]
         covered.append((np.bincount(whose, held) / np.bincount(whose)).mean())
     assert np.mean(covered) >= 0.895
     assert np.mean(covered) < 0.96
@@ -64,40 +64,40 @@ def test_few_authors_never_promise_too_much():
 def test_threshold_by_hand():
     p_truth = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
     # Ten authors with the unseen one: nine photos reach 0.9 exactly; eight reach 0.8.
-    assert conformal.set_threshold(p_truth, coverage=0.9) == 0.1
-    assert conformal.set_threshold(p_truth, coverage=0.8) == 0.2
-    assert conformal.set_threshold(p_truth, coverage=0.95) == 0.0
-    assert conformal.set_threshold(np.array([]), coverage=0.9) == 0.0
+    assert calibrate.set_threshold(p_truth, coverage=0.9) == 0.1
+    assert calibrate.set_threshold(p_truth, coverage=0.8) == 0.2
+    assert calibrate.set_threshold(p_truth, coverage=0.95) == 0.0
+    assert calibrate.set_threshold(np.array([]), coverage=0.9) == 0.0
 
 
 def test_an_author_weighs_the_same_with_one_photo_or_a_hundred():
     once = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.1])
     often = np.concatenate([once, np.full(99, 0.1)])
     author = np.concatenate([np.arange(9), np.full(99, 8)]).astype(str)
-    assert conformal.set_threshold(often, author, coverage=0.8) == 0.2
+    assert calibrate.set_threshold(often, author, coverage=0.8) == 0.2
 
 
 def test_a_set_is_never_empty_and_never_above_the_threshold():
     posterior = np.array([[0.5, 0.3, 0.2], [0.34, 0.33, 0.33]])
-    np.testing.assert_array_equal(conformal.prediction_sets(posterior, 0.3), [[True, True, False], [True, True, True]])
-    np.testing.assert_array_equal(conformal.prediction_sets(posterior, 0.9), [[True, False, False]] * 2)
+    np.testing.assert_array_equal(calibrate.prediction_sets(posterior, 0.3), [[True, True, False], [True, True, True]])
+    np.testing.assert_array_equal(calibrate.prediction_sets(posterior, 0.9), [[True, False, False]] * 2)
 
 
 def test_risk_and_coverage_by_hand():
     confidence = np.array([0.9, 0.5, 0.9, 0.2])
     correct = np.array([True, False, False, True])
-    curve = conformal.risk_coverage(confidence, correct)
+    curve = calibrate.risk_coverage(confidence, correct)
     assert curve["threshold"].tolist() == [0.9, 0.5, 0.2]
     assert curve["coverage"].tolist() == [0.5, 0.75, 1.0]
     assert curve["risk"].tolist() == pytest.approx([1 / 2, 2 / 3, 2 / 4])
-    assert conformal.area_under_risk(confidence, correct) == pytest.approx(0.5 / 2 + 0.25 * 2 / 3 + 0.25 / 2)
+    assert calibrate.area_under_risk(confidence, correct) == pytest.approx(0.5 / 2 + 0.25 * 2 / 3 + 0.25 / 2)
 
 
 def test_sure_means_at_most_one_in_five_wrong():
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0, 1, 20_000)
     correct = rng.random(20_000) < confidence
-    threshold = conformal.sure_threshold(confidence, correct, max_risk=0.2)
+    threshold = calibrate.sure_threshold(confidence, correct, max_risk=0.2)
     # Above t the mean confidence is (1 + t) / 2, so risk 0.2 is reached at t = 0.6; the bound asks for a little more.
     assert threshold == pytest.approx(0.6, abs=0.03)
     fresh = rng.uniform(threshold, 1, 20_000)
@@ -108,18 +108,18 @@ def test_sure_takes_the_upper_bound_not_the_figure():
     # Of 100 answers 15 wrong: the risk is 0.15, its upper bound 0.221.
     confidence, correct = np.full(100, 0.7), np.arange(100) >= 15
     assert beta.ppf(0.95, 16, 85) == pytest.approx(0.2214, abs=1e-3)
-    assert conformal.sure_threshold(confidence, correct, max_risk=0.23) == 0.7
-    assert conformal.sure_threshold(confidence, correct, max_risk=0.2) == math.inf
+    assert calibrate.sure_threshold(confidence, correct, max_risk=0.23) == 0.7
+    assert calibrate.sure_threshold(confidence, correct, max_risk=0.2) == math.inf
 
 
 def test_never_sure_when_nothing_was_shown():
-    assert conformal.sure_threshold(np.full(10, 0.99), np.full(10, True)) == math.inf
-    assert conformal.sure_threshold(np.full(100, 0.99), np.full(100, False)) == math.inf
+    assert calibrate.sure_threshold(np.full(10, 0.99), np.full(10, True)) == math.inf
+    assert calibrate.sure_threshold(np.full(100, 0.99), np.full(100, False)) == math.inf
 
 
 def test_refusal():
     with pytest.raises(InputError, match="between 0 and 1"):
-        conformal.set_threshold(np.array([0.5]), coverage=90)
+        calibrate.set_threshold(np.array([0.5]), coverage=90)
 
 
 @pytest.mark.parametrize("n", [60, 100, 400])
@@ -128,9 +128,9 @@ def test_the_promise_is_kept_with_95_percent_confidence_by_the_binomial_itself(n
     allowed = max(wrong for wrong in range(n) if binom.cdf(wrong, n, 0.2) <= 0.05)
     for wrong, found in ((allowed, 0.7), (allowed + 1, np.inf)):
         correct = np.arange(n) >= wrong
-        assert conformal.sure_threshold(np.full(n, 0.7), correct, 0.2) == found
+        assert calibrate.sure_threshold(np.full(n, 0.7), correct, 0.2) == found
 
 
 def test_fewer_than_thirty_answers_promise_nothing():
     for n, found in ((29, np.inf), (30, 0.9)):
-        assert conformal.sure_threshold(np.full(n, 0.9), np.ones(n, bool), 0.2) == found
+        assert calibrate.sure_threshold(np.full(n, 0.9), np.ones(n, bool), 0.2) == found

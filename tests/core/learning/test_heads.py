@@ -5,8 +5,14 @@ import pytest
 import torch
 
 from geoloc_core.errors import ProfileError
-from geoloc_core.learning.heads import Standardise, build_head, count_parameters
+from geoloc_core.learning.fusion import Standardise
+from geoloc_core.learning.heads import build_head, kind_of
 from geoloc_core.learning.recipes import FUSIONS, HEADS, HeadSpec, head_spec
+
+
+def count_parameters(module):
+    return sum(parameter.numel() for parameter in module.parameters())
+
 
 X = torch.randn(9, 10, generator=torch.Generator().manual_seed(1))
 
@@ -70,9 +76,9 @@ def test_fusions_are_compared_at_equal_size(fusion, dims):
 
 
 def test_every_named_head_is_built():
-    for name, spec in HEADS.items():
-        assert spec == head_spec(name)
-        assert build_head(spec, [6, 4], 3).spec.fusion in FUSIONS
+    for spec in HEADS.values():
+        assert kind_of(spec).fit
+        assert build_head(spec, [6, 4], 3).spec == spec
 
 
 def test_spec_goes_through_plain_values_and_back():
@@ -88,7 +94,12 @@ def test_refusals():
     with pytest.raises(ProfileError, match="hidden"):
         HeadSpec(kind="mlp", hidden=())
     with pytest.raises(ProfileError, match="neighbours"):
-        HeadSpec(kind="knn")
+        HeadSpec("neighbours", neighbours=0)
+    with pytest.raises(ProfileError, match="linear, mlp, probe, neighbours"):
+        kind_of(HeadSpec("forest"))
+    for kind in ("probe", "neighbours"):
+        with pytest.raises(ProfileError, match="concat or normalised, not gated"):
+            kind_of(HeadSpec(kind, fusion="gated"))
     with pytest.raises(ProfileError, match="depth"):
         HeadSpec.from_dict({"kind": "linear", "depth": 3})
     with pytest.raises(ProfileError, match="at least one"):

@@ -23,16 +23,9 @@ def test_cross_entropy_by_hand():
     np.testing.assert_allclose(losses.cross_entropy(LOGITS, LABELS), by_hand, rtol=1e-12)
 
 
-def test_averages_by_hand():
-    values, weights = torch.tensor([1.0, 2.0, 6.0]), torch.tensor([1.0, 0.5, 4.0])
-    assert losses.average(values, None, "weight").item() == pytest.approx(3.0)
-    assert losses.average(values, weights, "weight").item() == pytest.approx(26 / 5.5)
-    assert losses.average(values, weights, "count").item() == pytest.approx(26 / 3)
-
-
 def test_weighted_average_is_torch_convention():
     weights = torch.tensor(RNG.uniform(0.1, 5, 6))
-    ours = losses.average(losses.cross_entropy(LOGITS, LABELS), weights[LABELS], "weight")
+    ours = losses.weighted_mean(losses.cross_entropy(LOGITS, LABELS), weights[LABELS])
     theirs = torch.nn.functional.cross_entropy(LOGITS, LABELS, weight=weights)
     assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
 
@@ -44,17 +37,17 @@ def test_gradient_of_soft_cross_entropy_is_probability_minus_target():
     np.testing.assert_allclose(logits.grad, softmax_by_hand(LOGITS) - targets.numpy(), atol=1e-12)
 
 
-def test_country_marginal_is_the_sum_over_sub_divisions():
+def test_the_probability_of_a_parent_is_the_sum_over_its_classes():
     countries = COUNTRY_OF_CLASS[LABELS]
-    ours = losses.country_marginal_cross_entropy(LOGITS, COUNTRY_OF_CLASS, countries)
+    ours = losses.parent_cross_entropy(LOGITS, COUNTRY_OF_CLASS, countries)
     p = softmax_by_hand(LOGITS)
     by_hand = [-np.log(p[row, COUNTRY_OF_CLASS.numpy() == country].sum()) for row, country in enumerate(countries)]
     np.testing.assert_allclose(ours, by_hand, rtol=1e-9)
 
 
-def test_country_marginal_survives_what_underflows():
+def test_the_loss_of_the_parent_survives_what_underflows():
     logits = torch.tensor([[0.0, -400.0, -400.0, 0.0, -401.0, -400.0]], requires_grad=True)
-    loss = losses.country_marginal_cross_entropy(logits, COUNTRY_OF_CLASS, torch.tensor([1]))
+    loss = losses.parent_cross_entropy(logits, COUNTRY_OF_CLASS, torch.tensor([1]))
     assert loss.item() == pytest.approx(400 + np.log(2) - np.log(2 + np.exp(-1)), rel=1e-6)
     loss.sum().backward()
     assert torch.isfinite(logits.grad).all()
@@ -66,7 +59,7 @@ def test_gradients_against_finite_differences(function):
     def loss(logits):
         if function == "cross_entropy":
             return losses.cross_entropy(logits, LABELS)
-        return losses.country_marginal_cross_entropy(logits, COUNTRY_OF_CLASS, COUNTRY_OF_CLASS[LABELS])
+        return losses.parent_cross_entropy(logits, COUNTRY_OF_CLASS, COUNTRY_OF_CLASS[LABELS])
 
     assert torch.autograd.gradcheck(loss, (LOGITS.clone().requires_grad_(),))
 

@@ -1,24 +1,21 @@
 """The probe against scipy on the plain formula, and what it refuses."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 import torch
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from geoloc_core.errors import ProfileError
 from geoloc_core.learning import probe
-from geoloc_core.learning.recipes import HeadSpec, head_spec, recipe
+from geoloc_core.learning.data import split_rows
+from geoloc_core.learning.recipes import DEFAULT, HeadSpec
 from geoloc_core.learning.train import train_head
 
-PROBE = recipe("probe")
-LINEAR = head_spec("linear")
+PROBE = HeadSpec("probe")
 
 
-def fit(data, names, spec=LINEAR, n_classes=5, **options):
-    return train_head(data, spec, PROBE, names(n_classes), device="cpu", progress=False, **options)
+def fit(data, names, spec=PROBE, n_classes=5, **options):
+    return train_head(data, spec, DEFAULT, names(n_classes), device="cpu", progress=False, **options)
 
 
 def test_the_answer_is_the_one_minimum(clusters, names, monkeypatch):
@@ -27,9 +24,7 @@ def test_the_answer_is_the_one_minimum(clusters, names, monkeypatch):
     data = clusters(n=300, spread=1.5, validation_share=0.2)
     trained = fit(data, names)
     mean, scale = (trained.head.state[f"standardise.{name}"].double().numpy() for name in ("mean", "scale"))
-    from geoloc_core.learning.data import divide
-
-    rows = divide(data, PROBE.held_out_share, 0).fit.numpy()
+    rows = split_rows(data, DEFAULT.held_out_share, 0).fit.numpy()
     x = (np.concatenate(data.blocks, axis=1)[rows].astype(np.float64) - mean) * scale
     y = data.labels[rows]
 
@@ -61,34 +56,19 @@ def test_the_penalty_is_chosen_on_held_out_photos(clusters, names):
 @pytest.mark.parametrize("fusion", ["concat", "normalised"])
 def test_it_learns_and_repeats_itself(clusters, names, fusion):
     data = clusters(n=500)
-    one, two = (fit(data, names, HeadSpec(fusion=fusion)) for _ in range(2))
+    one, two = (fit(data, names, HeadSpec("probe", fusion=fusion)) for _ in range(2))
     assert one.head.calibration["accuracy"] > 0.9
     assert all(torch.equal(one.head.state[key], two.head.state[key]) for key in one.head.state)
 
 
-def test_hierarchical_probe(clusters, names):
-    parents = ["AAA", "AAA", "BBB", "BBB", "BBB"]
-    trained = fit(clusters(n=500), names, level="hierarchical", parents=parents)
-    assert trained.head.calibration["accuracy"] > 0.9
+@pytest.mark.parametrize("n_classes", [1, 2])
+def test_one_class_and_two_classes_are_answered(clusters, names, n_classes):
+    """scikit-learn keeps the weights of the second of two classes alone, and refuses a single one."""
+    trained = fit(clusters(n=200, n_classes=n_classes), names, n_classes=n_classes)
+    assert trained.head.calibration["accuracy"] > 0.95
+    assert np.isfinite(trained.history["stopping_loss"]).all()
 
 
-def test_a_large_set_chooses_its_penalty_on_a_part(clusters, names, monkeypatch):
-    monkeypatch.setattr(probe, "SWEEP_PHOTOS", 100)
-    data = clusters(n=600)
-    seen = []
-    solve = probe._Problem.solve
-    monkeypatch.setattr(
-        probe._Problem,
-        "solve",
-        lambda self, flat, rows, *rest: seen.append(len(rows)) or solve(self, flat, rows, *rest),
-    )
-    fit(data, names)
-    assert set(seen[:-1]) == {100}
-    assert seen[-1] > 350
-
-
-def test_a_probe_is_linear(clusters, names):
-    with pytest.raises(ProfileError, match="not mlp with concat"):
-        fit(clusters(n=60), names, head_spec("mlp"))
-    with pytest.raises(ProfileError, match="not linear with gated"):
-        fit(clusters(n=60), names, replace(LINEAR, fusion="gated"))
+def test_more_photos_than_fit_into_memory_are_drawn_at_random(clusters, names, monkeypatch):
+    monkeypatch.setattr(probe, "MAX_NUMBERS", 200 * 15)
+    assert fit(clusters(n=2000), names).head.calibration["accuracy"] > 0.9

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from geoloc_core.errors import InputError, ProfileError
-from geoloc_core.learning.weights import CLASS_WEIGHT_SCHEMES, class_weight_table, class_weights, weight_effects
+from geoloc_core.learning.weights import CLASS_WEIGHT_SCHEMES, class_weight_table, class_weights, label_column
 
 COUNTS = np.array([1, 10, 1_000, 1_000_000])
 
@@ -18,6 +18,7 @@ def test_the_average_photo_weighs_one(scheme):
 
 def test_inverse_gives_every_class_the_same_total():
     np.testing.assert_allclose(class_weights(COUNTS, "inverse") * COUNTS, np.full(4, COUNTS.sum() / 4), rtol=1e-12)
+    assert class_weights(COUNTS, "none")[-1] * COUNTS[-1] / COUNTS.sum() == pytest.approx(1e6 / 1_001_011)
 
 
 def test_square_root_ratios():
@@ -33,7 +34,7 @@ def test_effective_number_by_the_plain_formula():
     assert weights[-1] / weights[0] == pytest.approx(1e-4, rel=1e-6)
 
 
-def test_none_is_one_and_a_class_without_photos_is_nought():
+def test_none_is_one_and_a_class_without_photos_weighs_zero():
     np.testing.assert_array_equal(class_weights(np.array([3, 0, 7]), "none"), [1.0, 0.0, 1.0])
     assert class_weights(np.array([3, 0, 7]), "inverse")[1] == 0.0
 
@@ -53,14 +54,6 @@ def test_table_counts_training_photos_only():
     assert list(class_weight_table(photos, "hierarchical")["region_id"]) == ["NA-KH", "NL-NH", "NL-UT"]
 
 
-def test_effects_table_shows_who_owns_the_loss():
-    table = weight_effects()
-    assert list(table["n_photos"]) == [1, 10, 1_000, 1_000_000]
-    np.testing.assert_allclose(table["inverse_share"], 0.25)
-    assert table["none_share"].iloc[-1] == pytest.approx(1e6 / 1_001_011)
-    assert table["sqrt_share"].iloc[0] == pytest.approx(1 / (1 + 10**0.5 + 1000**0.5 + 1000))
-
-
 def test_refusals():
     with pytest.raises(ProfileError, match="inverse, sqrt, effective, none"):
         class_weights(COUNTS, "1/f")
@@ -69,4 +62,4 @@ def test_refusals():
     with pytest.raises(InputError, match="negative"):
         class_weights(np.array([1, -1]), "sqrt")
     with pytest.raises(ProfileError, match="country, subdivision, hierarchical"):
-        class_weight_table(pd.DataFrame(), "continent")
+        label_column("continent")

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from geoloc_core.answers.kinds import ANSWERS, DEFAULT_ANSWER, THESIS_ANSWER
 from geoloc_core.devices import CHOICES as DEVICES
 from geoloc_core.errors import ProfileError
 
@@ -30,18 +31,6 @@ REGION_LEVELS = ("country", "subdivision")
 RETRAINING = ("always", "asked")
 # How the pictures of a dataset lie in their folder; `photos.layouts` says where each puts a photo.
 IMAGE_LAYOUTS = ("as_given", "mp16", "by_name")
-# What point an answer gives: the anchor of the likeliest region, by kind; the best of all points for the whole posterior; or
-# where the training photo of that region was taken that looks most like the photo.
-NEAREST_ANSWER = "nearest_photo"
-ANSWERS = (
-    "centroid", "mean", "medoid", "geoscore", "within200", "within750", "expected_distance", "expected_geoscore",
-    NEAREST_ANSWER,
-)  # fmt: skip
-# The thesis answers with the polygon's centroid; whatever else is compared, its row stays the thesis's.
-THESIS_ANSWER = "centroid"
-# On IM2GPS, with a simulated classifier that names 39 % of the countries, a mean GeoScore of 1890 against 1545 for the best
-# anchor and 1416 for the centroid (peers.md, weak point 6; docs/reproduction.md).
-DEFAULT_ANSWER = "expected_geoscore"
 
 
 @dataclass(frozen=True)

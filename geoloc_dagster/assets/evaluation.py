@@ -44,8 +44,8 @@ def _told(written: dict[str, Any], files: list[Path]) -> dict[str, Any]:
     "and logged in MLflow as a model.",
 )
 def validation_report(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
-    from geoloc_core.answers.package import pack_head
     from geoloc_core.line.experiments import report_validation
+    from geoloc_core.line.promotion import pack_head
     from geoloc_dagster.tracking import log_head_model
 
     work = project.begin(context)

@@ -3,10 +3,10 @@
 import numpy as np
 import pandas as pd
 import pytest
+from geoloc_core.answers.mass import Mass, mass_at_anchors, mass_of_photos
 
 from geoloc_core.answers import decide as module
 from geoloc_core.answers.decide import decide, decider, expected_loss_by_region
-from geoloc_core.answers.mass import Mass, mass_at_anchors, mass_of_photos
 from geoloc_core.errors import InputError
 from geoloc_core.geography.distance import haversine_km
 

@@ -3,8 +3,9 @@
 import csv
 import io
 
-from geoloc_core.answers.predict import Prediction, RegionProbability
 from geoloc_core.answers.text import CSV_COLUMNS, as_csv, as_table, in_words
+
+from geoloc_core.answers.predict import Prediction, RegionProbability
 from geoloc_core.learning.posterior import Promise
 
 FRANCE, SPAIN = RegionProbability("FRA", "France", 0.81234), RegionProbability("ESP", "Spain", 0.1)

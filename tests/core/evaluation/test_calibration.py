@@ -3,11 +3,11 @@
 import numpy as np
 import pandas as pd
 import pytest
+from geoloc_core.evaluation.calibration import calibration
+from geoloc_core.evaluation.selective import area_under_risk, coverage_curve, threshold_for
 
 from geoloc_core.errors import InputError
-from geoloc_core.evaluation.calibration import calibration
 from geoloc_core.evaluation.predictions import predictions_frame
-from geoloc_core.evaluation.selective import area_under_risk, coverage_curve, threshold_for
 from geoloc_core.learning.calibrate import brier_score, negative_log_likelihood
 
 CLASSES = ["A", "B", "C"]

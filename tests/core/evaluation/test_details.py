@@ -5,14 +5,15 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from geoloc_core.evaluation.calibration import calibration
+from geoloc_core.evaluation.mistakes import mistakes_gallery, thumbnail, worst_mistakes
+from geoloc_core.evaluation.page import render
+from geoloc_core.evaluation.selective import coverage_curve
 from PIL import Image
 
 from geoloc_core.evaluation import details
-from geoloc_core.evaluation.calibration import calibration
 from geoloc_core.evaluation.confusion import confusion
 from geoloc_core.evaluation.fairness import recall_by_country
-from geoloc_core.evaluation.mistakes import mistakes_gallery, thumbnail, worst_mistakes
-from geoloc_core.evaluation.page import render
 from geoloc_core.evaluation.plots import (
     confusion_plot,
     distance_curves_plot,
@@ -20,7 +21,6 @@ from geoloc_core.evaluation.plots import (
     reliability_plot,
     risk_coverage_plot,
 )
-from geoloc_core.evaluation.selective import coverage_curve
 from geoloc_core.geography.boundaries import load_boundaries
 
 

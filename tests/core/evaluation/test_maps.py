@@ -5,11 +5,11 @@ import io
 import numpy as np
 import pandas as pd
 import pytest
+from geoloc_core.evaluation.projection import equal_earth, great_circle
 from PIL import Image
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.maps import country_map, country_value_map, coverage_map, error_map
-from geoloc_core.evaluation.projection import equal_earth, great_circle
 from geoloc_core.geography.boundaries import load_boundaries
 from geoloc_core.geography.distance import haversine_km
 

@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from geoloc_core.evaluation.schemas import Predictions
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.predictions import (
@@ -14,7 +15,6 @@ from geoloc_core.evaluation.predictions import (
     read_predictions,
     write_predictions,
 )
-from geoloc_core.evaluation.schemas import Predictions
 from geoloc_core.photos.schemas import column_names
 
 PHOTOS = pd.DataFrame(

@@ -6,9 +6,9 @@ The figures in brackets were computed by other means in the research notes, sect
 import numpy as np
 import pandas as pd
 import pytest
+from geoloc_core.answers.mass import mass_of_photos
 
 from geoloc_core.answers.decide import decide
-from geoloc_core.answers.mass import mass_of_photos
 from geoloc_core.evaluation.baselines import class_prior_predictions, constant_point_predictions, perfect_predictions
 from geoloc_core.evaluation.metrics import score
 from geoloc_core.evaluation.predictions import predictions_frame

@@ -5,10 +5,10 @@ from html.parser import HTMLParser
 
 import pandas as pd
 import pytest
+from geoloc_core.evaluation.page import Picture, Section, Table, Text, render
 
 from geoloc_core.evaluation.baselines import CLASS_PRIOR
 from geoloc_core.evaluation.evaluate import evaluate
-from geoloc_core.evaluation.page import Picture, Section, Table, Text, render
 from geoloc_core.evaluation.report import folder_report, results_report
 from geoloc_core.geography.boundaries import load_boundaries
 

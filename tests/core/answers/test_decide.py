@@ -3,15 +3,15 @@
 import numpy as np
 import pandas as pd
 import pytest
-from geoloc_core.answers.mass import Mass, mass_at_anchors, mass_of_photos
 
 from geoloc_core.answers import decide as module
-from geoloc_core.answers.decide import decide, decider, expected_loss_by_region
+from geoloc_core.answers.decide import RULES, Mass, decider, expected_loss_by_region, mass_of_cells, photo_cells
 from geoloc_core.errors import InputError
 from geoloc_core.geography.distance import haversine_km
 
 CHANCE = np.random.default_rng(11)
 LATITUDE, LONGITUDE = CHANCE.uniform(-50, 65, 12), CHANCE.uniform(-180, 180, 12)
+ANCHORS = np.column_stack([LATITUDE, LONGITUDE])
 POSTERIOR = CHANCE.dirichlet(np.full(12, 0.4), size=12)
 
 
@@ -32,19 +32,18 @@ def spread_mass() -> Mass:
     return Mass(latitude, longitude, np.repeat(np.arange(12), 8), weight, 12)
 
 
-def test_the_anchor_of_the_most_probable_region():
-    posterior = POSTERIOR.copy()
-    posterior[0] = np.nan
-    points = decide(posterior, LATITUDE, LONGITUDE)
-    best = POSTERIOR.argmax(axis=1)
-    assert points[1:] == pytest.approx(np.column_stack([LATITUDE, LONGITUDE])[best][1:])
-    assert np.isnan(points[0]).all()
+def decide(posterior, anchors, rule, mass, refine=None):
+    return decider(anchors, rule, mass, refine).points(posterior)
 
 
-@pytest.mark.parametrize("rule", ["expected_distance", "expected_geoscore"])
-@pytest.mark.parametrize("mass", [mass_at_anchors(LATITUDE, LONGITUDE), spread_mass()], ids=["anchors", "photos"])
+def at_anchors(anchors) -> Mass:
+    return Mass(anchors[:, 0], anchors[:, 1], np.arange(len(anchors)), np.ones(len(anchors)), len(anchors))
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("mass", [at_anchors(ANCHORS), spread_mass()], ids=["anchors", "photos"])
 def test_no_point_of_a_dense_grid_is_better(rule, mass):
-    points = decide(POSTERIOR, LATITUDE, LONGITUDE, rule, mass)
+    points = decide(POSTERIOR, ANCHORS, rule, mass)
     lat, lon = np.meshgrid(np.arange(-89, 90, 2.0), np.arange(-180, 180, 2.0), indexing="ij")
     for row, point in zip(POSTERIOR, points, strict=True):
         best = expected_loss(row, mass, lat, lon, rule).min()
@@ -52,11 +51,11 @@ def test_no_point_of_a_dense_grid_is_better(rule, mass):
         assert found <= best + 1e-4 * abs(best)
 
 
-@pytest.mark.parametrize("rule", ["expected_distance", "expected_geoscore"])
+@pytest.mark.parametrize("rule", RULES)
 def test_refinement_never_makes_it_worse(rule):
     mass = spread_mass()
-    coarse = decide(POSTERIOR, LATITUDE, LONGITUDE, rule, mass, refine=False)
-    fine = decide(POSTERIOR, LATITUDE, LONGITUDE, rule, mass)
+    coarse = decide(POSTERIOR, ANCHORS, rule, mass, refine=False)
+    fine = decide(POSTERIOR, ANCHORS, rule, mass)
     gain = [
         expected_loss(row, mass, *a, rule) - expected_loss(row, mass, *b, rule)
         for row, a, b in zip(POSTERIOR, coarse, fine, strict=True)
@@ -68,7 +67,7 @@ def test_refinement_never_makes_it_worse(rule):
 def test_loss_by_region_is_the_definition():
     mass = spread_mass()
     points = np.array([[10.0, 20.0], [-33.0, 179.0]])
-    for rule in ("expected_distance", "expected_geoscore"):
+    for rule in RULES:
         made = expected_loss_by_region(points, mass, rule)
         for region in range(12):
             one = np.eye(12)[region]
@@ -77,15 +76,15 @@ def test_loss_by_region_is_the_definition():
 
 def test_certain_of_one_region_with_its_mass_at_the_anchor_answers_with_the_anchor():
     certain = np.eye(12)
-    for rule in ("expected_distance", "expected_geoscore"):
-        points = decide(certain, LATITUDE, LONGITUDE, rule)
+    for rule in RULES:
+        points = decide(certain, ANCHORS, rule, at_anchors(ANCHORS))
         assert haversine_km(points[:, 0], points[:, 1], LATITUDE, LONGITUDE) == pytest.approx(np.zeros(12), abs=1e-6)
 
 
 def test_three_neighbours_outweigh_one_far_favourite():
     """40 % far away, 60 % in three places side by side: the answer is with the three."""
-    latitude, longitude = np.array([-25.0, 50.0, 51.0, 50.5]), np.array([135.0, 4.0, 5.0, 6.0])
-    point = decide(np.array([[0.4, 0.2, 0.2, 0.2]]), latitude, longitude, "expected_distance")[0]
+    anchors = np.array([(-25.0, 135.0), (50.0, 4.0), (51.0, 5.0), (50.5, 6.0)])
+    point = decide(np.array([[0.4, 0.2, 0.2, 0.2]]), anchors, "expected_distance", at_anchors(anchors))[0]
     assert haversine_km(*point, 50.5, 5.0) < 100
 
 
@@ -97,8 +96,7 @@ def test_mass_of_photos_follows_the_photos():
             "longitude": [20.1, 20.2, 60.0, 179.9, 0.0],
         }
     )
-    anchors = pd.DataFrame({"region_id": ["A", "C"], "latitude": [0.0, 7.0], "longitude": [0.0, 8.0]})
-    mass = mass_of_photos(photos, ["B", "A", "C"], anchors)
+    mass = mass_of_cells(photo_cells(photos), ["B", "A", "C"], np.array([(1.0, 1.0), (2.0, 2.0), (7.0, 8.0)]))
     made = sorted(zip(mass.region.tolist(), mass.latitude, mass.longitude, mass.weight, strict=True))
     expected = [(0, -5.0, 179.9, 1.0), (1, 10.15, 20.15, 2 / 3), (1, 40.0, 60.0, 1 / 3), (2, 7.0, 8.0, 1.0)]
     assert np.array(made) == pytest.approx(np.array(expected))
@@ -107,35 +105,35 @@ def test_mass_of_photos_follows_the_photos():
 def test_a_region_without_place_is_refused():
     with pytest.raises(InputError, match="weights sum to 1"):
         Mass(np.zeros(1), np.zeros(1), np.zeros(1, dtype=int), np.ones(1), 2)
-    photos = pd.DataFrame({"region_id": ["A"], "latitude": [0.0], "longitude": [0.0]})
-    anchors = pd.DataFrame({"region_id": ["A"], "latitude": [0.0], "longitude": [0.0]})
-    with pytest.raises(InputError, match="'B' has neither"):
-        mass_of_photos(photos, ["A", "B"], anchors)
 
 
 def test_unknown_rules_and_shapes_are_refused():
-    with pytest.raises(InputError, match="expected_geoscore"):
-        decide(POSTERIOR, LATITUDE, LONGITUDE, "best")
-    with pytest.raises(InputError, match="3 anchors"):
-        decide(POSTERIOR, LATITUDE[:3], LONGITUDE[:3])
-
-
-def test_a_decider_is_prepared_once_and_says_the_same():
     mass = spread_mass()
-    prepared = decider(LATITUDE, LONGITUDE, "expected_geoscore", mass)
+    with pytest.raises(InputError, match="expected_geoscore"):
+        decider(ANCHORS, "best", mass)
+    with pytest.raises(InputError, match="3 anchors"):
+        decider(ANCHORS[:3], "expected_distance", mass)
+    with pytest.raises(InputError, match="12 anchors"):
+        decider(ANCHORS, "expected_distance", mass).points(POSTERIOR[:, :3])
+
+
+def test_a_photo_without_answer_has_no_point_and_lots_change_nothing():
+    prepared = decider(ANCHORS, "expected_geoscore", spread_mass())
     whole = prepared.points(POSTERIOR)
-    one_by_one = np.vstack([prepared.points(row[None, :]) for row in POSTERIOR])
-    assert one_by_one == pytest.approx(whole)
-    assert whole == pytest.approx(decide(POSTERIOR, LATITUDE, LONGITUDE, "expected_geoscore", mass))
+    assert np.vstack([prepared.points(row[None, :]) for row in POSTERIOR]) == pytest.approx(whole)
+    posterior = POSTERIOR.copy()
+    posterior[0] = np.nan
+    points = prepared.points(posterior)
+    assert np.isnan(points[0]).all()
+    assert points[1:] == pytest.approx(whole[1:])
 
 
 def test_a_dense_mass_is_not_refined_unless_asked(monkeypatch):
     mass = spread_mass()
-    assert decider(LATITUDE, LONGITUDE, "expected_distance", mass).refine
+    assert decider(ANCHORS, "expected_distance", mass).refine
     monkeypatch.setattr(module, "PLACES_WORTH_REFINING", 95)
-    assert not decider(LATITUDE, LONGITUDE, "expected_distance", mass).refine
-    assert decider(LATITUDE, LONGITUDE, "expected_distance", mass, refine=True).refine
-    assert not decider(LATITUDE, LONGITUDE, "anchor", refine=True).refine
+    assert not decider(ANCHORS, "expected_distance", mass).refine
+    assert decider(ANCHORS, "expected_distance", mass, refine=True).refine
 
 
 def test_the_whole_posterior_beats_its_arg_max():
@@ -146,10 +144,8 @@ def test_the_whole_posterior_beats_its_arg_max():
     region = (posterior.cumsum(axis=1) < chance.uniform(size=(3000, 1))).sum(axis=1)
     place = region * 8 + np.array([chance.choice(8, p=mass.weight[8 * r : 8 * r + 8]) for r in region])
     truth = mass.latitude[place], mass.longitude[place]
-    km = {
-        rule: haversine_km(*truth, *decide(posterior, LATITUDE, LONGITUDE, rule, mass, refine=False).T)
-        for rule in ("anchor", "expected_distance", "expected_geoscore")
-    }
+    km = {rule: haversine_km(*truth, *decide(posterior, ANCHORS, rule, mass, refine=False).T) for rule in RULES}
+    km["anchor"] = haversine_km(*truth, *ANCHORS[posterior.argmax(axis=1)].T)
     points = {rule: (5000 * np.exp(-distance / 1492.7)).mean() for rule, distance in km.items()}
     assert km["expected_distance"].mean() < 0.95 * km["anchor"].mean()
     assert km["expected_distance"].mean() < km["expected_geoscore"].mean()

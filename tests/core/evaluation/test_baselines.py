@@ -70,15 +70,14 @@ def test_baselines_do_not_answer_where_models_could_not():
 
 
 def test_the_constant_point_names_the_country_that_it_lies_in():
-    made = constant_point_predictions(TRAINING, PHOTOS, continents=CONTINENTS, objective="within_25")
-    # Five of ten training photos are at one place in the USA: nothing within 25 km of it is worse than all other places.
+    made = constant_point_predictions(TRAINING, PHOTOS, continents=CONTINENTS)
+    # Five of ten training photos are at one place in the USA: nowhere else is the GeoScore of all as high.
     assert made["predicted_country_id"].unique().tolist() == ["USA"]
     scores = score(made)
     assert (scores["within_25"], scores["accuracy"], scores["top10"]) == (25.0, 25.0, 25.0)
 
 
-@pytest.mark.parametrize("objective", ["geoscore", "mean_km", "within_200", "within_750"])
-def test_no_point_of_a_dense_grid_serves_better(objective):
+def test_no_point_of_a_dense_grid_serves_better():
     chance = np.random.default_rng(5)
     centre = chance.choice(4, size=150, p=[0.4, 0.3, 0.2, 0.1])
     latitude = np.array([40.0, 48.0, 35.0, -17.0])[centre] + chance.normal(0, 3, 150)
@@ -88,24 +87,15 @@ def test_no_point_of_a_dense_grid_serves_better(objective):
 
     def worth(lat, lon):
         distance = haversine_km(np.asarray(lat)[..., None], np.asarray(lon)[..., None], latitude, longitude)
-        if objective == "geoscore":
-            return (5000 * np.exp(-distance / 1492.7)).mean(axis=-1)
-        return -distance.mean(axis=-1) if objective == "mean_km" else (distance <= int(objective[7:])).mean(axis=-1)
+        return (5000 * np.exp(-distance / 1492.7)).mean(axis=-1)
 
     best_of_grid = max(worth(lat, lon).max() for lat, lon in zip(grid_lat, grid_lon, strict=True))
-    found = worth(*best_constant_point(latitude, longitude, objective))
-    tolerance = 0.006 if objective.startswith("within") else 1e-6 * abs(best_of_grid)  # cells of 0.1 degree are 11 km
-    assert found >= best_of_grid - tolerance
+    assert worth(*best_constant_point(latitude, longitude)) >= best_of_grid * (1 - 1e-6)
 
 
 def test_the_constant_point_of_photos_on_both_sides_of_the_antimeridian():
-    latitude, longitude = best_constant_point(np.array([-17.0, -17.0]), np.array([179.5, -179.5]), "within_200")
+    latitude, longitude = best_constant_point(np.array([-17.0, -17.0]), np.array([179.5, -179.5]))
     assert haversine_km(latitude, longitude, -17.0, 180.0) < 200
-
-
-def test_an_unknown_objective_is_refused():
-    with pytest.raises(InputError, match="within_R"):
-        best_constant_point(np.zeros(1), np.zeros(1), "median")
 
 
 def test_random_photos_are_right_as_often_as_chance_says():

@@ -15,7 +15,6 @@ from geoloc_core.evaluation.metrics import (
     geoscore,
     photo_scores,
     score,
-    scores_by,
 )
 from geoloc_core.evaluation.predictions import NEVER, predictions_frame
 
@@ -107,16 +106,6 @@ def test_against_brute_force(random_predictions):
     distances = [r.distance_km if r.status == "ok" else FARTHEST_KM for r in rows]
     assert scores["median_km"] == pytest.approx(np.median(distances))
     assert scores["within_2500"] == pytest.approx(100 * np.mean([d <= 2500 for d in distances]))
-
-
-def test_per_country_and_continent():
-    made = scores_by(by_hand(), "country_id").set_index("country_id")
-    assert made.index.tolist() == ["DEU", "FRA", "NAM"]
-    assert made["n"].tolist() == [2, 2, 1]
-    assert made["n_missing"].tolist() == [1, 0, 0]
-    assert made["accuracy"].tolist() == pytest.approx([50.0, 50.0, 0.0])
-    assert made.loc["FRA", "median_km"] == pytest.approx(13.0)
-    assert scores_by(by_hand(), "continent")["continent"].tolist() == ["Africa", "Europe"]
 
 
 def test_distance_curve_ends_at_the_share_that_has_an_answer():

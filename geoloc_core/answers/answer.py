@@ -56,11 +56,6 @@ class Answers:
     probability_before: np.ndarray
 
     @property
-    def uncalibrated(self) -> tuple[np.ndarray, np.ndarray]:
-        """The likeliest country and its probability at temperature 1."""
-        return self.best_before, self.probability_before
-
-    @property
     def predicted_cells(self) -> dict[str, list[str]]:
         """The answered cells of each finer level that the head knows."""
         return {} if self.subdivision_ids is None else {FINEST: self.subdivision_ids.tolist()}

@@ -23,20 +23,20 @@ class Decision:
     Attributes:
         moves: whether the challenger becomes champion.
         reasons: one sentence for each criterion; the first names the outcome.
-        gain: challenger minus champion in `metric`, signed so that more is better; None without a champion.
+        gain: challenger minus champion in `metric`, signed so that more is better.
         continents: continent, n, n_authors, gain, gain_low, gain_high, judged ("kept", "lost", "too few authors",
             "not asked").
     """
 
     moves: bool
     reasons: tuple[str, ...]
-    gain: Interval | None
+    gain: Interval
     continents: pd.DataFrame
 
 
 def challenge(
     challenger: pd.DataFrame,
-    champion: pd.DataFrame | None,
+    champion: pd.DataFrame,
     *,
     metric: str = METRIC,
     continent_margin: float | None = CONTINENT_MARGIN,
@@ -46,15 +46,12 @@ def challenge(
 
     Args:
         challenger, champion: predictions of the two on the same validation photos, so of the same authors (else an
-            InputError); None for the champion when there is none yet.
+            InputError).
         metric: a key of `metrics.DEFINITIONS`.
         continent_margin: how much worse a continent may become, in the metric's own unit; None judges no continent, as
             against the class prior, which names one country always and is unbeatable on that one's continent. A continent
             whose photos come from fewer than MINIMUM_AUTHORS authors is reported and not judged.
     """
-    if champion is None:
-        nothing = pd.DataFrame(columns=CONTINENT_COLUMNS)
-        return Decision(True, ("The challenger becomes champion: there was none before.",), None, nothing)
     gain, _, _ = _gain(challenger, champion, metric, resamples)
     rows = []
     for name in sorted(set(challenger["continent"]) - {""}):

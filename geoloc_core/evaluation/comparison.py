@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from geoloc_core.errors import InputError
-from geoloc_core.evaluation.intervals import RESAMPLES, Bootstrap, bootstrap, difference
+from geoloc_core.evaluation.intervals import Bootstrap, bootstrap, difference
 from geoloc_core.evaluation.metrics import DEFINITIONS
 
 BEST, TIE, BEHIND = "best", "tie", ""
@@ -61,16 +61,13 @@ def differences(boots: Mapping[str, Bootstrap], reference: str, metrics: Sequenc
 
 
 def comparison_table(
-    predictions: Mapping[str, pd.DataFrame],
-    reference: str,
-    metrics: tuple[str, ...] = ("accuracy", "mean_km"),
-    resamples: int = RESAMPLES,
+    predictions: Mapping[str, pd.DataFrame], reference: str, metrics: tuple[str, ...] = ("accuracy", "mean_km")
 ) -> tuple[pd.DataFrame, list[str]]:
     """Each of `predictions` (by name, over the same photos) against one of them, as text for people.
 
     Also a sentence for those that are better, a tie, or worse by the first metric, as far as there are any.
     """
-    gaps = differences({name: bootstrap(frame, resamples) for name, frame in predictions.items()}, reference, metrics)
+    gaps = differences({name: bootstrap(frame) for name, frame in predictions.items()}, reference, metrics)
     shown = pd.DataFrame({"Experiment": gaps["experiment"].drop_duplicates(), "Compared with": reference})
     for metric in metrics:
         digits = 1 if DEFINITIONS[metric].unit == "%" else 0

@@ -12,7 +12,7 @@ import pandas as pd
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.comparison import verdicts
-from geoloc_core.evaluation.intervals import RESAMPLES, Bootstrap, Interval, bootstrap, intervals
+from geoloc_core.evaluation.intervals import Bootstrap, Interval, bootstrap, intervals
 from geoloc_core.evaluation.metrics import DEFINITIONS, score
 
 KINDS = ("experiment", "baseline", "ceiling", "published")
@@ -81,11 +81,9 @@ def evaluate(
     photos: str = VALIDATION,
     kind: str = "experiment",
     boot: Bootstrap | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
 ) -> Evaluation:
     """Score predictions and put an interval around each metric; give `boot` if the bootstrap was made already."""
-    boot = boot or bootstrap(predictions, resamples, seed)
+    boot = boot or bootstrap(predictions)
     return Evaluation(name, kind, photos, score(predictions), intervals(boot), boot.n_authors, len(boot.values))
 
 
@@ -94,8 +92,6 @@ def evaluate_set(
     experiments: Mapping[str, pd.DataFrame],
     baselines: Mapping[str, pd.DataFrame] | None = None,
     ceilings: Mapping[str, pd.DataFrame] | None = None,
-    *,
-    resamples: int = RESAMPLES,
 ) -> list[Evaluation]:
     """Score all that answered the same photos, and tell the best from those that are a tie with it.
 
@@ -106,7 +102,7 @@ def evaluate_set(
     """
     kinds = {"experiment": experiments, "baseline": baselines or {}, "ceiling": ceilings or {}}
     rows = [(kind, name, frame) for kind, frames in kinds.items() for name, frame in frames.items()]
-    boots = [bootstrap(frame, resamples) for _, _, frame in rows]
+    boots = [bootstrap(frame) for _, _, frame in rows]
     competing = {name: boot for (kind, name, _), boot in zip(rows, boots, strict=True) if kind != "ceiling"}
     if not competing:
         raise InputError(f"there is no answer for the photos of {photos!r}; give the predictions of an experiment")

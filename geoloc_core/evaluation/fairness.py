@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from geoloc_core.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval, bootstrap, intervals
+from geoloc_core.evaluation.intervals import CONFIDENCE, Interval, bootstrap, intervals
 from geoloc_core.evaluation.metrics import photo_scores
 from geoloc_core.evaluation.predictions import ANSWERED, bootstrap_units
 
@@ -47,7 +47,6 @@ def recall_by_country(predictions: pd.DataFrame, training_counts: Mapping[str, i
 def recall_by_continent(
     predictions: pd.DataFrame,
     training_counts: Mapping[str, int],
-    resamples: int = RESAMPLES,
 ) -> pd.DataFrame:
     """Recall of countries over the photos of each true continent, per cent, with an author bootstrap of that continent.
 
@@ -56,7 +55,7 @@ def recall_by_continent(
     """
     rows = []
     for name, group in predictions[predictions["continent"] != ""].groupby("continent", sort=True):
-        boot = bootstrap(group, resamples)
+        boot = bootstrap(group)
         span = intervals(boot)["accuracy"]
         n_train, n_missing = training_counts.get(str(name), 0), int((group["status"] != ANSWERED).sum())
         rows.append((str(name), n_train, len(group), n_missing, boot.n_authors, span.value, span.low, span.high))
@@ -66,7 +65,6 @@ def recall_by_continent(
 def worst_decile(
     predictions: pd.DataFrame,
     minimum_photos: int = MINIMUM_PHOTOS,
-    resamples: int = RESAMPLES,
 ) -> tuple[Interval, list[str]]:
     """Mean recall (per cent) of the tenth of the countries that are recognised worst, and which these are.
 
@@ -79,7 +77,7 @@ def worst_decile(
     if enough.empty:
         return Interval(float("nan"), float("nan"), float("nan")), []
     chosen = enough.sort_values(kind="stable").index[: -(-len(enough) // 10)].tolist()
-    boot = bootstrap(predictions[predictions["country_id"].isin(chosen)], resamples)
+    boot = bootstrap(predictions[predictions["country_id"].isin(chosen)])
     return intervals(boot)["macro_accuracy"], chosen
 
 

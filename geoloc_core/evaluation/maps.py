@@ -55,12 +55,10 @@ def coverage_map(latitude: np.ndarray, longitude: np.ndarray, boundaries: Bounda
     return png_bytes(figure)
 
 
-def error_map(
-    predictions: pd.DataFrame, boundaries: BoundarySet, title: str, maximum_lines: int = MAXIMUM_LINES
-) -> bytes:
+def error_map(predictions: pd.DataFrame, boundaries: BoundarySet, title: str) -> bytes:
     """A line from each photo's true place to its answer; of too many, every so many-th in order of photo_id."""
     answered = predictions[predictions["status"] == ANSWERED].sort_values("photo_id", kind="stable")
-    shown = answered.iloc[:: max(1, -(-len(answered) // maximum_lines))]
+    shown = answered.iloc[:: max(1, -(-len(answered) // MAXIMUM_LINES))]
     missing = len(predictions) - len(answered)
     note = f"{len(shown):,} of {len(answered):,} answered photos"
     note += f"; {missing:,} without an answer" if missing else ""
@@ -76,15 +74,8 @@ def error_map(
     return png_bytes(figure)
 
 
-def country_value_map(
-    values: pd.Series, boundaries: BoundarySet, title: str, label: str, low: float = 0.0, high: float = 100.0
-) -> bytes:
-    """Countries shaded by a value, for example recall in per cent; those that `values` does not name are grey.
-
-    Args:
-        values: index country region_id; NaN counts as not named.
-        low, high: the ends of the colour scale.
-    """
+def country_value_map(values: pd.Series, boundaries: BoundarySet, title: str, label: str) -> bytes:
+    """Countries shaded by a value from 0 to 100 (index country region_id); those without, or with NaN, are grey."""
     figure, axes = _world(boundaries, title)
     rings, country = _world_rings(boundaries)
     value = values.reindex(country).to_numpy(dtype=np.float64)
@@ -94,15 +85,13 @@ def country_value_map(
     axes.add_collection(PolyCollection(unnamed, facecolor=NO_DATA, **style))
     if len(named):
         shaded = PolyCollection([rings[index] for index in named], array=value[named], cmap="viridis", **style)
-        shaded.set_norm(Normalize(low, high))
+        shaded.set_norm(Normalize(0.0, 100.0))
         axes.add_collection(shaded)
         _colour_bar(figure, axes, shaded, f"{label} (grey: no photo of the country)")
     return png_bytes(figure)
 
 
-def country_map(
-    boundaries: BoundarySet, country_id: str, title: str | None = None, photos: pd.DataFrame | None = None
-) -> bytes:
+def country_map(boundaries: BoundarySet, country_id: str, photos: pd.DataFrame | None = None) -> bytes:
     """One country with its first-level sub-divisions, their names and their centroids; `photos` as dots where given.
 
     The frame holds the largest part and those within 3 degrees of it; overseas parts lie outside of it.
@@ -137,7 +126,7 @@ def country_map(
     label_points(figure, axes, [(names[i], longitude[i], latitude[i]) for i in largest_first])
     outside = f" ({len(units) - int(shown.sum())} outside this frame)" if not shown.all() else ""
     words = f"{country['name'].iloc[0]}: {len(units)} sub-divisions and their centroids{outside}"
-    axes.set_title(title or words, fontsize=11, color=INK)
+    axes.set_title(words, fontsize=11, color=INK)
     return png_bytes(figure)
 
 

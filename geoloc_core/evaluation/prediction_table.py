@@ -20,77 +20,56 @@ from geoloc_core.geography.cells import LEVELS, id_column
 ROUNDING = 1e-4
 VECTOR = "embeddings.vector"
 COUNTRY = "{photos}.country_id"
-POINT = (VECTOR, "region_anchors.latitude", "region_anchors.longitude")
+POINT = f"{VECTOR} region_anchors.latitude region_anchors.longitude"
+NOT_EMPTY: dict[str, Any] = {"str_length": {"min_value": 1}}
+LATITUDE: dict[str, Any] = {"ge": -90.0, "le": 90.0}
+LONGITUDE: dict[str, Any] = {"ge": -180.0, "le": 180.0}
+PROBABILITY: dict[str, Any] = {"ge": 0.0, "le": 1.0 + ROUNDING, "nullable": True}
 
 
-def _column(description: str, *made_from: str, items: str = "", **rules: Any) -> Any:
-    """A column: what it means, the upstream columns that it is made from, the type of a list's items, and its rules."""
-    return pa.Field(description=description, metadata={"made_from": made_from, "items": items}, **rules)
+def _column(
+    name: str, dtype: Any, description: str, made_from: str, items: str = "", **rules: Any
+) -> tuple[str, Any, Any]:
+    """A column: its type, what it means, the upstream columns that it is made from, the type of a list's items, its rules."""
+    metadata = {"made_from": tuple(made_from.split()), "items": items}
+    return name, Series[dtype], pa.Field(description=description, metadata=metadata, **rules)
 
 
-def _degrees(description: str, *made_from: str, largest: float, nullable: bool = False) -> Any:
-    return _column(description, *made_from, ge=-largest, le=largest, nullable=nullable)
+# fmt: off
+COLUMNS = [
+    _column("photo_id", str, "Name of the photo, unique within its dataset", "{photos}.photo_id", **NOT_EMPTY),
+    _column("author_id", str, "Who took the photo; the split keeps an author on one side", "{photos}.author_id"),
+    _column("latitude", np.float64, "Degrees north, WGS 84: where the photo was taken", "{photos}.latitude", **LATITUDE),
+    _column("longitude", np.float64, "Degrees east, WGS 84: where the photo was taken", "{photos}.longitude", **LONGITUDE),
+    _column("country_id", str, "The true country; empty where there is none", COUNTRY),
+    _column("continent", str, "Continent of the true country", COUNTRY),
+    _column("predicted_country_id", str, "The most probable country", VECTOR),
+    _column("probability", np.float32, "Its probability", VECTOR, **PROBABILITY),
+    _column("rank", np.int32, "Rank of the true country among all, from 1", f"{VECTOR} {COUNTRY}", ge=1),
+    _column("topk_ids", object, "The most probable countries, best first", VECTOR, items="string"),
+    _column("topk_probabilities", object, "Their probabilities", VECTOR, items="float32"),
+    _column("predicted_latitude", np.float64, "Degrees north of the answered point", POINT, **LATITUDE, nullable=True),
+    _column("predicted_longitude", np.float64, "Degrees east of the answered point", POINT, **LONGITUDE, nullable=True),
+    _column("distance_km", np.float64, "Great-circle kilometres from the true place to the answered point",
+            f"{POINT} {{photos}}.latitude {{photos}}.longitude", ge=0.0, le=20_015.1, nullable=True),
+    _column("status", str, "ok, or why there is no answer", "embeddings.status", **NOT_EMPTY),
+    *(column for level in LEVELS[1:] for column in (
+        _column(id_column(level), str, f"The true {level}; empty where there is none", f"{{photos}}.{id_column(level)}"),
+        _column(f"predicted_{id_column(level)}", str, f"The most probable {level} of the answered country", VECTOR))),
+    _column("truth_probability", np.float32, "Probability of the true country", f"{VECTOR} {COUNTRY}", **PROBABILITY),
+    _column("brier", np.float32, "Brier score of the photo, 0 to 2", f"{VECTOR} {COUNTRY}",
+            ge=-ROUNDING, le=2.0 + ROUNDING, nullable=True),
+]
+# fmt: on
+_Columns = type(
+    "_Columns",
+    (pa.DataFrameModel,),
+    {**{name: field for name, _, field in COLUMNS}, "__annotations__": {name: dtype for name, dtype, _ in COLUMNS}},
+)
 
 
-class _TruthAndAnswer(pa.DataFrameModel):
-    photo_id: Series[str] = _column(
-        "Name of the photo, unique within its dataset", "{photos}.photo_id", str_length={"min_value": 1}
-    )
-    author_id: Series[str] = _column(
-        "Who took the photo, as the delivery says; the split keeps an author on one side", "{photos}.author_id"
-    )
-    latitude: Series[np.float64] = _degrees(
-        "Degrees north, WGS 84: where the photo was taken", "{photos}.latitude", largest=90.0
-    )
-    longitude: Series[np.float64] = _degrees(
-        "Degrees east, WGS 84: where the photo was taken", "{photos}.longitude", largest=180.0
-    )
-    country_id: Series[str] = _column("The true country; empty where there is none", COUNTRY)
-    continent: Series[str] = _column("Continent of the true country", COUNTRY)
-    predicted_country_id: Series[str] = _column("The most probable country", VECTOR)
-    probability: Series[np.float32] = _column("Its probability", VECTOR, ge=0.0, le=1.0 + ROUNDING, nullable=True)
-    rank: Series[np.int32] = _column("Rank of the true country among all, from 1", VECTOR, COUNTRY, ge=1)
-    topk_ids: Series[object] = _column("The most probable countries, best first", VECTOR, items="string")
-    topk_probabilities: Series[object] = _column("Their probabilities", VECTOR, items="float32")
-    predicted_latitude: Series[np.float64] = _degrees(
-        "Degrees north of the answered point", *POINT, largest=90.0, nullable=True
-    )
-    predicted_longitude: Series[np.float64] = _degrees(
-        "Degrees east of the answered point", *POINT, largest=180.0, nullable=True
-    )
-    distance_km: Series[np.float64] = _column(
-        "Great-circle kilometres from the true place to the answered point",
-        *POINT,
-        "{photos}.latitude",
-        "{photos}.longitude",
-        ge=0.0,
-        le=20_015.1,
-        nullable=True,
-    )
-    status: Series[str] = _column("ok, or why there is no answer", "embeddings.status", str_length={"min_value": 1})
-
-
-def _finer_levels() -> dict[str, Any]:
-    columns = {}
-    for level in LEVELS[1:]:
-        truth = id_column(level)
-        columns[truth] = _column(f"The true {level}; empty where there is none", f"{{photos}}.{truth}")
-        columns[f"predicted_{truth}"] = _column(f"The most probable {level} of the answered country", VECTOR)
-    return {**columns, "__module__": __name__, "__annotations__": dict.fromkeys(columns, Series[str])}
-
-
-_WithFinerLevels = type("_WithFinerLevels", (_TruthAndAnswer,), _finer_levels())
-
-
-class Predictions(_WithFinerLevels):  # type: ignore[valid-type, misc]
+class Predictions(_Columns):  # type: ignore[valid-type, misc]
     """One row for each photo to be located: the truth, the answer, the distance between, or why there is no answer."""
-
-    truth_probability: Series[np.float32] = _column(
-        "Probability of the true country", VECTOR, COUNTRY, ge=0.0, le=1.0 + ROUNDING, nullable=True
-    )
-    brier: Series[np.float32] = _column(
-        "Brier score of the photo, 0 to 2", VECTOR, COUNTRY, ge=-ROUNDING, le=2.0 + ROUNDING, nullable=True
-    )
 
     class Config:
         """pandera's own settings."""

@@ -76,18 +76,20 @@ def predictions_frame(
     best_probability, truth_probability, brier = (np.full(n, np.nan, dtype=np.float32) for _ in range(3))
     topk_ids: list[list[str]] = [[] for _ in range(n)]
     topk_probabilities: list[list[float]] = [[] for _ in range(n)]
-    truth_column = _positions(truth, ids)
+    position = {name: index for index, name in enumerate(ids) if name != ""}
+    truth_column = np.array([position.get(name, -1) for name in truth], dtype=np.int64)
     rows_answered = np.flatnonzero(answered)
     for start in range(0, len(rows_answered), ROWS_AT_ONCE):
         rows = rows_answered[start : start + ROWS_AT_ONCE]
         block = posterior[rows][:, by_id]
-        order = _best_first(block, min(top_k, len(ids)))
+        order = np.argsort(-block, axis=1, kind="stable")  # equal probabilities in the order of the ids
+        column = truth_column[rows]
+        is_class = column >= 0
+        rank[rows] = np.where(is_class, 1 + (order == column[:, None]).argmax(axis=1), NEVER)
+        of_truth = np.where(is_class, block[np.arange(len(rows)), column].astype(np.float64), 0.0)
+        order = order[:, :top_k]
         values = np.take_along_axis(block, order, axis=1)
-        best_ids[rows] = ids[order[:, 0]]
-        best_probability[rows] = values[:, 0]
-        rank[rows] = _ranks(block, truth_column[rows])
-        of_truth = _at(block, truth_column[rows])
-        truth_probability[rows] = of_truth
+        best_ids[rows], best_probability[rows], truth_probability[rows] = ids[order[:, 0]], values[:, 0], of_truth
         brier[rows] = np.square(block, dtype=np.float64).sum(axis=1) - 2.0 * of_truth + 1.0
         for row, names, numbers in zip(rows, ids[order].tolist(), values.tolist(), strict=True):
             topk_ids[row], topk_probabilities[row] = names, numbers
@@ -167,31 +169,6 @@ def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
         if pa.types.is_list(field.type):
             frame[field.name] = [list(values) for values in frame[field.name]]
     return frame
-
-
-def _best_first(block: np.ndarray, k: int) -> np.ndarray:
-    """(n, k) columns of the k largest values of each row, best first; equal values in the order of the columns."""
-    return np.argsort(-block, axis=1, kind="stable")[:, :k]
-
-
-def _ranks(block: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """(n,) 1-based rank of `column` in each row of `block`, in the order of `_best_first`; NEVER where column is -1."""
-    own = np.take_along_axis(block, np.maximum(column, 0)[:, None], axis=1)
-    before = np.arange(block.shape[1])[None, :] < column[:, None]
-    rank = 1 + (block > own).sum(axis=1) + ((block == own) & before).sum(axis=1)
-    return np.where(column < 0, NEVER, rank).astype(np.int32)
-
-
-def _at(block: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """(n,) the value of each row at `column`, 0 where that is -1."""
-    values = np.take_along_axis(block, np.maximum(column, 0)[:, None], axis=1)[:, 0].astype(np.float64)
-    return np.where(column < 0, 0.0, values)
-
-
-def _positions(truth: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """(n,) position of each truth in `ids`, -1 where it is not there (or is "")."""
-    position = {name: index for index, name in enumerate(ids) if name != ""}
-    return np.array([position.get(name, -1) for name in truth], dtype=np.int64)
 
 
 def _check_shapes(

@@ -29,7 +29,7 @@ from geoloc_core.evaluation.fairness import (
     recall_by_country,
     worst_decile,
 )
-from geoloc_core.evaluation.intervals import RESAMPLES, Interval
+from geoloc_core.evaluation.intervals import Interval
 from geoloc_core.evaluation.maps import error_map
 from geoloc_core.evaluation.metrics import DEFINITIONS
 from geoloc_core.evaluation.predictions import ANSWERED, continents
@@ -80,17 +80,14 @@ def results_report(
     maps: Mapping[str, Any],
     files: Mapping[str, Path],
     limits: ImageLimits | None = None,
-    resamples: int = RESAMPLES,
 ) -> str:
     """The HTML page of a run: Tables 1, 2 and 3, maps, and what stands behind the tables.
 
     Args:
         facts: what the results rest on (boundary set, split, seeds ...), by name.
         distribution: the `class_distribution`: level, region_id, name, n_photos.
-        evaluations: those of the validation photos go to Table 2, all others to Table 3.
-        photo_sets: predictions by set of photos, the validation photos among them.
+        photo_sets: predictions by set of photos, the validation photos among them; certainties likewise.
         references: for each row that others are compared with, the predictions that are, by name.
-        certainties: by set of photos, then by experiment.
         best: the experiment that the details are about.
         training: country_id and split; only its training part is counted.
         maps: PNGs: coverage, country, recall, and errors by benchmark; country_id is the one country's.
@@ -109,9 +106,9 @@ def results_report(
         # A table for each benchmark: all in one would be too wide for a page.
         "table3": {name: scores_section(rows, table3) for name, rows in by_set.items()},
         "maps": maps,
-        "comparisons": {name: comparison_section(frames, name, resamples) for name, frames in references.items()},
+        "comparisons": {name: comparison_section(frames, name) for name, frames in references.items()},
         "certainty": certainty_section(best, validation, certainties),
-        "fairness": fairness_section(best, validation[best], training, boundaries, resamples),
+        "fairness": fairness_section(best, validation[best], training, boundaries),
         "confusion": confusion_section(best, validation[best], names),
         "distances": {
             name: plots.distance_curves_plot(frames, f"Answered within a distance, {name}")
@@ -134,7 +131,6 @@ def folder_report(
     *,
     notice: str,
     folder: str,
-    resamples: int = RESAMPLES,
 ) -> str:
     """The HTML page of `geoloc evaluate FOLDER`: Table 3's columns, a map of errors, each answer, each refusal.
 
@@ -146,7 +142,7 @@ def folder_report(
     result: dict[str, Any] = {"evaluated": len(predictions), "refused": len(refused)}
     answers = None
     if not predictions.empty:
-        rows = [evaluate("champion", predictions, photos=folder, resamples=resamples)]
+        rows = [evaluate("champion", predictions, photos=folder)]
         result |= {"table2": scores_section(rows, table2), "table3": scores_section(rows, table3)}
         result["map"] = error_map(predictions, boundaries, "Errors")
         names = _names(boundaries)
@@ -205,11 +201,9 @@ def distribution_sections(distribution: pd.DataFrame) -> dict[str, Any]:
     return sections
 
 
-def comparison_section(
-    frames: Mapping[str, pd.DataFrame], reference: str, resamples: int
-) -> tuple[dict[str, Any], list[str]]:
+def comparison_section(frames: Mapping[str, pd.DataFrame], reference: str) -> tuple[dict[str, Any], list[str]]:
     """Each of `frames` against one of them, as a table and in words."""
-    shown, sentences = comparison_table(frames, reference, resamples=resamples)
+    shown, sentences = comparison_table(frames, reference)
     return frame_section(shown.drop(columns="Compared with")), sentences
 
 
@@ -230,7 +224,7 @@ def certainty_section(
 
 
 def fairness_section(
-    best: str, validation: pd.DataFrame, training: pd.DataFrame, boundaries: BoundarySet, resamples: int = RESAMPLES
+    best: str, validation: pd.DataFrame, training: pd.DataFrame, boundaries: BoundarySet
 ) -> dict[str, Any]:
     """Recall of the best experiment by continent and country, against training counts."""
     names = _names(boundaries)
@@ -239,8 +233,8 @@ def fairness_section(
     continent = learned.map(continents(boundaries))
     by_continent = {str(name): int(count) for name, count in continent.value_counts().items()}
     countries = recall_by_country(validation, by_country)
-    by_name = recall_by_continent(validation, by_continent, resamples).rename(columns={"continent": "name"})
-    span, worst = worst_decile(validation, resamples=resamples)
+    by_name = recall_by_continent(validation, by_continent).rename(columns={"continent": "name"})
+    span, worst = worst_decile(validation)
     return {
         "minimum_photos": MINIMUM_PHOTOS,
         "worst": [names.get(name, name) for name in worst],

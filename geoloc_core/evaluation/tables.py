@@ -25,17 +25,11 @@ TABLE3_METRICS = tuple(f"within_{radius}" for radius in RADII_KM)
 # Columns that belong to the one before them and are shown in its cells.
 COMPANIONS = ("_low", "_high", "_verdict")
 HEADINGS = {
+    **{name: name.capitalize() for name in ("rank", "name", "experiment", "kind", "benchmark", "photos", "missing")},
     "part": "",
-    "rank": "Rank",
     "region_id": "Region",
-    "name": "Name",
     "n_photos": "Photos",
     "share": "Share (%)",
-    "experiment": "Experiment",
-    "kind": "Kind",
-    "benchmark": "Benchmark",
-    "photos": "Photos",
-    "missing": "Missing",
     **{name: metric.heading for name, metric in DEFINITIONS.items()},
 }
 

@@ -206,7 +206,8 @@ def _report(
     write_json(paths[1], evaluate(key, predictions, photos=called).to_json())
     if found.any():
         truth, authors = predictions["country_id"].to_numpy(object), bootstrap_units(predictions)
-        kept = certainty(head, answers.country_posterior, answers.uncalibrated, truth, authors, found)
+        before = answers.best_before, answers.probability_before
+        kept = certainty(head, answers.country_posterior, before, truth, authors, found)
         paths.append(folder / "certainty.json")
         write_json(paths[-1], kept.to_json())
     return paths

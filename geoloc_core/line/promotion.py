@@ -115,7 +115,7 @@ def choose_champion(profile: Profile, layout: Layout, warehouse: Warehouse) -> P
         "metric": METRIC,
         "continent_margin": CONTINENT_MARGIN if theirs is not None else None,
         "reasons": [instead, *reasons] if instead else reasons,
-        "gain": decision.gain and asdict(decision.gain),
+        "gain": asdict(decision.gain),
         "continents": [
             {str(name): None if value != value else value for name, value in row.items()}
             for row in decision.continents.to_dict("records")

@@ -151,24 +151,3 @@ def test_the_whole_posterior_beats_its_arg_max():
     assert km["expected_distance"].mean() < km["expected_geoscore"].mean()
     assert points["expected_geoscore"] > 1.02 * points["anchor"]
     assert points["expected_geoscore"] > points["expected_distance"]
-
-
-@pytest.mark.parametrize("centre", [(0.0, 0.0), (52.0, 179.9), (-89.5, 30.0), (90.0, 0.0)])
-def test_rings_lie_at_their_distance_all_around(centre):
-    ring = module._ring(np.array(centre), 300.0)
-    distance = haversine_km(ring[:, 0], ring[:, 1], *centre)
-    assert distance == pytest.approx(np.repeat([150.0, 300.0], 12))
-    assert (np.abs(ring[:, 1]) <= 180.0).all()
-    # Neighbours on the outer ring are equally far apart: the ring is closed and even.
-    outer = ring[12:]
-    gaps = haversine_km(outer[:, 0], outer[:, 1], np.roll(outer[:, 0], 1), np.roll(outer[:, 1], 1))
-    assert gaps == pytest.approx(np.full(12, gaps[0]), rel=1e-6)
-
-
-def test_the_grid_of_candidates_leaves_no_corner_of_the_earth_out():
-    grid = module._world_grid(2_000)
-    chance = np.random.default_rng(0)
-    latitude = np.degrees(np.arcsin(chance.uniform(-1, 1, 500)))
-    longitude = chance.uniform(-180, 180, 500)
-    nearest = haversine_km(latitude[:, None], longitude[:, None], grid[:, 0], grid[:, 1]).min(axis=1)
-    assert nearest.max() < 420

@@ -1,1 +1,72 @@
 """Ties are printed as ties, and the bar may win."""
+
+import json
+
+import pytest
+
+from geoloc_core.errors import InputError
+from geoloc_core.evaluation.comparison import differences, verdicts
+from geoloc_core.evaluation.evaluate import Evaluation, evaluate, evaluate_set
+from geoloc_core.evaluation.intervals import bootstrap, difference
+from geoloc_core.evaluation.tables import displayed, table2
+
+
+@pytest.fixture
+def boots(random_predictions):
+    good, same, bad = random_predictions(skill=3.0), random_predictions(skill=3.02), random_predictions(skill=0.0)
+    return {name: bootstrap(frame, 300) for name, frame in (("bad", bad), ("good", good), ("same", same))}
+
+
+def test_the_best_its_tie_and_those_behind(boots):
+    said = verdicts(boots, ["accuracy", "mean_km"])
+    assert said.loc["bad", "accuracy"] == ""
+    assert set(said.loc[["good", "same"], "accuracy"]) <= {"best", "tie"}
+    # Less is better for a distance.
+    best = said.index[said["mean_km"] == "best"].tolist()
+    if best:
+        assert boots[best[0]].estimate["mean_km"] == min(boot.estimate["mean_km"] for boot in boots.values())
+
+
+def test_equally_good_rows_are_all_ties(random_predictions):
+    boot = bootstrap(random_predictions(), 50)
+    assert verdicts({"a": boot, "b": boot}, ["accuracy"])["accuracy"].tolist() == ["tie", "tie"]
+    assert verdicts({"a": boot}, ["accuracy"])["accuracy"].tolist() == ["best"]
+    with pytest.raises(InputError, match="nothing to compare"):
+        verdicts({}, ["accuracy"])
+
+
+def test_differences_say_better_worse_or_tie(boots):
+    made = differences(boots, "bad", ["accuracy", "mean_km"]).set_index(["experiment", "metric"])
+    gap = difference(boots["good"], boots["bad"], "accuracy")
+    row = made.loc[("good", "accuracy")]
+    assert (row["difference"], row["low"], row["high"]) == (gap.value, gap.low, gap.high)
+    assert row["verdict"] == "better"
+    back = differences(boots, "good", ["accuracy"]).set_index("experiment")
+    assert back.loc["bad", "verdict"] == "worse"
+    assert back.loc["same", "verdict"] == "tie"
+    for (_, metric), row in made.iterrows():
+        if metric == "mean_km" and row["verdict"] != "tie":
+            assert (row["verdict"] == "better") == (row["difference"] < 0)
+    with pytest.raises(InputError, match="'none'"):
+        differences(boots, "none", ["accuracy"])
+
+
+def test_a_set_is_scored_together_and_the_ceiling_does_not_compete(random_predictions):
+    good, bad = random_predictions(skill=4.0), random_predictions(skill=0.0)
+    rows = evaluate_set("im2gps", {"clip.mlp": bad}, {"class prior": good}, {"perfect": good})
+    assert [(row.name, row.kind, row.photos) for row in rows] == [
+        ("clip.mlp", "experiment", "im2gps"),
+        ("class prior", "baseline", "im2gps"),
+        ("perfect", "ceiling", "im2gps"),
+    ]
+    assert rows[0].verdicts["accuracy"] == ""
+    assert rows[1].verdicts["accuracy"] == "best"  # a table says so where the prior wins
+    assert rows[2].verdicts == {}
+    alone = evaluate("clip.mlp", bad, photos="im2gps")
+    assert (rows[0].scores, rows[0].intervals) == (alone.scores, alone.intervals)
+    assert Evaluation.from_json(json.loads(json.dumps(rows[1].to_json()))) == rows[1]
+    shown = displayed(table2(rows))["Accuracy (%)"]
+    assert shown.iloc[1].endswith("] best")
+    assert shown.iloc[0].endswith("]")
+    with pytest.raises(InputError, match="no answer for the photos"):
+        evaluate_set("im2gps", {})

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoloc_core.errors import InputError
 from geoloc_core.evaluation import intervals as module
 from geoloc_core.evaluation.intervals import Interval, author_weights, bootstrap, difference, intervals
 from geoloc_core.evaluation.metrics import DEFINITIONS, score
@@ -84,11 +83,6 @@ def test_differences_are_paired(random_predictions):
     same = difference(boot_a, bootstrap(a.iloc[::-1], 400), "median_km")
     assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
     assert same.tie
-
-
-def test_only_the_same_photos_can_be_compared(random_predictions):
-    with pytest.raises(InputError, match="same photos"):
-        difference(bootstrap(random_predictions(n=50), 10), bootstrap(random_predictions(n=51), 10), "accuracy")
 
 
 @pytest.mark.parametrize(("low", "high", "tie"), [(-1, 1, True), (0, 1, True), (0.1, 1, False), (-2, -0.1, False)])

@@ -74,11 +74,6 @@ def test_one_country_with_its_subdivisions(boundaries, country):
     assert picture(country_map(boundaries, country)).width > 400
 
 
-def test_photos_are_dots_on_the_country(boundaries):
-    photos = pd.DataFrame({"latitude": [52.3] * 50, "longitude": np.linspace(4.8, 6.5, 50)})
-    assert country_map(boundaries, "NLD", photos=photos) != country_map(boundaries, "NLD")
-
-
 def test_an_unknown_country_is_refused(boundaries):
     with pytest.raises(InputError, match="'XYZ'"):
         country_map(boundaries, "XYZ")

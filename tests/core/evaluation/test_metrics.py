@@ -10,10 +10,8 @@ from geoloc_core.errors import InputError
 from geoloc_core.evaluation.metrics import (
     DEFINITIONS,
     FARTHEST_KM,
-    MEAN_METRICS,
     distance_curve,
     geoscore,
-    photo_scores,
     score,
 )
 from geoloc_core.evaluation.predictions import NEVER, predictions_frame
@@ -83,13 +81,6 @@ def test_just_beyond_a_radius_is_outside():
     made["distance_km"] = np.nextafter(made["distance_km"].to_numpy(), np.inf)
     scores = score(made)
     assert [scores[f"within_{r}"] for r in (1, 25, 200, 750, 2500)] == pytest.approx([100 * k / 6 for k in range(5)])
-
-
-def test_every_metric_is_the_mean_of_what_photos_add(random_predictions):
-    made = random_predictions()
-    scores, photos = score(made), photo_scores(made)
-    for name in MEAN_METRICS:
-        assert scores[name] == pytest.approx(sum(photos[name]) / len(made))
 
 
 def test_against_brute_force(random_predictions):

@@ -153,11 +153,3 @@ def test_a_frame_that_breaks_its_contract_is_not_written(tmp_path, column, value
     with pytest.raises(InputError, match=words):
         write_predictions(tmp_path / "one.parquet", broken)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_random_frames_keep_their_contract(tmp_path, random_predictions):
-    made = random_predictions(n=300)
-    write_predictions(tmp_path / "one.parquet", made)
-    back = read_predictions(tmp_path / "one.parquet")
-    assert back["status"].tolist() == made["status"].tolist()
-    pd.testing.assert_frame_equal(back.drop(columns="topk_probabilities"), made.drop(columns="topk_probabilities"))

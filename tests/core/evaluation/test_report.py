@@ -83,9 +83,7 @@ def test_results_hold_every_section_and_the_same_content_gives_the_same_bytes(ra
     good, prior = random_predictions(n=400, skill=3.0), random_predictions(n=400, skill=0.0)
     photos = PhotoSet({KEY: good}, {CLASS_PRIOR: prior}, {})
     evaluations = [
-        row
-        for name in (VALIDATION, "im2gps")
-        for row in evaluate_set(name, photos.experiments, photos.baselines, resamples=40)
+        row for name in (VALIDATION, "im2gps") for row in evaluate_set(name, photos.experiments, photos.baselines)
     ]
     farthest = good[good["status"] == "ok"].sort_values(["distance_km", "photo_id"], ascending=[False, True])
     Image.new("RGB", (50, 50)).save(tmp_path / "one.png")
@@ -111,13 +109,12 @@ def test_results_hold_every_section_and_the_same_content_gives_the_same_bytes(ra
             "errors": {"im2gps": b"c"},
         },
         "files": {farthest["photo_id"].iloc[0]: tmp_path / "one.png"},
-        "resamples": 40,
     }
     page = results_report(**given)
     words, result = words_of(page), calibration(good)
     for expected in (
         NOTICE, "Table 1", "Table 2", "Table 3, im2gps", "Maps", f"Compared with {CLASS_PRIOR}", "Better than class prior",
-        f"{evaluations[0].scores['accuracy']:.1f}", f"40 resamples of {evaluations[0].n_authors} ", f"{result.ece:.3f}",
+        f"{evaluations[0].scores['accuracy']:.1f}", f"1,000 resamples of {evaluations[0].n_authors} ", f"{result.ece:.3f}",
         f"{result.brier:.3f}", "88.0 [80.0, 95.0], promised 90", "never", "none is sure, promised at most 20", "Worst decile",
         "France", "Which country for which?", "The 20 of clip", f"{farthest['distance_km'].iloc[0]:,.0f} km away",
         "Definitions", "6371.0 km", "embedded",
@@ -133,7 +130,7 @@ def test_results_hold_every_section_and_the_same_content_gives_the_same_bytes(ra
 def test_a_folder_shows_each_answer_and_each_refusal(random_predictions, boundaries):
     frame = random_predictions(n=30)
     frame["photo_id"] = ["<b>" + name for name in frame["photo_id"]]
-    page = folder_report(frame, REFUSED, boundaries, notice="", folder="holiday & co", resamples=40)
+    page = folder_report(frame, REFUSED, boundaries, notice="", folder="holiday & co")
     words = words_of(page)
     for expected in ("30 photos evaluated, 2 files refused.", "a<script>.jpg", "undecodable", "holiday & co"):
         assert expected in words
@@ -149,7 +146,7 @@ def test_a_folder_shows_each_answer_and_each_refusal(random_predictions, boundar
 def test_few_photos_and_no_answers_give_sections_that_say_so(random_predictions, boundaries):
     few = random_predictions(n=6)
     training = pd.DataFrame({"country_id": ["USA"], "split": "train"})
-    assert "so none is given" in words_of(render("t", fairness=fairness_section("a", few, training, boundaries, 10)))
+    assert "so none is given" in words_of(render("t", fairness=fairness_section("a", few, training, boundaries)))
     nobody = few.assign(status="undecodable", probability=np.nan)
     assert worst_mistakes(nobody, {}, {}) == []
     sections = {"certainty": certainty_section("a", {"a": nobody}, {}), "confusion": confusion_section("a", nobody, {})}

@@ -96,7 +96,7 @@ def test_csv_and_json_keep_all_digits():
 
 
 def test_an_evaluation_survives_json(random_predictions):
-    made = evaluate("clip.mlp", random_predictions(), photos="im2gps", resamples=50)
+    made = evaluate("clip.mlp", random_predictions(), photos="im2gps")
     again = Evaluation.from_json(json.loads(json.dumps(made.to_json(), allow_nan=False)))
     assert again == made
     empty = Evaluation("x", "baseline", "p", {"macro_accuracy": float("nan")}, {}, 0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from geoloc_core.answers import answer
-from geoloc_core.answers.answer import Answerer, Answers, Places, anchor_points, best_child, parent_positions, share_out
+from geoloc_core.answers.answer import Answerer, Answers, Places, anchor_points, share_out
 from geoloc_core.answers.decide import RULES
 from geoloc_core.answers.kinds import ANSWERS, NEAREST_ANSWER
 from geoloc_core.errors import StaleArtifactError
@@ -144,13 +144,6 @@ def test_many_photos_are_answered_some_at_a_time_and_alike(monkeypatch: pytest.M
     np.testing.assert_allclose(parts.country_posterior, whole.country_posterior, rtol=1e-6)
     np.testing.assert_array_equal(parts.points, whole.points)
     np.testing.assert_allclose(parts.uncalibrated[1], whole.uncalibrated[1], rtol=1e-6)
-
-
-def test_best_child_and_parent_positions() -> None:
-    assert parent_positions(["A", "B", "Z"], ["A", "B"]).tolist() == [0, 1, -1]
-    best, probability = best_child(np.array([[0.1, 0.2, 0.7]]), np.array([0, 0, 1]), np.array([0]))
-    assert best.tolist() == [1]
-    assert probability.tolist() == [0.2]
 
 
 def test_an_anchor_of_the_wanted_kind_or_the_centroid_or_an_error() -> None:

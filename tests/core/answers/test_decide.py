@@ -74,20 +74,6 @@ def test_loss_by_region_is_the_definition():
             assert made[:, region] == pytest.approx(expected_loss(one, mass, points[:, 0], points[:, 1], rule))
 
 
-def test_certain_of_one_region_with_its_mass_at_the_anchor_answers_with_the_anchor():
-    certain = np.eye(12)
-    for rule in RULES:
-        points = decide(certain, ANCHORS, rule, at_anchors(ANCHORS))
-        assert haversine_km(points[:, 0], points[:, 1], LATITUDE, LONGITUDE) == pytest.approx(np.zeros(12), abs=1e-6)
-
-
-def test_three_neighbours_outweigh_one_far_favourite():
-    """40 % far away, 60 % in three places side by side: the answer is with the three."""
-    anchors = np.array([(-25.0, 135.0), (50.0, 4.0), (51.0, 5.0), (50.5, 6.0)])
-    point = decide(np.array([[0.4, 0.2, 0.2, 0.2]]), anchors, "expected_distance", at_anchors(anchors))[0]
-    assert haversine_km(*point, 50.5, 5.0) < 100
-
-
 def test_mass_of_photos_follows_the_photos():
     photos = pd.DataFrame(
         {

@@ -47,12 +47,6 @@ def test_rank_answer_and_top_k():
     assert made["continent"].tolist() == ["Europe", "Europe", "Africa", ""]
 
 
-def test_the_order_of_the_classes_changes_nothing():
-    order = [2, 0, 1]
-    other = predictions_frame(PHOTOS, POSTERIOR[:, order], [CLASSES[i] for i in order], POINTS, continents=CONTINENTS)
-    pd.testing.assert_frame_equal(frame(), other)
-
-
 def test_ranks_agree_with_sorting_each_row():
     chance = np.random.default_rng(3)
     classes = [f"C{number:02d}" for number in chance.permutation(40)]

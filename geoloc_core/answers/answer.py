@@ -103,12 +103,15 @@ class Answerer:
         if finer is None:
             points = self._points(posterior, country, vectors)
         else:
-            parent = parent_positions(finer.parents, head.countries)
+            position = {name: index for index, name in enumerate(head.countries)}
+            parent = np.array([position.get(name, -1) for name in finer.parents], dtype=np.int64)
             if finer is self.companion:
                 vectors = companion_blocks
                 within = finer.posterior_of_logits(finer.logits(vectors), finer.logit_adjustment)
                 posterior = share_out(by_country, within, parent)
-            best, probability = best_child(posterior, parent, country)
+            # The most probable class among those of the answered country.
+            best = np.where(parent[None, :] == country[:, None], posterior, -1.0).argmax(axis=1)
+            probability = np.take_along_axis(posterior, best[:, None], axis=1)[:, 0]
             points = self._points(posterior, best, vectors)
             names = np.asarray(finer.classes, dtype=object)[best]
             # A country whose photos lie in none of its sub-divisions answers for itself.
@@ -162,12 +165,6 @@ class Answerer:
         return self._decider.points(posterior) if self.how in ANCHOR_OF_RULE else anchors[chosen]
 
 
-def parent_positions(parents: Sequence[str], countries: Sequence[str]) -> np.ndarray:
-    """(K,) position of each class's country among `countries`; -1 where it is not among them."""
-    position = {name: index for index, name in enumerate(countries)}
-    return np.array([position.get(name, -1) for name in parents], dtype=np.int64)
-
-
 def share_out(by_country: np.ndarray, within: np.ndarray, parent: np.ndarray) -> np.ndarray:
     """(n, M): each country's probability (n, C), divided over its sub-divisions as another posterior (n, M) has them.
 
@@ -180,17 +177,6 @@ def share_out(by_country: np.ndarray, within: np.ndarray, parent: np.ndarray) ->
     shared = np.zeros(within.shape, dtype=np.float64)
     shared[:, known] = within[:, known] * (by_country / np.maximum(total, 1e-12))[:, parent[known]]
     return shared
-
-
-def best_child(posterior: np.ndarray, parent: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The most probable class of each row among those of its chosen country.
-
-    posterior (n, K), parent (K,) the country of each class, chosen (n,) a country that has a class; returns its column
-    (n,) and its probability (n,).
-    """
-    among = np.where(parent[None, :] == chosen[:, None], posterior, -1.0)
-    best = among.argmax(axis=1)
-    return best, np.take_along_axis(posterior, best[:, None], axis=1)[:, 0]
 
 
 def anchor_points(anchors: pd.DataFrame, region_ids: Sequence[str], kind: str) -> np.ndarray:

@@ -139,16 +139,15 @@ class Decider:
         return points
 
 
-def decider(anchors: np.ndarray, rule: str, mass: Mass, refine: bool | None = None) -> Decider:
+def decider(anchors: np.ndarray, rule: str, mass: Mass) -> Decider:
     """Prepare to answer by `rule`.
 
     Args:
         anchors: (K, 2) latitude and longitude, degrees, in the order of the posterior's classes.
         rule: one of `RULES`.
-        mass: where each region's probability lies.
-        refine: look around the best candidate in ever finer rings. None does so for a mass of at most
-            `PLACES_WORTH_REFINING` places: with more the candidates lie so close that it gains nothing (under 0.1 % of
-            the GeoScore with 9,388 places of MP-16-like photos) and costs minutes for 3,000 photos.
+        mass: where each region's probability lies. Of at most `PLACES_WORTH_REFINING` places the decider looks around the
+            best candidate in ever finer rings: with more the candidates lie so close that it gains nothing (under 0.1 %
+            of the GeoScore with 9,388 places of MP-16-like photos) and costs minutes for 3,000 photos.
     """
     if rule not in RULES:
         raise InputError(f"the rule {rule!r} is not known; choose one of {', '.join(RULES)}")
@@ -156,8 +155,7 @@ def decider(anchors: np.ndarray, rule: str, mass: Mass, refine: bool | None = No
         raise InputError(f"the mass has {mass.n_regions} regions, but there are {len(anchors)} anchors")
     candidates = _candidates(anchors, mass)
     loss = expected_loss_by_region(candidates, mass, rule).astype(np.float32)
-    worth_refining = len(mass.weight) <= PLACES_WORTH_REFINING
-    return Decider(rule, mass, candidates, loss, worth_refining if refine is None else refine)
+    return Decider(rule, mass, candidates, loss, refine=len(mass.weight) <= PLACES_WORTH_REFINING)
 
 
 def expected_loss_by_region(points: np.ndarray, mass: Mass, rule: str) -> np.ndarray:
@@ -177,7 +175,8 @@ def expected_loss_by_region(points: np.ndarray, mass: Mass, rule: str) -> np.nda
         cosine = unit_vectors(block[:, 0], block[:, 1]) @ places.T
         # One matrix product and an arccos in place of a haversine; near 0 km it is off by less than 1 m.
         distance = EARTH_RADIUS_KM * np.arccos(np.clip(cosine, -1.0, 1.0))
-        result[start : start + height] = _loss(distance, rule) @ gather
+        loss = distance if rule == "expected_distance" else -geoscore(distance)
+        result[start : start + height] = loss @ gather
     return result
 
 
@@ -242,7 +241,3 @@ def _world_grid(n: int) -> np.ndarray:
     latitude = np.degrees(np.arcsin(1.0 - (2.0 * step + 1.0) / n))
     longitude = (step * 360.0 * (np.sqrt(5.0) - 1.0) / 2.0) % 360.0 - 180.0
     return np.column_stack([latitude, longitude])
-
-
-def _loss(distance_km: np.ndarray, rule: str) -> np.ndarray:
-    return distance_km if rule == "expected_distance" else -geoscore(distance_km)

@@ -45,11 +45,21 @@ def evaluate_folder(
     table = "No photo of this folder has a place to be judged by.\n"
     if not photos.empty:
         labeled = label_photos(photos, "folder", RegionLocator(boundaries, near_cap_km=near_cap_km))
-        predictions = _predictions(predictor, labeled, [folder / path for path in photos["image_path"]], boundaries)
-        broken = (predictions["status"] != ANSWERED).to_numpy()
-        unusable = {"name": photos.loc[broken, "image_path"], "reason": predictions.loc[broken, "status"]}
+        vectors, status = predictor.vectors([folder / path for path in photos["image_path"]])
+        usable = np.array([reason == ANSWERED for reason in status])
+        answers = predictor.answers({name: np.where(usable[:, None], block, 0) for name, block in vectors.items()})
+        predictions = predictions_frame(
+            labeled,
+            answers.country_posterior,
+            answers.countries,
+            answers.points,
+            continents=continents(boundaries),
+            status=status,
+            predicted_cells=answers.predicted_cells,
+        )
+        unusable = {"name": photos.loc[~usable, "image_path"], "reason": predictions.loc[~usable, "status"]}
         refused = pd.concat([refused, pd.DataFrame(unusable)])
-        predictions = predictions[~broken].reset_index(drop=True)
+        predictions = predictions[usable].reset_index(drop=True)
     if not predictions.empty:
         scores = table3([evaluate("champion", predictions, photos=folder.name)])
         table = to_markdown(scores)
@@ -61,20 +71,3 @@ def evaluate_folder(
     page = out / "report.html"
     write_text(page, folder_report(predictions, refused, boundaries, notice=notice, folder=folder.name))
     return FolderEvaluation(len(predictions), len(refused), tally(refused["reason"]), table, page)
-
-
-def _predictions(
-    predictor: Predictor, labeled: pd.DataFrame, files: list[Path], boundaries: BoundarySet
-) -> pd.DataFrame:
-    vectors, status = predictor.vectors(files)
-    usable = np.array([reason == ANSWERED for reason in status])
-    answers = predictor.answers({name: np.where(usable[:, None], block, 0) for name, block in vectors.items()})
-    return predictions_frame(
-        labeled,
-        answers.country_posterior,
-        answers.countries,
-        answers.points,
-        continents=continents(boundaries),
-        status=status,
-        predicted_cells=answers.predicted_cells,
-    )

@@ -149,12 +149,10 @@ class Predictor:
         return self.answerer.answers(self._blocks(head, vectors), finer)
 
     def _blocks(self, head: Head, vectors: dict[str, np.ndarray]) -> list[np.ndarray]:
-        try:
-            return [vectors[feature["backbone"]] for feature in head.features]
-        except KeyError as error:
-            raise InputError(
-                f"the model needs vectors of {error} and got {', '.join(vectors)}; pack the model anew"
-            ) from error
+        names = [feature["backbone"] for feature in head.features]
+        if not set(names) <= set(vectors):
+            raise InputError(f"the model needs {', '.join(names)}, but got {', '.join(vectors)}; pack the model anew")
+        return [vectors[name] for name in names]
 
     @cached_property
     def _name_of(self) -> dict[str, str]:
@@ -227,17 +225,13 @@ def as_csv(predictions: Sequence[Prediction]) -> str:
 
 def in_words(promise: Promise) -> str:
     """What "sure" and the set of countries promise, and on what that rests."""
-    photos = f"{promise.n_photos:,} photos ({promise.fitted_on})"
-    if promise.sure_threshold is None:
-        sure = (
-            f"no answer is called sure, as {photos} show no probability from which at most "
-            f"{promise.sure_max_risk:.0%} of the answers are wrong"
-        )
-    else:
-        sure = (
-            f"the country's probability is at least {promise.sure_threshold:.1%}; of such answers at most "
-            f"{promise.sure_max_risk:.0%} are wrong (95 % confidence, {photos})"
-        )
+    photos, risk = f"{promise.n_photos:,} photos ({promise.fitted_on})", f"{promise.sure_max_risk:.0%}"
+    sure = (
+        f"no answer is called sure, as {photos} show no probability from which at most {risk} of the answers are wrong"
+    )
+    if promise.sure_threshold is not None:
+        sure = f"the country's probability is at least {promise.sure_threshold:.1%}; of such answers at most {risk} are wrong "
+        sure += f"(95 % confidence, {photos})"
     countries = f"holds the true country of {promise.set_coverage:.0%} of the photos of new authors"
     if promise.set_threshold <= 0.0:
         countries = f"every country, as the authors of {photos} are too few to leave one out"

@@ -44,10 +44,7 @@ def recall_by_country(predictions: pd.DataFrame, training_counts: Mapping[str, i
     return ordered.reset_index(drop=True)
 
 
-def recall_by_continent(
-    predictions: pd.DataFrame,
-    training_counts: Mapping[str, int],
-) -> pd.DataFrame:
+def recall_by_continent(predictions: pd.DataFrame, training_counts: Mapping[str, int]) -> pd.DataFrame:
     """Recall of countries over the photos of each true continent, per cent, with an author bootstrap of that continent.
 
     `training_counts` is by continent. Returns continent, n_train, n, n_missing, n_authors, recall, recall_low,
@@ -62,10 +59,7 @@ def recall_by_continent(
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def worst_decile(
-    predictions: pd.DataFrame,
-    minimum_photos: int = MINIMUM_PHOTOS,
-) -> tuple[Interval, list[str]]:
+def worst_decile(predictions: pd.DataFrame, minimum_photos: int = MINIMUM_PHOTOS) -> tuple[Interval, list[str]]:
     """Mean recall (per cent) of the tenth of the countries that are recognised worst, and which these are.
 
     Countries with fewer than `minimum_photos` photos are left out; a tenth is rounded up. The countries are chosen once,

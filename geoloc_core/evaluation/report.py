@@ -125,12 +125,7 @@ def results_report(
 
 
 def folder_report(
-    predictions: pd.DataFrame,
-    refused: pd.DataFrame,
-    boundaries: BoundarySet,
-    *,
-    notice: str,
-    folder: str,
+    predictions: pd.DataFrame, refused: pd.DataFrame, boundaries: BoundarySet, *, notice: str, folder: str
 ) -> str:
     """The HTML page of `geoloc evaluate FOLDER`: Table 3's columns, a map of errors, each answer, each refusal.
 

@@ -7,6 +7,7 @@ challenger must beat the class prior; where it does not, it answers all the same
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -78,7 +79,10 @@ def choose_champion(profile: Profile, layout: Layout, warehouse: Warehouse) -> P
     training = warehouse.read_table("training_photos", columns=LEARNED_FROM)
     photos = training[training["split"] == "validation"].reset_index(drop=True)
     history = _history(layout)
-    standing = _standing(layout) if history and history[0]["accepted"] else None
+    standing = None
+    if history and history[0]["accepted"]:
+        with contextlib.suppress(CheckpointError):
+            standing = read_description(layout.model)
     same_head = standing is not None and _same_head(layout, standing["experiment"])
     if standing is not None and same_head and standing["experiment"] == challenger:
         return Promotion(_pack(profile, layout, challenger, evaluations), True, history[0])
@@ -148,13 +152,6 @@ def _history(layout: Layout) -> list[dict[str, Any]]:
     except (OSError, ValueError):
         return []
     return history if isinstance(history, list) and all("accepted" in entry for entry in history) else []
-
-
-def _standing(layout: Layout) -> dict[str, Any] | None:
-    try:
-        return read_description(layout.model)
-    except CheckpointError:
-        return None
 
 
 def _same_head(layout: Layout, key: str) -> bool:

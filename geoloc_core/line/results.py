@@ -179,13 +179,13 @@ def _reports(profile: Profile, layout: Layout, photos: str) -> dict[str, Path]:
 
 def _certainties(profile: Profile, layout: Layout) -> dict[str, dict[str, Certainty]]:
     """For each set of photos what each experiment promised of its certainty, and kept."""
-    paths = {
-        photos: {key: folder / "certainty.json" for key, folder in _reports(profile, layout, photos).items()}
-        for photos in (VALIDATION, *profile.benchmark_names())
-    }
     return {
-        photos: {key: Certainty.from_json(read_json(path)) for key, path in by_key.items() if path.is_file()}
-        for photos, by_key in paths.items()
+        photos: {
+            key: Certainty.from_json(read_json(folder / "certainty.json"))
+            for key, folder in _reports(profile, layout, photos).items()
+            if (folder / "certainty.json").is_file()
+        }
+        for photos in (VALIDATION, *profile.benchmark_names())
     }
 
 
@@ -209,11 +209,10 @@ def _maps(
         "coverage": coverage_map(latitude, longitude, boundaries, "Training photos"),
         country: country_map(boundaries, country, photos=training[training["country_id"] == country]),
         "recall": country_value_map(recall, boundaries, f"Recall by country, {best}", "per cent"),
-        **{
-            f"errors_{name}": error_map(photos.experiments[best], boundaries, f"{name}, {best}")
-            for name, photos in photo_sets.items()
-            if name != VALIDATION
-        },
+    } | {
+        f"errors_{name}": error_map(photos.experiments[best], boundaries, f"{name}, {best}")
+        for name, photos in photo_sets.items()
+        if name != VALIDATION
     }
 
 

@@ -143,7 +143,7 @@ def test_many_photos_are_answered_some_at_a_time_and_alike(monkeypatch: pytest.M
     assert parts.subdivision_ids.tolist() == whole.subdivision_ids.tolist()
     np.testing.assert_allclose(parts.country_posterior, whole.country_posterior, rtol=1e-6)
     np.testing.assert_array_equal(parts.points, whole.points)
-    np.testing.assert_allclose(parts.uncalibrated[1], whole.uncalibrated[1], rtol=1e-6)
+    np.testing.assert_allclose(parts.probability_before, whole.probability_before, rtol=1e-6)
 
 
 def test_an_anchor_of_the_wanted_kind_or_the_centroid_or_an_error() -> None:

@@ -1,5 +1,7 @@
 """Decisions against brute force over the whole Earth."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -32,8 +34,8 @@ def spread_mass() -> Mass:
     return Mass(latitude, longitude, np.repeat(np.arange(12), 8), weight, 12)
 
 
-def decide(posterior, anchors, rule, mass, refine=None):
-    return decider(anchors, rule, mass, refine).points(posterior)
+def decide(posterior, anchors, rule, mass, **changes):
+    return dataclasses.replace(decider(anchors, rule, mass), **changes).points(posterior)
 
 
 def at_anchors(anchors) -> Mass:
@@ -114,12 +116,11 @@ def test_a_photo_without_answer_has_no_point_and_lots_change_nothing():
     assert points[1:] == pytest.approx(whole[1:])
 
 
-def test_a_dense_mass_is_not_refined_unless_asked(monkeypatch):
+def test_a_dense_mass_is_not_refined(monkeypatch):
     mass = spread_mass()
     assert decider(ANCHORS, "expected_distance", mass).refine
     monkeypatch.setattr(module, "PLACES_WORTH_REFINING", 95)
     assert not decider(ANCHORS, "expected_distance", mass).refine
-    assert decider(ANCHORS, "expected_distance", mass, refine=True).refine
 
 
 def test_the_whole_posterior_beats_its_arg_max():

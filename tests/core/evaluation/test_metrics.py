@@ -7,12 +7,7 @@ import pandas as pd
 import pytest
 
 from geoloc_core.errors import InputError
-from geoloc_core.evaluation.metrics import (
-    DEFINITIONS,
-    distance_curve,
-    geoscore,
-    score,
-)
+from geoloc_core.evaluation.metrics import DEFINITIONS, distance_curve, geoscore, score
 from geoloc_core.evaluation.predictions import NEVER, predictions_frame
 
 # From the research notes, section 3.1: latitude, longitude, latitude, longitude, km with R = 6371.0.

@@ -134,8 +134,8 @@ def head_version(project: Project, key: str) -> str:
 
 def report_and_log(project: Project, key: str) -> None:
     """Report a head on the validation photos, pack it, and log it in MLflow."""
-    from geoloc_core.answers.package import pack_head
     from geoloc_core.line.experiments import report_validation
+    from geoloc_core.line.promotion import pack_head
     from geoloc_dagster.tracking import log_head_model
 
     layout = project.layout

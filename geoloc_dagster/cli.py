@@ -225,8 +225,7 @@ def _profile(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from geoloc_core.answers.predict import Predictor
-    from geoloc_core.answers.text import as_csv, as_table, in_words
+    from geoloc_core.answers.predict import Predictor, as_csv, as_table, in_words
 
     project = _project(options)
     for file in options.files:
@@ -251,13 +250,18 @@ def _predict(options: argparse.Namespace) -> int:
 def _evaluate(options: argparse.Namespace) -> int:
     from geoloc_core.answers.folder_evaluation import evaluate_folder
     from geoloc_core.answers.predict import Predictor
+    from geoloc_core.geography.boundaries import load_boundaries
 
     project = _project(options)
+    profile = project.profile
     if not options.folder.is_dir():
         raise InputError(f"{options.folder} is not a folder; give a folder of photos with GPS in their EXIF")
     predictor = Predictor.load(options.model or project.layout.model, project.checkpoints, project.profile.device)
     out = options.out or project.home / "evaluations" / options.folder.resolve().name
-    done = evaluate_folder(predictor, options.folder, project.profile, out)
+    boundaries = load_boundaries(profile.boundaries)
+    done = evaluate_folder(
+        predictor, options.folder, out, boundaries, near_cap_km=profile.near_cap_km, notice=profile.notice
+    )
     print(done.table)
     print(f"{done.accepted} photos evaluated, {done.refused} of {done.accepted + done.refused} files refused:")
     for reason, count in done.reasons.items():

@@ -39,8 +39,8 @@ CONTRACTS = {
     "labeled_photos": "geoloc_core.photos.schemas:LabeledPhotos",
     "training_photos": "geoloc_core.photos.schemas:TrainingPhotos",
     "class_distribution": "geoloc_core.photos.schemas:ClassDistribution",
-    "validation_report": "geoloc_core.evaluation.schemas:Predictions",
-    "benchmark_report": "geoloc_core.evaluation.schemas:Predictions",
+    "validation_report": "geoloc_core.evaluation.prediction_table:Predictions",
+    "benchmark_report": "geoloc_core.evaluation.prediction_table:Predictions",
 }
 
 COLUMNS: dict[str, dict[str, Column]] = {}

@@ -1,26 +1,24 @@
 """From a posterior over regions to one point on the Earth.
 
-Three rules. "anchor" answers with the anchor of the most probable region, as the thesis does. The other two are Bayes
-decisions: of all points, the one with the least expected distance or with the most expected GeoScore, where the
+Two Bayes decisions: of all points, the one with the least expected distance or with the most expected GeoScore, where the
 expectation is over the whole posterior. If France has 40 %, Belgium 30 % and the Netherlands 30 %, the least expected
-distance is not in the middle of France.
-
-Where in a region its probability lies is a `Mass`: all of it at the anchor, or spread as its training photos are.
+distance is not in the middle of France. Where in a region its probability lies is a `Mass`: spread as its training photos are.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import scipy.sparse
 
-from geoloc_core.answers.mass import Mass, mass_at_anchors
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.metrics import geoscore
 from geoloc_core.geography.sphere import EARTH_RADIUS_KM, latitude_longitude, unit_vectors
 
-RULES = ("anchor", "expected_distance", "expected_geoscore")
+RULES = ("expected_distance", "expected_geoscore")
 ROWS_AT_ONCE = 1_024
 PAIRS_AT_ONCE = 4_000_000
 MAXIMUM_CANDIDATES = 4_000
@@ -34,20 +32,83 @@ DIRECTIONS = 12
 
 
 @dataclass(frozen=True)
+class Mass:
+    """Where the probability of each region lies: m weighted places.
+
+    Attributes:
+        latitude, longitude: (m,) degrees.
+        region: (m,) position of the place's region among the classes of the posterior.
+        weight: (m,) share of its region's probability; the weights of each region sum to 1.
+        n_regions: K, the number of classes.
+    """
+
+    latitude: np.ndarray
+    longitude: np.ndarray
+    region: np.ndarray
+    weight: np.ndarray
+    n_regions: int
+
+    def __post_init__(self) -> None:
+        """A region without mass would cost nothing anywhere and so distort every decision."""
+        total = np.bincount(self.region, self.weight, minlength=self.n_regions)
+        if len(total) != self.n_regions or not np.allclose(total, 1.0):
+            raise InputError("every class of the posterior needs places whose weights sum to 1; add an anchor for it")
+
+
+def photo_cells(photos: pd.DataFrame, cell_degrees: float = 0.5) -> pd.DataFrame:
+    """Where the photos of each region are: region_id, latitude, longitude, photos; one row for each occupied cell.
+
+    Args:
+        photos: region_id, latitude, longitude (degrees).
+        cell_degrees: photos of one region within one cell of this size become one place, their mean. Four million photos
+            become some ten thousand places, which is what a model carries with it.
+    """
+    cells = pd.DataFrame(
+        {
+            "region_id": photos["region_id"],
+            "row": np.floor(photos["latitude"] / cell_degrees),
+            "column": np.floor(photos["longitude"] / cell_degrees),
+            "latitude": photos["latitude"],
+            "longitude": photos["longitude"],
+        }
+    )
+    places = cells.groupby(["region_id", "row", "column"], sort=True).agg(
+        latitude=("latitude", "mean"), longitude=("longitude", "mean"), photos=("latitude", "size")
+    )
+    return places.reset_index()[["region_id", "latitude", "longitude", "photos"]]
+
+
+def mass_of_cells(cells: pd.DataFrame, classes: Sequence[str], anchors: np.ndarray) -> Mass:
+    """The probability of each region spread as its training photos are.
+
+    Args:
+        cells: what `photo_cells` made of the training photos; those of other regions are not used.
+        classes: the K region ids of the posterior, in its order.
+        anchors: (K, 2) latitude and longitude: where the mass of a region without photos lies.
+    """
+    region = cells["region_id"].map({name: index for index, name in enumerate(classes)})
+    places = cells.loc[region.notna(), ["latitude", "longitude", "photos"]].to_numpy(dtype=np.float64)
+    index = region.dropna().to_numpy(dtype=np.int64)
+    without = np.setdiff1d(np.arange(len(classes)), index)
+    index = np.concatenate([index, without])
+    places = np.vstack([places, np.column_stack([anchors[without], np.ones(len(without))])])
+    latitude, longitude, count = places.T
+    return Mass(latitude, longitude, index, count / np.bincount(index, count)[index], len(classes))
+
+
+@dataclass(frozen=True)
 class Decider:
     """Turns posteriors into points; what does not depend on the photo is worked out once (`decider`).
 
     Attributes:
         rule: one of `RULES`.
-        anchors: (K, 2) latitude and longitude, degrees, in the order of the posterior's classes.
         mass: where each region's probability lies.
-        candidates: (M, 2) points that may be answered.
+        candidates: (M, 2) points that may be answered, latitude and longitude in degrees.
         loss: float32 (M, K) expected loss of each candidate when the photo is in each region.
         refine: whether to look around the best candidate.
     """
 
     rule: str
-    anchors: np.ndarray
     mass: Mass
     candidates: np.ndarray
     loss: np.ndarray
@@ -60,13 +121,10 @@ class Decider:
         wins, so the answer is the same every time.
         """
         posterior = np.asarray(posterior)
-        if posterior.ndim != 2 or posterior.shape[1] != len(self.anchors):
-            raise InputError(f"the posterior has shape {posterior.shape}, but there are {len(self.anchors)} anchors")
+        if posterior.ndim != 2 or posterior.shape[1] != self.mass.n_regions:
+            raise InputError(f"the posterior has shape {posterior.shape}, but there are {self.mass.n_regions} anchors")
         points = np.full((len(posterior), 2), np.nan)
         answered = np.flatnonzero(np.isfinite(posterior).all(axis=1))
-        if self.rule == "anchor":
-            points[answered] = self.anchors[np.argmax(posterior[answered], axis=1)]
-            return points
         for start in range(0, len(answered), ROWS_AT_ONCE):
             rows = answered[start : start + ROWS_AT_ONCE]
             # The one large product, in 32 bits: a GeoScore of 5000 is then right to 0.001, and it takes half the time.
@@ -80,47 +138,23 @@ class Decider:
         return points
 
 
-def decider(
-    anchor_latitude: np.ndarray,
-    anchor_longitude: np.ndarray,
-    rule: str = "anchor",
-    mass: Mass | None = None,
-    refine: bool | None = None,
-) -> Decider:
+def decider(anchors: np.ndarray, rule: str, mass: Mass) -> Decider:
     """Prepare to answer by `rule`.
 
     Args:
-        anchor_latitude, anchor_longitude: (K,) degrees, in the order of the posterior's classes.
+        anchors: (K, 2) latitude and longitude, degrees, in the order of the posterior's classes.
         rule: one of `RULES`.
-        mass: where each region's probability lies; None puts it at the anchors.
-        refine: look around the best candidate in ever finer rings. None does so for a mass of at most
-            `PLACES_WORTH_REFINING` places: with more the candidates lie so close that it gains nothing (under 0.1 % of
-            the GeoScore with 9,388 places of MP-16-like photos) and costs minutes for 3,000 photos.
+        mass: where each region's probability lies. Of at most `PLACES_WORTH_REFINING` places the decider looks around the
+            best candidate in ever finer rings: with more the candidates lie so close that it gains nothing (under 0.1 %
+            of the GeoScore with 9,388 places of MP-16-like photos) and costs minutes for 3,000 photos.
     """
-    anchors = np.column_stack([anchor_latitude, anchor_longitude]).astype(np.float64)
     if rule not in RULES:
         raise InputError(f"the rule {rule!r} is not known; choose one of {', '.join(RULES)}")
-    mass = mass or mass_at_anchors(anchors[:, 0], anchors[:, 1])
     if mass.n_regions != len(anchors):
         raise InputError(f"the mass has {mass.n_regions} regions, but there are {len(anchors)} anchors")
-    wanted = len(mass.weight) <= PLACES_WORTH_REFINING if refine is None else refine
-    if rule == "anchor":
-        return Decider(rule, anchors, mass, anchors, np.zeros((len(anchors), len(anchors))), False)
     candidates = _candidates(anchors, mass)
     loss = expected_loss_by_region(candidates, mass, rule).astype(np.float32)
-    return Decider(rule, anchors, mass, candidates, loss, wanted)
-
-
-def decide(
-    posterior: np.ndarray,
-    anchor_latitude: np.ndarray,
-    anchor_longitude: np.ndarray,
-    rule: str = "anchor",
-    mass: Mass | None = None,
-    refine: bool | None = None,
-) -> np.ndarray:
-    """`decider(...).points(posterior)`: for one posterior of many photos."""
-    return decider(anchor_latitude, anchor_longitude, rule, mass, refine).points(posterior)
+    return Decider(rule, mass, candidates, loss, refine=len(mass.weight) <= PLACES_WORTH_REFINING)
 
 
 def expected_loss_by_region(points: np.ndarray, mass: Mass, rule: str) -> np.ndarray:
@@ -140,7 +174,8 @@ def expected_loss_by_region(points: np.ndarray, mass: Mass, rule: str) -> np.nda
         cosine = unit_vectors(block[:, 0], block[:, 1]) @ places.T
         # One matrix product and an arccos in place of a haversine; near 0 km it is off by less than 1 m.
         distance = EARTH_RADIUS_KM * np.arccos(np.clip(cosine, -1.0, 1.0))
-        result[start : start + height] = _loss(distance, rule) @ gather
+        loss = distance if rule == "expected_distance" else -geoscore(distance)
+        result[start : start + height] = loss @ gather
     return result
 
 
@@ -166,10 +201,10 @@ def _move(
         ring = _ring(points[here[0]], radius)
         expected = posterior[here] @ expected_loss_by_region(ring, mass, rule).T  # (r, G)
         winner = np.argmin(expected, axis=1)
-        found = expected[np.arange(len(here)), winner]
-        better = found < value[here]
+        lower = expected[np.arange(len(here)), winner]
+        better = lower < value[here]
         points[here[better]] = ring[winner[better]]
-        value[here[better]] = found[better]
+        value[here[better]] = lower[better]
         moved[spot_rows[better]] = True
     return moved
 
@@ -205,7 +240,3 @@ def _world_grid(n: int) -> np.ndarray:
     latitude = np.degrees(np.arcsin(1.0 - (2.0 * step + 1.0) / n))
     longitude = (step * 360.0 * (np.sqrt(5.0) - 1.0) / 2.0) % 360.0 - 180.0
     return np.column_stack([latitude, longitude])
-
-
-def _loss(distance_km: np.ndarray, rule: str) -> np.ndarray:
-    return distance_km if rule == "expected_distance" else -geoscore(distance_km)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,13 +11,11 @@ import pandas as pd
 from geoloc_core.answers.predict import Predictor
 from geoloc_core.evaluation.evaluate import evaluate
 from geoloc_core.evaluation.maps import error_map
-from geoloc_core.evaluation.predictions import predictions_frame, write_predictions
+from geoloc_core.evaluation.predictions import ANSWERED, continents, predictions_frame, write_predictions
 from geoloc_core.evaluation.report import folder_report
 from geoloc_core.evaluation.tables import table3, to_csv, to_markdown
-from geoloc_core.geography.boundaries import load_boundaries
+from geoloc_core.geography.boundaries import BoundarySet
 from geoloc_core.geography.locate import RegionLocator
-from geoloc_core.line.experiments import OK, continents
-from geoloc_core.line.profile import Profile
 from geoloc_core.photos.labels import label_photos
 from geoloc_core.photos.rows import tally, write_rows
 from geoloc_core.photos.sources.registry import read_metadata
@@ -36,23 +33,33 @@ class FolderEvaluation:
     page: Path
 
 
-def evaluate_folder(predictor: Predictor, folder: Path, profile: Profile, out: Path) -> FolderEvaluation:
+def evaluate_folder(
+    predictor: Predictor, folder: Path, out: Path, boundaries: BoundarySet, *, near_cap_km: float, notice: str
+) -> FolderEvaluation:
     """Read, label, embed, predict and score every photo below `folder`; write the page, the map and the tables to `out`."""
     batches = list(read_metadata(folder, "folder", "photo_folder"))
     photos = pd.concat([batch.accepted for batch in batches], ignore_index=True)
     rejected = pd.concat([batch.rejected for batch in batches], ignore_index=True)
-    boundaries = load_boundaries(profile.boundaries)
     refused = pd.DataFrame({"name": rejected["raw"], "reason": rejected["reason"]})
-    if photos.empty:
-        predictions = pd.DataFrame(columns=["photo_id"])
-        table = "No photo of this folder has a place to be judged by.\n"
-    else:
-        labeled = label_photos(photos, "folder", RegionLocator(boundaries, near_cap_km=profile.near_cap_km))
-        predictions = _predictions(predictor, photos, labeled, folder, continents(boundaries))
-        broken = predictions["status"] != OK
-        names = photos.loc[broken.to_numpy(), "image_path"].to_numpy()
-        refused = pd.concat([refused, pd.DataFrame({"name": names, "reason": predictions.loc[broken, "status"]})])
-        predictions = predictions[~broken].reset_index(drop=True)
+    predictions = pd.DataFrame(columns=["photo_id"])
+    table = "No photo of this folder has a place to be judged by.\n"
+    if not photos.empty:
+        labeled = label_photos(photos, "folder", RegionLocator(boundaries, near_cap_km=near_cap_km))
+        vectors, status = predictor.vectors([folder / path for path in photos["image_path"]])
+        usable = np.array([reason == ANSWERED for reason in status])
+        answers = predictor.answers({name: np.where(usable[:, None], block, 0) for name, block in vectors.items()})
+        predictions = predictions_frame(
+            labeled,
+            answers.country_posterior,
+            answers.countries,
+            answers.points,
+            continents=continents(boundaries),
+            status=status,
+            predicted_cells=answers.predicted_cells,
+        )
+        unusable = {"name": photos.loc[~usable, "image_path"], "reason": predictions.loc[~usable, "status"]}
+        refused = pd.concat([refused, pd.DataFrame(unusable)])
+        predictions = predictions[usable].reset_index(drop=True)
     if not predictions.empty:
         scores = table3([evaluate("champion", predictions, photos=folder.name)])
         table = to_markdown(scores)
@@ -62,28 +69,5 @@ def evaluate_folder(predictor: Predictor, folder: Path, profile: Profile, out: P
         write_bytes(out / "map_errors.png", error_map(predictions, boundaries, f"Errors on {folder.name}"))
     write_rows(refused.reset_index(drop=True), out / "refused.parquet")
     page = out / "report.html"
-    write_text(page, folder_report(predictions, refused, boundaries, notice=profile.notice, folder=folder.name))
-    return FolderEvaluation(
-        accepted=len(predictions),
-        refused=len(refused),
-        reasons=tally(refused["reason"]),
-        table=table,
-        page=page,
-    )
-
-
-def _predictions(
-    predictor: Predictor, photos: pd.DataFrame, labeled: pd.DataFrame, folder: Path, names: Mapping[str, str]
-) -> pd.DataFrame:
-    vectors, status = predictor.vectors([folder / path for path in photos["image_path"]])
-    good = np.array([reason == OK for reason in status])
-    answers = predictor.answers({name: np.where(good[:, None], block, 0) for name, block in vectors.items()})
-    return predictions_frame(
-        labeled,
-        answers.country_posterior,
-        answers.countries,
-        answers.points,
-        continents=names,
-        status=status,
-        predicted_subdivisions=None if answers.subdivision_ids is None else answers.subdivision_ids.tolist(),
-    )
+    write_text(page, folder_report(predictions, refused, boundaries, notice=notice, folder=folder.name))
+    return FolderEvaluation(len(predictions), len(refused), tally(refused["reason"]), table, page)

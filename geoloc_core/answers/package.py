@@ -7,21 +7,23 @@ weights, and `Predictor` refuses others. A head's weights lie on the disk once: 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from geoloc_core.answers.predict import FORMAT
-from geoloc_core.evaluation.evaluate import Evaluation
-from geoloc_core.geography.boundaries import read_boundaries
-from geoloc_core.geography.cells import LEVELS as REGION_LEVELS
+from geoloc_core.answers.answer import Answerer, Places
+from geoloc_core.answers.kinds import NEAREST_ANSWER
+from geoloc_core.errors import CheckpointError
+from geoloc_core.geography.boundaries import BoundarySet
+from geoloc_core.geography.cells import LEVELS, ROOT
+from geoloc_core.learning.head_files import load_head, read_references
 from geoloc_core.learning.refine import REFERENCES_FILE
-from geoloc_core.line.layout import Layout
-from geoloc_core.line.profile import NEAREST_ANSWER, Profile
-from geoloc_core.photos.rows import write_rows
+from geoloc_core.photos.rows import read_rows, write_rows
 from geoloc_core.storage import read_json, share_file, write_json
 
+FORMAT = 2
 # head.json comes last, as it names the hashes of the others.
 HEAD_FILES = ("head.safetensors", REFERENCES_FILE, "head.json")
 
@@ -35,55 +37,82 @@ class Packed:
     experiment: str
     companion: str = ""
 
+    @classmethod
+    def read(cls, folder: Path) -> Packed:
+        """What lies in a folder; CheckpointError as in `read_description`."""
+        description = read_description(folder)
+        files = sorted(path for path in folder.rglob("*") if path.is_file())
+        return cls(folder, files, description["experiment"], description["companion"])
 
-def pack_head(profile: Profile, layout: Layout, key: str, folder: Path, companion: str = "") -> Packed:
-    """Pack the head of an experiment, and that of a companion which is asked for the sub-division within the country."""
-    for level in REGION_LEVELS:
-        share_file(layout.region_anchors(level), folder / f"anchors_{level}.parquet")
-        share_file(layout.region_cells(level), folder / f"cells_{level}.parquet")
-    write_rows(region_names(layout), folder / "regions.parquet")
-    heads = {"head": key, "companion": companion}
-    for part, name in heads.items():
+
+def pack(
+    folder: Path,
+    head: Path,
+    companion: Path | None,
+    places: Mapping[str, tuple[Path, Path]],
+    boundaries: BoundarySet,
+    description: Mapping[str, Any],
+) -> Packed:
+    """Pack a trained head, and that of a companion which divides a country's probability over its sub-divisions.
+
+    Args:
+        folder: where to; files of an older package that are not needed any more are removed.
+        head, companion: folders of trained heads.
+        places: for each level the files of its anchors and of its cells.
+        boundaries: gives the names of the regions.
+        description: experiment and companion (keys, or ""), answer (one of `kinds.ANSWERS`), profile, notice, split,
+            backbones (identities by name), specifications (by name), validation (scores).
+    """
+    for level, (anchors, cells) in places.items():
+        share_file(anchors, folder / f"anchors_{level}.parquet")
+        share_file(cells, folder / f"cells_{level}.parquet")
+    write_rows(region_names(boundaries), folder / "regions.parquet")
+    for part, source in (("head", head), ("companion", companion)):
         for file in HEAD_FILES:
-            needed = file != REFERENCES_FILE or profile.answer_of(key) == NEAREST_ANSWER
-            if name and needed:
-                share_file(layout.head(name) / file, folder / part / file)
+            if source is not None and (file != REFERENCES_FILE or description["answer"] == NEAREST_ANSWER):
+                share_file(source / file, folder / part / file)
             else:
                 (folder / part / file).unlink(missing_ok=True)
-    used = [profile.features[profile.experiment(name).features] for name in heads.values() if name]
-    names = list(dict.fromkeys(name for features in used for name in features))
-    evaluation = Evaluation.from_json(read_json(layout.validation_report(key) / "evaluation.json"))
-    description = {
-        "format": FORMAT,
-        "profile": profile.name,
-        "notice": profile.notice,
-        "answer": profile.answer_of(key),
-        "experiment": key,
-        "companion": companion,
-        "split": profile.split.model_dump(),
-        "backbones": {name: read_json(layout.backbone(name)) for name in names},
-        "specifications": {name: asdict(profile.backbone(name)) for name in names},
-        "validation": evaluation.to_json()["scores"],
-    }
-    write_json(folder / "model.json", description)
-    return Packed(folder, package_files(folder), key, companion)
+    write_json(folder / "model.json", {"format": FORMAT, **description})
+    return Packed.read(folder)
 
 
-def package_files(folder: Path) -> list[Path]:
-    """Every file of a package."""
-    return sorted(path for path in folder.rglob("*") if path.is_file())
-
-
-def best_by(evaluations: Mapping[str, Evaluation], metric: str) -> str:
-    """The key whose `metric` is highest; of equals, the first in the order of the profile."""
-    return max(evaluations, key=lambda key: evaluations[key].scores.get(metric, float("-inf")))
-
-
-def region_names(layout: Layout) -> pd.DataFrame:
+def region_names(boundaries: BoundarySet) -> pd.DataFrame:
     """region_id, level, name, parent_id and continent of every region, without geometry."""
-    boundaries = read_boundaries(layout.regions)
-    countries = boundaries.countries[["region_id", "name", "continent"]].assign(level="country", parent_id="")
-    subdivisions = boundaries.subdivisions[["region_id", "name", "parent_id"]].assign(level="subdivision")
-    subdivisions["continent"] = subdivisions["parent_id"].map(countries.set_index("region_id")["continent"])
-    frame = pd.concat([countries, subdivisions], ignore_index=True)
-    return pd.DataFrame(frame[["region_id", "level", "name", "parent_id", "continent"]])
+    countries, finer = boundaries.countries, boundaries.subdivisions
+    continent = countries.set_index("region_id")["continent"]
+    frames = [
+        countries.assign(parent_id="", level=ROOT),
+        finer.assign(continent=finer["parent_id"].map(continent), level=LEVELS[1]),
+    ]
+    columns = ["region_id", "level", "name", "parent_id", "continent"]
+    return pd.concat([pd.DataFrame(frame[columns]) for frame in frames], ignore_index=True)
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """What a packed model says of itself; CheckpointError where there is none, or one of another version."""
+    try:
+        description = read_json(folder / "model.json")
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f"there is no packed model in {folder}; make one with `geoloc refresh`, or name another folder with --model"
+        ) from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise CheckpointError(f"the model in {folder} was packed by another version; `geoloc refresh` packs it anew")
+    return description
+
+
+def read_answerer(folder: Path, description: Mapping[str, Any]) -> Answerer:
+    """The heads of a packed model and the places that they answer with; no backbone is loaded."""
+    places = {
+        level: Places(read_rows(folder / f"anchors_{level}.parquet"), read_rows(folder / f"cells_{level}.parquet"))
+        for level in LEVELS
+    }
+    head = load_head(folder / "head")
+    companion = load_head(folder / "companion") if description["companion"] else None
+    references = None
+    if description["answer"] == NEAREST_ANSWER:
+        # The finest regions are answered with: the companion's where there is one.
+        finest = (folder / "head", head) if companion is None else (folder / "companion", companion)
+        references = read_references(*finest)
+    return Answerer(head, places, description["answer"], companion, references)

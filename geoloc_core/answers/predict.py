@@ -2,41 +2,49 @@
 
 predictor = Predictor.load(Path(".geoloc/sample/model"), Path(".geoloc/sample/checkpoints"))
 for prediction in predictor.predict([Path("holiday.jpg")]):
-print(prediction.country, prediction.probability)
+    print(prediction.country, prediction.probability)
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pydantic
 
-from geoloc_core.answers.answer import Answerer, Answers, Places
+from geoloc_core.answers.answer import Answerer, Answers
+from geoloc_core.answers.package import read_answerer, read_description
 from geoloc_core.devices import pick_device
 from geoloc_core.errors import CheckpointError, InputError
 from geoloc_core.features.checkpoints import open_checkpoint
 from geoloc_core.features.encoder import Encoder, load_encoder
 from geoloc_core.features.extract import OK, ImageItem, embed_images
 from geoloc_core.features.specification import specification_from
-from geoloc_core.geography.cells import LEVELS as REGION_LEVELS
-from geoloc_core.learning.head_files import load_head, read_references
-from geoloc_core.learning.posterior import Head
-from geoloc_core.line.profile import NEAREST_ANSWER
-from geoloc_core.photos.images import ImageLimits
+from geoloc_core.learning.posterior import Head, Promise
+from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image
 from geoloc_core.photos.rows import read_rows
-from geoloc_core.storage import read_json
 
-# Of the packed folder; `packaging` writes it.
-FORMAT = 2
 NEXT_BEST = 5
+HEADINGS = (
+    "photo", "country", "prob.", "sure", "sub-division", "prob.", "latitude", "longitude", "set of countries", "next best",
+)  # fmt: skip
+# A set of more countries is shown by its size.
+MOST_LISTED = 6
+CSV_COLUMNS = (
+    "file", "status", "detail", "country_id", "country", "probability", "subdivision_id", "subdivision",
+    "subdivision_probability", "latitude", "longitude", "sure", "sure_threshold", "sure_max_risk", "country_set",
+    "set_coverage", "next_best",
+)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class RegionProbability:
+class RegionProbability(pydantic.BaseModel):
     """A region and how probable it is."""
 
     region_id: str
@@ -44,9 +52,8 @@ class RegionProbability:
     probability: float
 
 
-@dataclass(frozen=True)
-class Prediction:
-    """The answer for one photo.
+class Prediction(pydantic.BaseModel):
+    """The answer for one photo; MLflow shows these fields as the model's signature.
 
     status is "ok", or the reason why there is no answer; then `detail` says it in words and the rest is empty.
     `probability` is the country's; the sub-division's is its own, not given the country. `next_best` are the five
@@ -67,44 +74,16 @@ class Prediction:
     subdivision_probability: float = 0.0
     latitude: float | None = None
     longitude: float | None = None
-    next_best: tuple[RegionProbability, ...] = field(default_factory=tuple)
+    next_best: list[RegionProbability] = []
     sure: bool = False
     sure_threshold: float | None = None
     sure_max_risk: float = 0.0
-    country_set: tuple[RegionProbability, ...] = field(default_factory=tuple)
+    country_set: list[RegionProbability] = []
     set_coverage: float = 0.0
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return asdict(self)
-
-
-def read_description(folder: Path) -> dict[str, Any]:
-    """What a packed model says of itself; CheckpointError where there is none, or one of another version."""
-    try:
-        description = read_json(folder / "model.json")
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f"there is no packed model in {folder}; make one with `geoloc refresh`, or name another folder with --model"
-        ) from error
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise CheckpointError(f"the model in {folder} was packed by another version; `geoloc refresh` packs it anew")
-    return description
-
-
-def read_answerer(folder: Path, description: Mapping[str, Any]) -> Answerer:
-    """The heads of a packed model and the places that they answer with; no backbone is loaded."""
-    places = {
-        level: Places(read_rows(folder / f"anchors_{level}.parquet"), read_rows(folder / f"cells_{level}.parquet"))
-        for level in REGION_LEVELS
-    }
-    head, companion = load_head(folder / "head"), load_head(folder / "companion") if description["companion"] else None
-    references = None
-    if description["answer"] == NEAREST_ANSWER:
-        # The finest regions are answered with: the companion's where there is one.
-        finest = (folder / "head", head) if companion is None else (folder / "companion", companion)
-        references = read_references(*finest)
-    return Answerer(head, places, description["answer"], companion, references)
+        return self.model_dump()
 
 
 @dataclass(frozen=True)
@@ -125,34 +104,33 @@ class Predictor:
         description = read_description(folder)
         target = pick_device(device)
         encoders = {}
-        for name, wanted in description["backbones"].items():
+        for name, trained in description["backbones"].items():
             spec = specification_from(description["specifications"][name])
             encoders[name] = load_encoder(spec, checkpoints, target)
-            found = open_checkpoint(spec, checkpoints).identity
-            if found.version != wanted["version"]:
+            present = open_checkpoint(spec, checkpoints).identity
+            if present.version != trained["version"]:
                 raise CheckpointError(
-                    f"the checkpoint of {name} in {checkpoints} (weights {found.weights_sha256[:12]}) is not the one that the "
-                    f"model was trained with (weights {wanted['weights_sha256'][:12]}); put that one there, or retrain"
+                    f"the checkpoint of {name} in {checkpoints} (weights {present.weights_sha256[:12]}) is not the one "
+                    f"that the model was trained with (weights {trained['weights_sha256'][:12]}); put that one there, or "
+                    "retrain"
                 )
-        return cls(
-            description,
-            read_answerer(folder, description),
-            read_rows(folder / "regions.parquet"),
-            encoders,
-            limits or ImageLimits(),
-        )
+        regions = read_rows(folder / "regions.parquet")
+        return cls(description, read_answerer(folder, description), regions, encoders, limits or ImageLimits())
 
     def predict(self, photos: Sequence[Path | bytes], names: Sequence[str] | None = None) -> list[Prediction]:
         """Answers in the order of `photos` (paths or the bytes of image files); `names` are what to call them."""
-        called = list(names) if names is not None else [str(p) if isinstance(p, Path) else "" for p in photos]
+        files = list(names) if names is not None else [str(p) if isinstance(p, Path) else "" for p in photos]
         if not photos:
             return []
-        blocks, status = self.vectors(photos)
-        good = [row for row, reason in enumerate(status) if reason == OK]
-        answers = iter(self._predictions(blocks, good, called)) if good else iter(())
+        vectors, status = self.vectors(photos)
+        usable = [row for row, reason in enumerate(status) if reason == OK]
+        answers = self.answers({name: block[usable] for name, block in vectors.items()}) if usable else None
+        row_of = {photo: row for row, photo in enumerate(usable)}
         return [
-            next(answers) if reason == OK else Prediction(name, reason, self._in_words(photo, reason))
-            for photo, name, reason in zip(photos, called, status, strict=True)
+            Prediction(file=file, status=status[number], detail=self._in_words(photos[number], status[number]))
+            if answers is None or number not in row_of
+            else self._prediction(answers, row_of[number], file)
+            for number, file in enumerate(files)
         ]
 
     def vectors(self, photos: Sequence[Path | bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
@@ -165,67 +143,116 @@ class Predictor:
         return {name: block.vectors for name, block in embedded.items()}, status
 
     def answers(self, vectors: dict[str, np.ndarray]) -> Answers:
-        """What the model says of vectors (n, D) by backbone; the sub-division may come from its companion."""
+        """The model's answers for vectors (n, D) by backbone; the sub-division may come from its companion."""
         head, companion = self.answerer.head, self.answerer.companion
-        others = [] if companion is None else self._blocks(companion, vectors)
-        return self.answerer.answers(self._blocks(head, vectors), others)
+        finer = [] if companion is None else self._blocks(companion, vectors)
+        return self.answerer.answers(self._blocks(head, vectors), finer)
 
     def _blocks(self, head: Head, vectors: dict[str, np.ndarray]) -> list[np.ndarray]:
-        try:
-            return [vectors[feature["backbone"]] for feature in head.features]
-        except KeyError as error:
-            raise InputError(
-                f"the model wants vectors of {error} and got {', '.join(vectors)}; pack the model anew"
-            ) from error
+        names = [feature["backbone"] for feature in head.features]
+        if not set(names) <= set(vectors):
+            raise InputError(f"the model needs {', '.join(names)}, but got {', '.join(vectors)}; pack the model anew")
+        return [vectors[name] for name in names]
 
-    def _predictions(self, vectors: dict[str, np.ndarray], rows: list[int], called: list[str]) -> list[Prediction]:
-        answers = self.answers({name: block[rows] for name, block in vectors.items()})
-        name_of = self.regions.drop_duplicates("region_id").set_index("region_id")["name"].to_dict()
-        order = np.argsort(-answers.country_posterior, axis=1, kind="stable")
-        promise = self.answerer.head.promise
-        made = []
-        for row, position in enumerate(rows):
+    @cached_property
+    def _name_of(self) -> dict[str, str]:
+        unique = self.regions.drop_duplicates("region_id")
+        return dict(zip(unique["region_id"], unique["name"], strict=True))
 
-            def named(columns: np.ndarray, row: int = row) -> tuple[RegionProbability, ...]:
-                names = [answers.countries[column] for column in columns]
-                probabilities = answers.country_posterior[row, columns]
-                return tuple(
-                    RegionProbability(name, str(name_of.get(name, "")), float(probability))
-                    for name, probability in zip(names, probabilities, strict=True)
-                )
+    def _prediction(self, answers: Answers, row: int, file: str) -> Prediction:
+        name_of = self._name_of
+        posterior, promise = answers.country_posterior[row], self.answerer.head.promise
+        order = np.argsort(-posterior, kind="stable")
 
-            ranked = named(order[row, : 1 + NEXT_BEST])
-            finer = "" if answers.subdivision_ids is None else str(answers.subdivision_ids[row])
-            made.append(
-                Prediction(
-                    file=called[position],
-                    status=OK,
-                    country_id=ranked[0].region_id,
-                    country=ranked[0].name,
-                    probability=ranked[0].probability,
-                    subdivision_id=finer,
-                    subdivision=str(name_of.get(finer, "")),
-                    subdivision_probability=(
-                        0.0 if answers.subdivision_probability is None else float(answers.subdivision_probability[row])
-                    ),
-                    latitude=float(answers.points[row, 0]),
-                    longitude=float(answers.points[row, 1]),
-                    next_best=ranked[1:],
-                    sure=bool(answers.sure[row]),
-                    sure_threshold=promise.sure_threshold,
-                    sure_max_risk=promise.sure_max_risk,
-                    country_set=named(order[row][answers.country_sets[row, order[row]]]),
-                    set_coverage=promise.set_coverage,
-                )
-            )
-        return made
+        def listed(columns: np.ndarray) -> list[RegionProbability]:
+            ids = [answers.countries[column] for column in columns]
+            return [
+                RegionProbability(region_id=name, name=str(name_of.get(name, "")), probability=float(value))
+                for name, value in zip(ids, posterior[columns], strict=True)
+            ]
+
+        best, *following = listed(order[: 1 + NEXT_BEST])
+        finer, probability = answers.subdivision_ids, answers.subdivision_probability
+        subdivision = "" if finer is None else str(finer[row])
+        return Prediction(
+            file=file,
+            status=OK,
+            country_id=best.region_id,
+            country=best.name,
+            probability=best.probability,
+            subdivision_id=subdivision,
+            subdivision=str(name_of.get(subdivision, "")),
+            subdivision_probability=0.0 if probability is None else float(probability[row]),
+            latitude=float(answers.points[row, 0]),
+            longitude=float(answers.points[row, 1]),
+            next_best=following,
+            sure=bool(answers.sure[row]),
+            sure_threshold=promise.sure_threshold,
+            sure_max_risk=promise.sure_max_risk,
+            country_set=listed(order[answers.country_sets[row, order]]),
+            set_coverage=promise.set_coverage,
+        )
 
     def _in_words(self, photo: Path | bytes, reason: str) -> str:
-        """What is wrong with a picture, in the words of the one who refused it."""
-        from geoloc_core.photos.images import RefusedImage, load_image
-
+        """What is wrong with a picture, in the words of the check that refused it."""
         try:
             load_image(photo, self.limits)
         except RefusedImage as refusal:
             return str(refusal)
         return f"the encoder gave no vector ({reason})"
+
+
+def as_table(predictions: Sequence[Prediction]) -> str:
+    """One line for each photo, in columns; a refused photo has its reason in place of a country."""
+    rows = [HEADINGS, *(_row(prediction) for prediction in predictions)]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return "\n".join([lines[0], "-" * min(120, sum(widths) + 2 * len(widths)), *lines[1:]])
+
+
+def as_csv(predictions: Sequence[Prediction]) -> str:
+    """One line for each photo; lists of countries read "FRA 0.4213; DEU 0.1077"."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for prediction in predictions:
+        values = {name: getattr(prediction, name) for name in CSV_COLUMNS}
+        for name in ("country_set", "next_best"):
+            values[name] = "; ".join(f"{region.region_id} {region.probability:.4f}" for region in values[name])
+        writer.writerow(values)
+    return out.getvalue()
+
+
+def in_words(promise: Promise) -> str:
+    """What "sure" and the set of countries promise, and on what that rests."""
+    photos, risk = f"{promise.n_photos:,} photos ({promise.fitted_on})", f"{promise.sure_max_risk:.0%}"
+    sure = (
+        f"no answer is called sure, as {photos} show no probability from which at most {risk} of the answers are wrong"
+    )
+    if promise.sure_threshold is not None:
+        sure = f"the country's probability is at least {promise.sure_threshold:.1%}; of such answers at most {risk} are wrong "
+        sure += f"(95 % confidence, {photos})"
+    countries = f"holds the true country of {promise.set_coverage:.0%} of the photos of new authors"
+    if promise.set_threshold <= 0.0:
+        countries = f"every country, as the authors of {photos} are too few to leave one out"
+    return f"Sure: {sure}.\nSet of countries: {countries}."
+
+
+def _row(prediction: Prediction) -> tuple[str, ...]:
+    name = Path(prediction.file).name or "-"
+    if prediction.status != OK:
+        return (name, f"refused: {prediction.status}", *([""] * (len(HEADINGS) - 2)))
+    listed = " ".join(region.region_id for region in prediction.country_set[:MOST_LISTED])
+    more = f" ... ({len(prediction.country_set)} in all)" if len(prediction.country_set) > MOST_LISTED else ""
+    return (
+        name,
+        f"{prediction.country} ({prediction.country_id})",
+        f"{prediction.probability:.1%}",
+        "sure" if prediction.sure else "not sure",
+        f"{prediction.subdivision} ({prediction.subdivision_id})" if prediction.subdivision_id else "-",
+        f"{prediction.subdivision_probability:.1%}" if prediction.subdivision_id else "",
+        f"{prediction.latitude:.4f}",
+        f"{prediction.longitude:.4f}",
+        listed + more,
+        ", ".join(f"{region.region_id} {region.probability:.0%}" for region in prediction.next_best),
+    )

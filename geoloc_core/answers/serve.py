@@ -16,7 +16,7 @@ import mlflow
 import pydantic
 from mlflow.pyfunc import PythonModel
 
-from geoloc_core.answers.predict import Predictor
+from geoloc_core.answers.predict import Prediction, Predictor
 
 # MLflow refuses names from this module's own package when it is loaded from a path: absolute imports only.
 from geoloc_core.errors import InputError
@@ -30,38 +30,6 @@ class Photo(pydantic.BaseModel):
     image: bytes | None = None
 
 
-class Region(pydantic.BaseModel):
-    """See `predict.RegionProbability`."""
-
-    region_id: str
-    name: str
-    probability: float
-
-
-class Answer(pydantic.BaseModel):
-    """See `predict.Prediction`: what it means is written there, and here what MLflow shows as the model's signature."""
-
-    model_config = pydantic.ConfigDict(extra="forbid")
-
-    file: str
-    status: str
-    detail: str
-    country_id: str
-    country: str
-    probability: float
-    subdivision_id: str
-    subdivision: str
-    subdivision_probability: float
-    latitude: float | None = None
-    longitude: float | None = None
-    next_best: list[Region]
-    sure: bool
-    sure_threshold: float | None = None
-    sure_max_risk: float
-    country_set: list[Region]
-    set_coverage: float
-
-
 class GeolocModel(PythonModel):
     """Answers for photos; see `geoloc_core.answers.predict`."""
 
@@ -70,18 +38,18 @@ class GeolocModel(PythonModel):
         checkpoints = os.environ.get("GEOLOC_CHECKPOINTS") or context.model_config["checkpoints"]
         self.predictor = Predictor.load(Path(context.artifacts["model"]), Path(checkpoints))
 
-    def predict(self, model_input: list[Photo]) -> list[Answer]:  # type: ignore[override]
+    def predict(self, model_input: list[Photo]) -> list[Prediction]:  # type: ignore[override]
         """One answer for each photo, in order; plain values, which are what MLflow can send."""
         photos = [_source(photo, number) for number, photo in enumerate(model_input)]
         names = [photo.path or f"photo {number}" for number, photo in enumerate(model_input)]
         answers = self.predictor.predict(photos, names)
-        return [Answer.model_validate(answer.as_dict()).model_dump() for answer in answers]  # type: ignore[misc]
+        return [answer.as_dict() for answer in answers]  # type: ignore[misc]
 
 
 def _source(photo: Photo, number: int) -> Path | bytes:
-    given = [value for value in (photo.path, photo.image_base64, photo.image) if value is not None]
-    if len(given) != 1:
-        raise InputError(f"photo {number} needs one of path, image_base64 and image; it has {len(given)} of them")
+    sources = [value for value in (photo.path, photo.image_base64, photo.image) if value is not None]
+    if len(sources) != 1:
+        raise InputError(f"photo {number} needs one of path, image_base64 and image; it has {len(sources)} of them")
     if photo.path is not None:
         return Path(photo.path)
     if photo.image is not None:

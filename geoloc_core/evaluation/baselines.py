@@ -1,19 +1,22 @@
-"""What can be scored without looking at a photo: the bar that any model must pass.
+"""What can be scored without looking at a photo: the bar that any model must pass, and the ceiling that it cannot.
 
-All of them know the training photos and nothing else. They give no answer where the models could not (`status`), so
-that a row of a table differs from the next by its answers alone.
+The baselines know the training photos and nothing else. They give no answer where the models could not (`status`), so that a
+row of a table differs from the next by its answers alone. In every function `others` are `continents` and `status` of
+`predictions_frame`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.metrics import geoscore
-from geoloc_core.evaluation.predictions import predictions_frame
+from geoloc_core.evaluation.predictions import ANSWERED, predictions_frame
+from geoloc_core.geography.cells import ROOT, id_column
 from geoloc_core.geography.sphere import haversine_km, pairwise_haversine_km
 
 CLASS_PRIOR = "class prior"
@@ -27,6 +30,17 @@ CANDIDATES = 1_500
 PAIRS_AT_ONCE = 4_000_000
 
 
+def baseline_predictions(
+    training: pd.DataFrame, photos: pd.DataFrame, anchors: pd.DataFrame, **others: Any
+) -> dict[str, pd.DataFrame]:
+    """The predictions of the three baselines by name."""
+    return {
+        CLASS_PRIOR: class_prior_predictions(training, photos, anchors, **others),
+        CONSTANT_POINT: constant_point_predictions(training, photos, **others),
+        RANDOM_PHOTO: random_photo_predictions(training, photos, **others),
+    }
+
+
 def class_shares(training: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     """The countries of the training photos in order of id, and the share of the photos that each has (sums to 1)."""
     counts = _in_countries(_train_rows(training))["country_id"].value_counts()
@@ -35,18 +49,13 @@ def class_shares(training: pd.DataFrame) -> tuple[list[str], np.ndarray]:
 
 
 def class_prior_predictions(
-    training: pd.DataFrame,
-    photos: pd.DataFrame,
-    anchors: pd.DataFrame,
-    *,
-    continents: Mapping[str, str],
-    status: Sequence[str] | None = None,
+    training: pd.DataFrame, photos: pd.DataFrame, anchors: pd.DataFrame, **others: Any
 ) -> pd.DataFrame:
     """For every photo the same posterior: the share of each country among the training photos.
 
     Args:
         training: photos with country_id, latitude, longitude; rows whose `split` is not "train" are not used.
-        photos, continents, status: as in `predictions_frame`.
+        photos: as in `predictions_frame`.
         anchors: region_id, latitude, longitude: the points that the models answer with, one for each country.
     """
     classes, shares = class_shares(training)
@@ -55,47 +64,34 @@ def class_prior_predictions(
     if len(place) != 1:
         raise InputError(f"there are {len(place)} anchors for {best!r}; give exactly one point for each country")
     posterior = np.broadcast_to(shares, (len(photos), len(classes)))
-    points = np.broadcast_to(place[0], (len(photos), 2))
-    return predictions_frame(photos, posterior, classes, points, continents=continents, status=status)
+    return predictions_frame(photos, posterior, classes, np.broadcast_to(place[0], (len(photos), 2)), **others)
 
 
-def constant_point_predictions(
-    training: pd.DataFrame,
-    photos: pd.DataFrame,
-    *,
-    continents: Mapping[str, str],
-    objective: str = "geoscore",
-    status: Sequence[str] | None = None,
-) -> pd.DataFrame:
+def constant_point_predictions(training: pd.DataFrame, photos: pd.DataFrame, **others: Any) -> pd.DataFrame:
     """For every photo the one point that serves the training photos best (`best_constant_point`).
 
     A point names one country, that of the training photo nearest to it, so its top-5 and top-10 are its accuracy.
     """
     rows = _train_rows(training)
-    point = best_constant_point(rows["latitude"].to_numpy(), rows["longitude"].to_numpy(), objective)
+    point = best_constant_point(rows["latitude"].to_numpy(), rows["longitude"].to_numpy())
     labelled = _in_countries(rows)
     distance = haversine_km(point[0], point[1], labelled["latitude"].to_numpy(), labelled["longitude"].to_numpy())
     country = str(labelled["country_id"].iloc[int(np.argmin(distance))])
     points = np.broadcast_to(np.array(point), (len(photos), 2))
-    return predictions_frame(photos, np.ones((len(photos), 1)), [country], points, continents=continents, status=status)
+    return predictions_frame(photos, np.ones((len(photos), 1)), [country], points, **others)
 
 
 def random_photo_predictions(
-    training: pd.DataFrame,
-    photos: pd.DataFrame,
-    *,
-    continents: Mapping[str, str],
-    seed: int = 0,
-    status: Sequence[str] | None = None,
+    training: pd.DataFrame, photos: pd.DataFrame, *, seed: int = 0, **others: Any
 ) -> pd.DataFrame:
-    """For every photo the place and the country of a training photo drawn at random (all alike likely)."""
+    """For every photo the place and the country of a training photo drawn at random (all equally likely)."""
     labelled = _in_countries(_train_rows(training))
     drawn = labelled.iloc[np.random.default_rng(seed).integers(len(labelled), size=len(photos))]
     classes, column = np.unique(drawn["country_id"].to_numpy(dtype=str), return_inverse=True)
     posterior = np.zeros((len(photos), len(classes)))
     posterior[np.arange(len(photos)), column] = 1.0
     points = drawn[["latitude", "longitude"]].to_numpy(dtype=np.float64)
-    return predictions_frame(photos, posterior, [str(c) for c in classes], points, continents=continents, status=status)
+    return predictions_frame(photos, posterior, [str(name) for name in classes], points, **others)
 
 
 def perfect_predictions(
@@ -103,7 +99,7 @@ def perfect_predictions(
     anchors: pd.DataFrame,
     *,
     continents: Mapping[str, str],
-    level: str = "country",
+    level: str = ROOT,
     status: Sequence[str] | None = None,
 ) -> pd.DataFrame:
     """The ceiling: every region named rightly, answered with the region's own anchor.
@@ -112,80 +108,54 @@ def perfect_predictions(
     by a perfect classifier: it keeps its row, with the status "no_region".
 
     Args:
-        photos: as in `predictions_frame`, with country_id and, for the level "subdivision", subdivision_id.
+        photos: as in `predictions_frame`, with the id column of the level.
         anchors: region_id, latitude, longitude, one point for each region of the level.
     """
     place = anchors.set_index("region_id")[["latitude", "longitude"]]
     if not place.index.is_unique:
         raise InputError("a region has two anchors; choose one kind of anchor first")
-    truth = photos[f"{level}_id"].to_numpy(dtype=object)
-    points = place.reindex(truth).to_numpy(dtype=np.float64)
+    points = place.reindex(photos[id_column(level)].to_numpy(dtype=object)).to_numpy(dtype=np.float64)
     country = photos["country_id"].to_numpy(dtype=object)
-    reasons = np.full(len(photos), "ok", dtype=object) if status is None else np.asarray(status, dtype=object).copy()
-    reasons[(reasons == "ok") & (np.isnan(points[:, 0]) | (country == ""))] = "no_region"
+    reasons = np.array([ANSWERED] * len(photos) if status is None else status, dtype=object)
+    reasons[(reasons == ANSWERED) & (np.isnan(points[:, 0]) | (country == ""))] = "no_region"
     classes = sorted({name for name in country if name != ""}) or ["none"]
     posterior = (country[:, None] == np.array(classes, dtype=object)[None, :]).astype(np.float64)
     return predictions_frame(photos, posterior, classes, points, continents=continents, status=list(reasons))
 
 
-def best_constant_point(
-    latitude: np.ndarray, longitude: np.ndarray, objective: str = "geoscore"
-) -> tuple[float, float]:
-    """The point (latitude, longitude) that serves given photos best when it answers for all of them.
-
-    Args:
-        latitude, longitude: (n,) degrees.
-        objective: "geoscore" (most points), "mean_km" (least mean distance: the spherical geometric median) or
-            "within_R" (most photos within R km).
+def best_constant_point(latitude: np.ndarray, longitude: np.ndarray) -> tuple[float, float]:
+    """The point (latitude, longitude) with the highest GeoScore when it answers for all photos at (n,) degrees.
 
     Candidates are the places with most photos and a grid of 10 degrees; the best is moved in ever smaller steps while
     that helps. The result is a local optimum next to the best of all candidates, found the same way every time.
     """
     if len(latitude) == 0:
         raise InputError("there is no training photo to fit a point to")
-    cell_lat, cell_lon, weight = _cells(np.asarray(latitude, float), np.asarray(longitude, float), CELL_DEGREES)
-    coarse_lat, coarse_lon, coarse_weight = _cells(np.asarray(latitude, float), np.asarray(longitude, float), 1.0)
-    heaviest = np.argsort(-coarse_weight, kind="stable")[:CANDIDATES]
+    cells, coarse = _cells(latitude, longitude, CELL_DEGREES), _cells(latitude, longitude, 1.0)
+    heaviest = np.argsort(-coarse[2], kind="stable")[:CANDIDATES]
     grid = np.array([(lat, lon) for lat in range(-80, 90, 10) for lon in range(-180, 180, 10)], dtype=np.float64)
-    candidates = np.vstack([np.column_stack([coarse_lat[heaviest], coarse_lon[heaviest]]), grid])
-    gain = _gain(candidates, coarse_lat, coarse_lon, coarse_weight, objective)
+    candidates = np.vstack([np.column_stack([coarse[0][heaviest], coarse[1][heaviest]]), grid])
     # The cells of the first look are coarse: the best few are compared again on the fine ones.
-    shortlist = candidates[np.argsort(-gain, kind="stable")[:20]]
-    gain = _gain(shortlist, cell_lat, cell_lon, weight, objective)
-    point, best = shortlist[int(np.argmax(gain))], float(gain.max())
+    shortlist = candidates[np.argsort(-_total_geoscore(candidates, *coarse), kind="stable")[:20]]
+    total = _total_geoscore(shortlist, *cells)
+    point, best = shortlist[int(np.argmax(total))], float(total.max())
     step = 8.0
     while step > CELL_DEGREES / 4:
         around = _neighbours(point, step)
-        gain = _gain(around, cell_lat, cell_lon, weight, objective)
-        if gain.max() > best:
-            point, best = around[int(np.argmax(gain))], float(gain.max())
+        total = _total_geoscore(around, *cells)
+        if total.max() > best:
+            point, best = around[int(np.argmax(total))], float(total.max())
         else:
             step /= 2
     return float(point[0]), float(point[1])
 
 
-def _gain(
-    points: np.ndarray, latitude: np.ndarray, longitude: np.ndarray, weight: np.ndarray, objective: str
-) -> np.ndarray:
-    """(m,) how well each of m points serves the weighted places; more is better."""
-    result = np.empty(len(points))
+def _total_geoscore(points: np.ndarray, latitude: np.ndarray, longitude: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """(m,) GeoScore of each of m points, summed over the weighted places."""
     rows = max(1, PAIRS_AT_ONCE // len(latitude))
-    for start in range(0, len(points), rows):
-        block = points[start : start + rows]
-        distance = pairwise_haversine_km(block[:, 0], block[:, 1], latitude, longitude)
-        result[start : start + rows] = _worth(distance, objective) @ weight
-    return result
-
-
-def _worth(distance_km: np.ndarray, objective: str) -> np.ndarray:
-    if objective == "geoscore":
-        return geoscore(distance_km)
-    if objective == "mean_km":
-        return -distance_km
-    if objective.startswith("within_") and objective[7:].isdigit():
-        return (distance_km <= float(objective[7:])).astype(np.float64)
-    raise InputError(
-        f"objective {objective!r} is not known; choose geoscore, mean_km or within_R, for example within_200"
+    blocks = [points[start : start + rows] for start in range(0, len(points), rows)]
+    return np.concatenate(
+        [geoscore(pairwise_haversine_km(block[:, 0], block[:, 1], latitude, longitude)) @ weight for block in blocks]
     )
 
 
@@ -194,11 +164,7 @@ def _cells(latitude: np.ndarray, longitude: np.ndarray, degrees: float) -> tuple
     row, column = np.floor(latitude / degrees).astype(np.int64), np.floor(longitude / degrees).astype(np.int64)
     _, inverse, count = np.unique(row * 1_000_000 + column, return_inverse=True, return_counts=True)
     # A cell never crosses the antimeridian, so its mean is a plain mean.
-    return (
-        np.bincount(inverse, latitude) / count,
-        np.bincount(inverse, longitude) / count,
-        count.astype(np.float64),
-    )
+    return np.bincount(inverse, latitude) / count, np.bincount(inverse, longitude) / count, count.astype(np.float64)
 
 
 def _neighbours(point: np.ndarray, step: float) -> np.ndarray:

@@ -1,33 +1,135 @@
-"""What a head promises of its certainty, and what it keeps on photos that it did not see.
+"""How sure, and rightly so? Calibration, what answering "not sure" gains, and the promises of a head.
 
-A head carries three promises, fitted on photos that trained nothing (`learning.task`): the temperature that makes its
-probabilities mean what they say, the threshold of a set of countries that holds the truth nine times in ten, and the
-probability from which an answer may be called sure. Here they are held against other photos.
+The formulas are those of `learning.calibrate` and `learning.conformal`, by which heads are calibrated; here they are applied
+to answers for photos that trained nothing. A photo in no country, or in one that no training photo shows, was answered
+wrongly whatever its probability. Shares of a coverage curve are per cent of all photos, so that one without a picture is
+never covered.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval, author_weights
-from geoloc_core.learning.calibrate import expected_calibration_error, top_confidence
+from geoloc_core.evaluation.predictions import ANSWERED
+from geoloc_core.learning import calibrate
+from geoloc_core.learning.calibrate import expected_calibration_error, reliability_table, top_confidence
 
 if TYPE_CHECKING:
-    from geoloc_core.answers.answer import Answers
     from geoloc_core.learning.posterior import Head
+
+BINS = 15
+# A truth that got no probability at all has an infinite negative log-likelihood: floats of 32 bits end near here.
+SMALLEST_PROBABILITY = 1e-38
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """How well the probabilities of n answered photos fit what happened; every figure is NaN where n is 0.
+
+    Attributes:
+        accuracy, confidence: share right, and mean probability of the answers, both 0 to 1.
+        ece: expected calibration error, 0 (best) to 1, over bins of equal width (Naeini et al., 2015).
+        brier: mean squared error of the whole posterior, 0 (best) to 2.
+        log_loss: mean negative log-likelihood of the true country, over photos whose country is a class.
+        table: n, confidence and accuracy in each bin of probability.
+    """
+
+    n: int
+    accuracy: float
+    confidence: float
+    ece: float
+    brier: float
+    log_loss: float
+    table: pd.DataFrame
+
+
+def calibration(predictions: pd.DataFrame, n_bins: int = BINS) -> Calibration:
+    """Calibration of the answered photos of a predictions frame."""
+    confidence, correct = _answered(predictions)
+    answered = predictions[predictions["status"] == ANSWERED]
+    truth = answered["truth_probability"].to_numpy(dtype=np.float64)
+    likelihood = np.maximum(truth[truth > 0], SMALLEST_PROBABILITY)
+    table = reliability_table(confidence, correct, n_bins)
+    if answered.empty:
+        return Calibration(0, math.nan, math.nan, math.nan, math.nan, math.nan, table)
+    return Calibration(
+        n=len(answered),
+        accuracy=float(correct.mean()),
+        confidence=float(confidence.mean()),
+        ece=expected_calibration_error(confidence, correct, n_bins),
+        brier=float(answered["brier"].to_numpy(dtype=np.float64).mean()),
+        log_loss=float(-np.log(likelihood).mean()) if len(likelihood) else math.nan,
+        table=table,
+    )
+
+
+@dataclass(frozen=True)
+class Threshold:
+    """Answer when the probability is at least `threshold`: then `coverage` % are answered, `accuracy` % of them right.
+
+    The threshold is infinite where the target cannot be promised; then nothing is answered and the accuracy is NaN.
+    """
+
+    threshold: float
+    coverage: float
+    accuracy: float
+
+
+def coverage_curve(predictions: pd.DataFrame) -> pd.DataFrame:
+    """One row for each threshold that makes a difference, highest first: threshold, coverage and accuracy (per cent).
+
+    Photos with the same probability are answered together (El-Yaniv and Wiener, 2010). Empty where nothing was answered.
+    """
+    confidence, correct = _answered(predictions)
+    if not len(confidence):
+        return pd.DataFrame({"threshold": [], "coverage": [], "accuracy": []}, dtype=np.float64)
+    curve = calibrate.risk_coverage(confidence, correct)
+    return pd.DataFrame(
+        {
+            "threshold": curve["threshold"],
+            "coverage": 100.0 * curve["n"] / len(predictions),
+            "accuracy": 100.0 * (1.0 - curve["risk"]),
+        }
+    )
+
+
+def area_under_risk(predictions: pd.DataFrame) -> float:
+    """Mean share of wrong answers (per cent) over all coverages; less is better; NaN where nothing was answered."""
+    confidence, correct = _answered(predictions)
+    return 100.0 * calibrate.area_under_risk(confidence, correct) if len(confidence) else math.nan
+
+
+def threshold_for(predictions: pd.DataFrame, target_accuracy: float) -> Threshold:
+    """The threshold that answers most photos while `target_accuracy` per cent of the answered are right.
+
+    The target is met by a 95 % bound, not by the figure alone (see `calibrate.sure_threshold`).
+    """
+    if not 0.0 < target_accuracy < 100.0:
+        raise InputError(f"the target accuracy must lie between 0 and 100 per cent, not at {target_accuracy}")
+    confidence, correct = _answered(predictions)
+    threshold = math.inf
+    if len(confidence):
+        threshold = calibrate.sure_threshold(confidence, correct, 1.0 - target_accuracy / 100.0)
+    covered = confidence >= threshold
+    if not covered.any():
+        return Threshold(math.inf, 0.0, math.nan)
+    return Threshold(threshold, 100.0 * float(covered.sum()) / len(predictions), 100.0 * float(correct[covered].mean()))
 
 
 @dataclass(frozen=True)
 class Certainty:
-    """Promised and kept, over n photos with an answer; shares lie between 0 and 1.
+    """What a head promises, and what it keeps over n photos that were answered; shares lie between 0 and 1.
 
     fitted_on: which photos the promises were fitted on; where these are the validation photos (a recipe that spares no
-    training authors, as the thesis's), what is kept on validation is no test of them, only what is kept on a benchmark.
+    training authors, as the thesis's), the shares kept on validation do not test them, only those on a benchmark do.
     ece_before, ece: calibration error of the country's probability at temperature 1 and at the head's own.
     set_kept: share of the photos whose true country is in the set, with its interval over authors; set_size: the mean.
     sure_threshold: None where no answer may be called sure; then sure_wrong is None as well.
@@ -53,23 +155,34 @@ class Certainty:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Certainty:
-        """What `to_json` gave."""
+        """The inverse of `to_json`."""
         return cls(**{**value, "set_kept": Interval(**value["set_kept"])})
 
 
-def certainty(head: Head, answers: Answers, truth: np.ndarray, authors: np.ndarray, given: np.ndarray) -> Certainty:
-    """Hold the promises of `head` against its answers.
+def certainty(
+    head: Head,
+    posterior: np.ndarray,
+    uncalibrated: tuple[np.ndarray, np.ndarray],
+    truth: np.ndarray,
+    authors: np.ndarray,
+    answered: np.ndarray,
+) -> Certainty:
+    """Compare the promises of `head` (see `posterior.Promise`) with its answers.
 
-    truth (n,): country ids, one that is no class of the head (or "") is never right and in no set; authors (n,); given,
-    bool (n,): which photos were answered. The others do not count.
+    Args:
+        posterior: (n, C) over `head.countries`.
+        uncalibrated: the likeliest country (n,), as a position, and its probability (n,) at temperature 1.
+        truth: (n,) country ids; one that is no class of the head (or "") is never right and in no set.
+        authors: (n,) who took each photo.
+        answered: bool (n,): the photos that count.
     """
-    if not given.any():
-        raise InputError("there is no answered photo to hold the head's promises against")
-    position = {name: index for index, name in enumerate(answers.countries)}
-    labels = np.array([position.get(name, -1) for name in truth[given]], dtype=np.int64)
-    confidence, correct = top_confidence(answers.country_posterior[given], labels)
-    before, plainly = answers.uncalibrated[0][given] == labels, answers.uncalibrated[1][given]
-    sets, sure = answers.country_sets[given], answers.sure[given]
+    if not answered.any():
+        raise InputError("there is no answered photo to compare the head's promises with")
+    position = {name: index for index, name in enumerate(head.countries)}
+    labels = np.array([position.get(name, -1) for name in truth[answered]], dtype=np.int64)
+    confidence, correct = top_confidence(posterior[answered], labels)
+    best_before, confidence_before = (values[answered] for values in uncalibrated)
+    sets, sure = head.country_sets(posterior[answered]), head.sure(posterior[answered])
     inside = (labels >= 0) & sets[np.arange(len(labels)), labels]
     promise = head.promise
     return Certainty(
@@ -77,10 +190,10 @@ def certainty(head: Head, answers: Answers, truth: np.ndarray, authors: np.ndarr
         fitted_photos=promise.n_photos,
         photos=len(labels),
         temperature=head.temperature,
-        ece_before=expected_calibration_error(plainly, before),
+        ece_before=expected_calibration_error(confidence_before, best_before == labels),
         ece=expected_calibration_error(confidence, correct),
         set_promised=promise.set_coverage,
-        set_kept=share_over_authors(inside, authors[given]),
+        set_kept=share_over_authors(inside, authors[answered]),
         set_size=float(sets.sum(axis=1).mean()),
         sure_threshold=promise.sure_threshold,
         sure_promised=promise.sure_max_risk,
@@ -89,12 +202,18 @@ def certainty(head: Head, answers: Answers, truth: np.ndarray, authors: np.ndarr
     )
 
 
-def share_over_authors(held: np.ndarray, authors: np.ndarray, seed: int = 0) -> Interval:
+def share_over_authors(holds: np.ndarray, authors: np.ndarray, seed: int = 0) -> Interval:
     """Share of the photos (n,) for which something holds, with its 95 % bootstrap interval over authors (n,)."""
     names, author = np.unique(authors.astype(str), return_inverse=True)
     photos_of = np.bincount(author).astype(np.float64)
-    held_of = np.bincount(author, weights=held)
-    weights = author_weights(len(names), RESAMPLES, seed, max(len(names), len(held)))
-    shares = np.concatenate([(some @ held_of) / (some @ photos_of) for some in weights])
+    holds_of = np.bincount(author, weights=holds)
+    weights = author_weights(len(names), RESAMPLES, seed, max(len(names), len(holds)))
+    shares = np.concatenate([(block @ holds_of) / (block @ photos_of) for block in weights])
     low, high = np.quantile(shares, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])
-    return Interval(float(np.mean(held)), float(low), float(high))
+    return Interval(float(np.mean(holds)), float(low), float(high))
+
+
+def _answered(predictions: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+    """Probability of the answer, float64, and whether it is right, bool, of the answered photos."""
+    answered = predictions[predictions["status"] == ANSWERED]
+    return answered["probability"].to_numpy(dtype=np.float64), (answered["rank"] == 1).to_numpy()

@@ -1,4 +1,4 @@
-"""Who is better, and who only seems to be: paired differences, with ties printed as ties."""
+"""Which is better, and which only seems to be: paired differences, with ties printed as ties."""
 
 from __future__ import annotations
 
@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 
 from geoloc_core.errors import InputError
-from geoloc_core.evaluation.intervals import CONFIDENCE, Bootstrap, difference
+from geoloc_core.evaluation.intervals import Bootstrap, bootstrap, difference
 from geoloc_core.evaluation.metrics import DEFINITIONS
 
 BEST, TIE, BEHIND = "best", "tie", ""
 BETTER, WORSE = "better", "worse"
+VERDICTS = {BETTER: "Better than", TIE: "A tie with", WORSE: "Worse than"}
 
 
-def verdicts(boots: Mapping[str, Bootstrap], metrics: Sequence[str], confidence: float = CONFIDENCE) -> pd.DataFrame:
+def verdicts(boots: Mapping[str, Bootstrap], metrics: Sequence[str]) -> pd.DataFrame:
     """For each row of a table and each metric: "best", "tie" with the best, or "" (behind it).
 
     Args:
@@ -29,22 +30,19 @@ def verdicts(boots: Mapping[str, Bootstrap], metrics: Sequence[str], confidence:
         raise InputError("there is nothing to compare; give at least one bootstrap")
     table = pd.DataFrame(BEHIND, index=list(boots), columns=list(metrics), dtype=object)
     for metric in metrics:
-        more_is_better = DEFINITIONS[metric][3]
         values = {name: boot.estimate[metric] for name, boot in boots.items()}
-        best = (max if more_is_better else min)(values, key=lambda name: values[name])
+        best = (max if DEFINITIONS[metric].more_is_better else min)(values, key=lambda name: values[name])
         shared = sum(value == values[best] for value in values.values()) > 1
         for name, boot in boots.items():
             if name == best and not shared:
                 table.loc[name, metric] = BEST
-            elif difference(boot, boots[best], metric, confidence).tie:
+            elif difference(boot, boots[best], metric).tie:
                 table.loc[name, metric] = TIE
     return table
 
 
-def differences(
-    boots: Mapping[str, Bootstrap], reference: str, metrics: Sequence[str], confidence: float = CONFIDENCE
-) -> pd.DataFrame:
-    """Each row against one of them: the paired difference with its interval, in words too.
+def differences(boots: Mapping[str, Bootstrap], reference: str, metrics: Sequence[str]) -> pd.DataFrame:
+    """Each row against one of them: the paired difference with its interval.
 
     Returns:
         experiment, reference, metric, difference, low, high, verdict ("better", "worse" or "tie"): better means more
@@ -54,11 +52,35 @@ def differences(
         raise InputError(f"there is no row {reference!r} to compare with; there are {', '.join(boots)}")
     rows = []
     for name, boot in boots.items():
-        if name == reference:
-            continue
-        for metric in metrics:
-            gap = difference(boot, boots[reference], metric, confidence)
-            ahead = (gap.value > 0) == DEFINITIONS[metric][3]
+        for metric in metrics if name != reference else ():
+            gap = difference(boot, boots[reference], metric)
+            ahead = (gap.value > 0) == DEFINITIONS[metric].more_is_better
             verdict = TIE if gap.tie else BETTER if ahead else WORSE
             rows.append((name, reference, metric, gap.value, gap.low, gap.high, verdict))
     return pd.DataFrame(rows, columns=["experiment", "reference", "metric", "difference", "low", "high", "verdict"])
+
+
+def comparison_table(
+    predictions: Mapping[str, pd.DataFrame], reference: str, metrics: tuple[str, ...] = ("accuracy", "mean_km")
+) -> tuple[pd.DataFrame, list[str]]:
+    """Each of `predictions` (by name, over the same photos) against one of them, as text for people.
+
+    Also a sentence for those that are better, a tie, or worse by the first metric, as far as there are any.
+    """
+    gaps = differences({name: bootstrap(frame) for name, frame in predictions.items()}, reference, metrics)
+    shown = pd.DataFrame({"Experiment": gaps["experiment"].drop_duplicates(), "Compared with": reference})
+    for metric in metrics:
+        digits = 1 if DEFINITIONS[metric].unit == "%" else 0
+        rows = gaps.loc[gaps["metric"] == metric, ["difference", "low", "high", "verdict"]].itertuples(index=False)
+        shown[DEFINITIONS[metric].heading] = [
+            f"{value:+,.{digits}f} [{low:+,.{digits}f}, {high:+,.{digits}f}] {verdict}"
+            for value, low, high, verdict in rows
+        ]
+    first = gaps[gaps["metric"] == metrics[0]]
+    names = {verdict: first.loc[first["verdict"] == verdict, "experiment"].tolist() for verdict in VERDICTS}
+    sentences = [
+        f"{words} {reference}, by the 95 % interval of the accuracy: {', '.join(names[verdict])}."
+        for verdict, words in VERDICTS.items()
+        if names[verdict]
+    ]
+    return shown.reset_index(drop=True), sentences

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.comparison import verdicts
-from geoloc_core.evaluation.intervals import CONFIDENCE, RESAMPLES, Bootstrap, Interval, bootstrap, intervals
+from geoloc_core.evaluation.intervals import Bootstrap, Interval, bootstrap, intervals
 from geoloc_core.evaluation.metrics import DEFINITIONS, score
 
 KINDS = ("experiment", "baseline", "ceiling", "published")
@@ -26,7 +26,7 @@ class Evaluation:
     Attributes:
         name: the experiment's key, or the name of a baseline.
         kind: one of `KINDS`: what sort of row it is.
-        photos: the set of photos that were asked: "validation" or a benchmark's name.
+        photos: the set of photos: "validation" or a benchmark's name.
         scores: as `metrics.score` gives them.
         intervals: an `Interval` for each metric of `metrics.DEFINITIONS`; empty for published figures.
         n_authors, n_resamples: how many authors were drawn for the intervals, and how often.
@@ -59,6 +59,21 @@ class Evaluation:
         return cls(scores=scores, intervals=spans, **{name: value[name] for name in names})
 
 
+@dataclass(frozen=True)
+class PhotoSet:
+    """Predictions over the same photos, by name."""
+
+    experiments: dict[str, pd.DataFrame]
+    baselines: dict[str, pd.DataFrame]
+    ceilings: dict[str, pd.DataFrame]
+
+
+def best_experiment(evaluations: Iterable[Evaluation]) -> str:
+    """The experiment with the highest accuracy; of equals the first."""
+    experiments = [item for item in evaluations if item.kind == "experiment"]
+    return max(experiments, key=lambda item: item.scores["accuracy"]).name
+
+
 def evaluate(
     name: str,
     predictions: pd.DataFrame,
@@ -66,15 +81,10 @@ def evaluate(
     photos: str = VALIDATION,
     kind: str = "experiment",
     boot: Bootstrap | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    confidence: float = CONFIDENCE,
 ) -> Evaluation:
     """Score predictions and put an interval around each metric; give `boot` if the bootstrap was made already."""
-    boot = boot or bootstrap(predictions, resamples, seed)
-    return Evaluation(
-        name, kind, photos, score(predictions), intervals(boot, confidence), boot.n_authors, len(boot.values)
-    )
+    boot = boot or bootstrap(predictions)
+    return Evaluation(name, kind, photos, score(predictions), intervals(boot), boot.n_authors, len(boot.values))
 
 
 def evaluate_set(
@@ -82,10 +92,6 @@ def evaluate_set(
     experiments: Mapping[str, pd.DataFrame],
     baselines: Mapping[str, pd.DataFrame] | None = None,
     ceilings: Mapping[str, pd.DataFrame] | None = None,
-    *,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    confidence: float = CONFIDENCE,
 ) -> list[Evaluation]:
     """Score all that answered the same photos, and tell the best from those that are a tie with it.
 
@@ -94,21 +100,20 @@ def evaluate_set(
         experiments, baselines, ceilings: predictions by name, all of the same photos. Experiments and baselines compete
             (a table says so where the class prior is best); ceilings do not.
     """
-    frames = {"experiment": experiments, "baseline": baselines or {}, "ceiling": ceilings or {}}
-    boots = {
-        kind: {name: bootstrap(frame, resamples, seed) for name, frame in given.items()}
-        for kind, given in frames.items()
-    }
-    competing = {**boots["experiment"], **boots["baseline"]}
+    kinds = {"experiment": experiments, "baseline": baselines or {}, "ceiling": ceilings or {}}
+    rows = [(kind, name, frame) for kind, frames in kinds.items() for name, frame in frames.items()]
+    boots = [bootstrap(frame) for _, _, frame in rows]
+    competing = {name: boot for (kind, name, _), boot in zip(rows, boots, strict=True) if kind != "ceiling"}
     if not competing:
-        raise InputError(f"nobody answered the photos of {photos!r}; give the predictions of at least one experiment")
-    said = verdicts(competing, list(DEFINITIONS), confidence)
+        raise InputError(f"there is no answer for the photos of {photos!r}; give the predictions of an experiment")
+    compared = verdicts(competing, list(DEFINITIONS))
     result = []
-    for kind, given in frames.items():
-        for name, frame in given.items():
-            one = evaluate(name, frame, photos=photos, kind=kind, boot=boots[kind][name], confidence=confidence)
-            words = {str(metric): str(word) for metric, word in said.loc[name].items()} if kind != "ceiling" else {}
-            result.append(dataclasses.replace(one, verdicts=words))
+    for (kind, name, frame), boot in zip(rows, boots, strict=True):
+        evaluation = evaluate(name, frame, photos=photos, kind=kind, boot=boot)
+        if kind != "ceiling":
+            words = {str(metric): str(verdict) for metric, verdict in compared.loc[name].items()}
+            evaluation = dataclasses.replace(evaluation, verdicts=words)
+        result.append(evaluation)
     return result
 
 

@@ -8,17 +8,16 @@ import numpy as np
 import pandas as pd
 import scipy.stats
 
-from geoloc_core.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval, bootstrap, intervals
+from geoloc_core.evaluation.intervals import CONFIDENCE, Interval, bootstrap, intervals
 from geoloc_core.evaluation.metrics import photo_scores
 from geoloc_core.evaluation.predictions import ANSWERED, bootstrap_units
 
 # Recall of a country of fewer photos than this says more of the photos than of the country.
 MINIMUM_PHOTOS = 10
+COLUMNS = ["continent", "n_train", "n", "n_missing", "n_authors", "recall", "recall_low", "recall_high"]
 
 
-def recall_by_country(
-    predictions: pd.DataFrame, training_counts: Mapping[str, int], confidence: float = CONFIDENCE
-) -> pd.DataFrame:
+def recall_by_country(predictions: pd.DataFrame, training_counts: Mapping[str, int]) -> pd.DataFrame:
     """Recall of each true country, per cent, with an interval.
 
     Countries often have few authors, where a bootstrap over them is blind (of one author it sees no spread at all). The
@@ -37,22 +36,15 @@ def recall_by_country(
         continent=("continent", "first"), n=("hit", "size"), n_missing=("missing", "sum"), recall=("hit", "mean")
     )
     effective = result["n"] ** 2 / photos_squared
-    low, high = wilson(result["recall"].to_numpy(), effective.to_numpy(), confidence)
+    low, high = wilson(result["recall"].to_numpy(), effective.to_numpy())
     result["n_authors"] = per_author.groupby(level=0).size()
     result["n_train"] = [int(training_counts.get(name, 0)) for name in result.index]
     result["recall"], result["recall_low"], result["recall_high"] = 100.0 * result["recall"], 100.0 * low, 100.0 * high
-    columns = ["continent", "n_train", "n", "n_missing", "n_authors", "recall", "recall_low", "recall_high"]
-    ordered = result[columns].reset_index().sort_values(["n", "country_id"], ascending=[False, True], kind="stable")
+    ordered = result[COLUMNS].reset_index().sort_values(["n", "country_id"], ascending=[False, True], kind="stable")
     return ordered.reset_index(drop=True)
 
 
-def recall_by_continent(
-    predictions: pd.DataFrame,
-    training_counts: Mapping[str, int],
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    confidence: float = CONFIDENCE,
-) -> pd.DataFrame:
+def recall_by_continent(predictions: pd.DataFrame, training_counts: Mapping[str, int]) -> pd.DataFrame:
     """Recall of countries over the photos of each true continent, per cent, with an author bootstrap of that continent.
 
     `training_counts` is by continent. Returns continent, n_train, n, n_missing, n_authors, recall, recall_low,
@@ -60,31 +52,14 @@ def recall_by_continent(
     """
     rows = []
     for name, group in predictions[predictions["continent"] != ""].groupby("continent", sort=True):
-        boot = bootstrap(group, resamples, seed)
-        span = intervals(boot, confidence)["accuracy"]
-        rows.append(
-            {
-                "continent": str(name),
-                "n_train": int(training_counts.get(str(name), 0)),
-                "n": len(group),
-                "n_missing": int((group["status"] != ANSWERED).sum()),
-                "n_authors": boot.n_authors,
-                "recall": span.value,
-                "recall_low": span.low,
-                "recall_high": span.high,
-            }
-        )
-    columns = ["continent", "n_train", "n", "n_missing", "n_authors", "recall", "recall_low", "recall_high"]
-    return pd.DataFrame(rows, columns=columns)
+        boot = bootstrap(group)
+        span = intervals(boot)["accuracy"]
+        n_train, n_missing = training_counts.get(str(name), 0), int((group["status"] != ANSWERED).sum())
+        rows.append((str(name), n_train, len(group), n_missing, boot.n_authors, span.value, span.low, span.high))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def worst_decile(
-    predictions: pd.DataFrame,
-    minimum_photos: int = MINIMUM_PHOTOS,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-    confidence: float = CONFIDENCE,
-) -> tuple[Interval, list[str]]:
+def worst_decile(predictions: pd.DataFrame, minimum_photos: int = MINIMUM_PHOTOS) -> tuple[Interval, list[str]]:
     """Mean recall (per cent) of the tenth of the countries that are recognised worst, and which these are.
 
     Countries with fewer than `minimum_photos` photos are left out; a tenth is rounded up. The countries are chosen once,
@@ -96,13 +71,13 @@ def worst_decile(
     if enough.empty:
         return Interval(float("nan"), float("nan"), float("nan")), []
     chosen = enough.sort_values(kind="stable").index[: -(-len(enough) // 10)].tolist()
-    boot = bootstrap(predictions[predictions["country_id"].isin(chosen)], resamples, seed)
-    return intervals(boot, confidence)["macro_accuracy"], chosen
+    boot = bootstrap(predictions[predictions["country_id"].isin(chosen)])
+    return intervals(boot)["macro_accuracy"], chosen
 
 
-def wilson(share: np.ndarray, n: np.ndarray, confidence: float = CONFIDENCE) -> tuple[np.ndarray, np.ndarray]:
+def wilson(share: np.ndarray, n: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Ends of Wilson's score interval (1927) of shares (0 to 1) out of `n` observations; n need not be whole."""
-    z = scipy.stats.norm.ppf(0.5 + confidence / 2.0)
+    z = scipy.stats.norm.ppf(0.5 + CONFIDENCE / 2.0)
     middle = (share + z**2 / (2 * n)) / (1 + z**2 / n)
     half = z / (1 + z**2 / n) * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
     return np.clip(middle - half, 0.0, 1.0), np.clip(middle + half, 0.0, 1.0)

@@ -33,7 +33,7 @@ class Interval:
 
     @property
     def tie(self) -> bool:
-        """For a difference: whether zero is inside, so that nobody is known to be better."""
+        """For a difference: whether zero is inside, so that neither is known to be better."""
         return not (self.low > 0.0 or self.high < 0.0)
 
 
@@ -56,8 +56,7 @@ def bootstrap(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int =
     The draws depend on the authors (in order of id), the number of resamples and the seed, never on the order of the
     rows or on the predictions: two frames over the same photos meet the same draws.
 
-    Time grows with resamples x photos (the median needs them sorted); 237 photos take milliseconds, 800 k about half a
-    minute. Memory stays below `NUMBERS_AT_ONCE` numbers at a time.
+    Time grows with resamples x photos (the median needs them sorted): 800 k photos take about half a minute.
     """
     if predictions.empty:
         raise InputError("there is no prediction to score; give at least one photo")
@@ -67,25 +66,21 @@ def bootstrap(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int =
     n_authors = len(authors)
     photos_of = np.bincount(author).astype(np.float64)  # (A,)
     sums = np.column_stack([np.bincount(author, scores[name]) for name in MEAN_METRICS])  # (A, M)
-    asked, right = _by_country(frame, scores["accuracy"].to_numpy(), author, n_authors)  # (A, C) each
+    photos_in, hits_in = _by_country(frame, scores["accuracy"].to_numpy(), author, n_authors)  # (A, C) each
     distance = scores["mean_km"].to_numpy()
     by_distance = np.argsort(distance, kind="stable")
     columns = [*MEAN_METRICS, "macro_accuracy", "median_km"]
     parts = []
     for weights in author_weights(n_authors, resamples, seed, max(n_authors, len(frame))):  # (b, A)
         means = (weights @ sums) / (weights @ photos_of)[:, None]
-        macro = _macro(weights, asked, right)
+        macro = _macro(weights, photos_in, hits_in)
         median = _weighted_median(distance[by_distance], author[by_distance], weights)
         parts.append(np.column_stack([means, macro, median]))
     values = pd.DataFrame(np.vstack(parts), columns=columns)
     whole = np.ones((1, n_authors))
-    estimate = pd.Series(
-        {
-            **{name: float(scores[name].mean()) for name in MEAN_METRICS},
-            "macro_accuracy": float(_macro(whole, asked, right)[0]),
-            "median_km": float(np.median(distance)),
-        }
-    )
+    estimate = scores[list(MEAN_METRICS)].mean()
+    estimate["macro_accuracy"] = float(_macro(whole, photos_in, hits_in)[0])
+    estimate["median_km"] = float(np.median(distance))
     return Bootstrap(frame["photo_id"].to_numpy(dtype=object), estimate, values, n_authors)
 
 
@@ -103,16 +98,16 @@ def author_weights(n_authors: int, resamples: int, seed: int, row_length: int) -
         yield np.bincount(draws.ravel(), minlength=block * n_authors).reshape(block, n_authors).astype(np.float64)
 
 
-def intervals(boot: Bootstrap, confidence: float = CONFIDENCE) -> dict[str, Interval]:
+def intervals(boot: Bootstrap) -> dict[str, Interval]:
     """The percentile interval (Efron, 1979) of every metric of `DEFINITIONS`.
 
     A share of 0 or 100 % is the same on every resample, which would look like certainty. Its other end is the exact
     bound of Clopper and Pearson (1934) for none, or all, of the authors.
     """
-    result = {name: _percentiles(boot.estimate[name], boot.values[name], confidence) for name in DEFINITIONS}
-    possible = 100.0 * (1.0 - ((1.0 - confidence) / 2.0) ** (1.0 / boot.n_authors))
+    result = {name: _percentiles(boot.estimate[name], boot.values[name]) for name in DEFINITIONS}
+    possible = 100.0 * (1.0 - ((1.0 - CONFIDENCE) / 2.0) ** (1.0 / boot.n_authors))
     for name, span in result.items():
-        if DEFINITIONS[name][1] == "%" and span.value == span.low == span.high:
+        if DEFINITIONS[name].unit == "%" and span.value == span.low == span.high:
             if span.value == 0.0:
                 result[name] = Interval(0.0, 0.0, possible)
             elif span.value == 100.0:
@@ -120,17 +115,17 @@ def intervals(boot: Bootstrap, confidence: float = CONFIDENCE) -> dict[str, Inte
     return result
 
 
-def difference(a: Bootstrap, b: Bootstrap, metric: str, confidence: float = CONFIDENCE) -> Interval:
+def difference(a: Bootstrap, b: Bootstrap, metric: str) -> Interval:
     """`metric` of `a` minus that of `b`, resample by resample; both must have been made on the same photos."""
     if not np.array_equal(a.photo_ids, b.photo_ids) or len(a.values) != len(b.values):
         raise InputError("two experiments can be compared only on the same photos and the same resamples")
     return _percentiles(
-        a.estimate[metric] - b.estimate[metric], a.values[metric].to_numpy() - b.values[metric].to_numpy(), confidence
+        a.estimate[metric] - b.estimate[metric], a.values[metric].to_numpy() - b.values[metric].to_numpy()
     )
 
 
-def _percentiles(value: float, values: np.ndarray | pd.Series, confidence: float) -> Interval:
-    tail = 100.0 * (1.0 - confidence) / 2.0
+def _percentiles(value: float, values: np.ndarray | pd.Series) -> Interval:
+    tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
     numbers = np.asarray(values, dtype=np.float64)
     numbers = numbers[~np.isnan(numbers)]  # a resample without any photo in a country has no macro accuracy
     if len(numbers) == 0:
@@ -147,13 +142,13 @@ def _by_country(
     countries, country = np.unique(frame["country_id"].to_numpy(dtype=str)[known], return_inverse=True)
     shape = (n_authors, len(countries))
     places = (author[known], country)
-    asked = scipy.sparse.coo_array((np.ones(known.sum()), places), shape=shape).tocsr()
-    return asked, scipy.sparse.coo_array((right[known], places), shape=shape).tocsr()
+    photos = scipy.sparse.coo_array((np.ones(known.sum()), places), shape=shape).tocsr()
+    return photos, scipy.sparse.coo_array((right[known], places), shape=shape).tocsr()
 
 
-def _macro(weights: np.ndarray, asked: scipy.sparse.csr_array, right: scipy.sparse.csr_array) -> np.ndarray:
+def _macro(weights: np.ndarray, photos_in: scipy.sparse.csr_array, hits_in: scipy.sparse.csr_array) -> np.ndarray:
     """(b,) mean over the countries that occur in a resample of the share that is right there; NaN without countries."""
-    photos, hits = weights @ asked, weights @ right
+    photos, hits = weights @ photos_in, weights @ hits_in
     occurs = photos > 0
     recall = np.divide(hits, photos, out=np.zeros_like(hits), where=occurs)
     n_countries = occurs.sum(axis=1)

@@ -1,6 +1,6 @@
 """What is measured, and over what.
 
-The denominator is every photo that was asked. A photo without an answer is wrong in every share, scores 0 points, and
+The denominator is every photo of the set. A photo without an answer is wrong in every share, scores 0 points, and
 enters the mean and the median distance as half the Earth's circumference, the worst answer there is; it is also
 counted apart. A truth that no class stands for (never seen in training, or in no country) is wrong where countries are
 compared. Shares are per cent, distances km along a great circle (R = 6371.0), and a photo at exactly r km is within r.
@@ -9,12 +9,14 @@ compared. Shares are per cent, distances km along a great circle (R = 6371.0), a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.predictions import ANSWERED, NEVER
+from geoloc_core.geography.cells import LEVELS, id_column
 from geoloc_core.geography.sphere import EARTH_RADIUS_KM
 
 RADII_KM = (1, 25, 200, 750, 2500)
@@ -24,34 +26,43 @@ GEOSCORE_MAXIMUM = 5000.0
 GEOSCORE_SCALE_KM = 1492.7
 FARTHEST_KM = float(np.pi * EARTH_RADIUS_KM)
 
-# Every metric with the words it is shown with, its unit, its definition, and whether more is better.
-DEFINITIONS: dict[str, tuple[str, str, str, bool]] = {
-    "accuracy": ("Accuracy", "%", "photos whose most probable country is the true one", True),
-    "macro_accuracy": (
+
+class Metric(NamedTuple):
+    """How a metric is shown, its unit, its definition, and whether more is better."""
+
+    title: str
+    unit: str
+    meaning: str
+    more_is_better: bool = True
+
+    @property
+    def heading(self) -> str:
+        """The title with the unit, as a column's heading."""
+        return f"{self.title} ({self.unit})"
+
+
+DEFINITIONS = {
+    "accuracy": Metric("Accuracy", "%", "photos whose most probable country is the true one"),
+    "macro_accuracy": Metric(
         "Macro accuracy",
         "%",
         "accuracy within each true country, averaged over the countries, so that a country of ten photos weighs as "
         "much as one of ten thousand",
-        True,
     ),
-    "top5": ("Top-5", "%", "photos whose true country is among the five most probable", True),
-    "top10": ("Top-10", "%", "photos whose true country is among the ten most probable", True),
-    "mean_km": ("Mean distance", "km", "mean great-circle distance from the true place to the answer", False),
-    "median_km": ("Median distance", "km", "half of the photos are answered nearer than this", False),
+    "top5": Metric("Top-5", "%", "photos whose true country is among the five most probable"),
+    "top10": Metric("Top-10", "%", "photos whose true country is among the ten most probable"),
+    "mean_km": Metric("Mean distance", "km", "mean great-circle distance from the true place to the answer", False),
+    "median_km": Metric("Median distance", "km", "half of the photos are answered nearer than this", False),
     **{
-        f"within_{radius}": (
-            f"Within {radius} km",
-            "%",
-            f"photos answered at most {radius} km from the true place",
-            True,
+        f"within_{radius}": Metric(
+            f"Within {radius} km", "%", f"photos answered at most {radius} km from the true place"
         )
         for radius in RADII_KM
     },
-    "geoscore": (
+    "geoscore": Metric(
         "GeoScore",
         "points",
         "mean of 5000 exp(-distance / 1492.7 km): 5000 is the place itself, 1839 is 1492.7 km away",
-        True,
     ),
 }
 # Metrics that are means over photos; the others (macro accuracy, median) need all photos at once.
@@ -88,7 +99,7 @@ def score(predictions: pd.DataFrame) -> dict[str, float]:
     Returns:
         n, n_missing (no answer), n_no_country (the truth lies in no country), n_unseen_country (answered, but the true
         country is not a class), every key of `DEFINITIONS`, mean_km_answered (NaN when nothing was answered), and
-        subdivision_accuracy where sub-divisions were predicted.
+        the accuracy of each finer level whose cells were predicted (subdivision_accuracy).
     """
     if predictions.empty:
         raise InputError("there is no prediction to score; give at least one photo")
@@ -106,29 +117,12 @@ def score(predictions: pd.DataFrame) -> dict[str, float]:
         "macro_accuracy": _macro(photos["accuracy"].to_numpy(), truth),
         "mean_km_answered": float(photos["mean_km"].to_numpy()[answered].mean()) if answered.any() else float("nan"),
     }
-    if (predictions["predicted_subdivision_id"] != "").any():
-        same = predictions["subdivision_id"] == predictions["predicted_subdivision_id"]
-        result["subdivision_accuracy"] = float(
-            100.0 * (answered & (same & (predictions["subdivision_id"] != "")).to_numpy()).mean()
-        )
+    for level in LEVELS[1:]:
+        true_cell, predicted_cell = predictions[id_column(level)], predictions[f"predicted_{id_column(level)}"]
+        if (predicted_cell != "").any():
+            right = answered & ((true_cell == predicted_cell) & (true_cell != "")).to_numpy()
+            result[f"{level}_accuracy"] = float(100.0 * right.mean())
     return result
-
-
-def scores_by(predictions: pd.DataFrame, column: str) -> pd.DataFrame:
-    """Every metric of `MEAN_METRICS` and the median distance for each value of `column` (country_id or continent).
-
-    Returns:
-        a frame with `column`, n, n_missing and the metrics, sorted by `column`; photos without a value are left out.
-    """
-    frame = photo_scores(predictions)
-    frame[column] = predictions[column]
-    frame["n_missing"] = predictions["status"] != ANSWERED
-    groups = frame[frame[column] != ""].groupby(column, sort=True)
-    result = groups[list(MEAN_METRICS)].mean()
-    result.insert(0, "n", groups.size())
-    result.insert(1, "n_missing", groups["n_missing"].sum())
-    result["median_km"] = groups["mean_km"].median()
-    return result.reset_index()
 
 
 def distance_curve(predictions: pd.DataFrame, radii_km: Sequence[float] | np.ndarray) -> np.ndarray:

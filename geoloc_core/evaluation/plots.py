@@ -12,7 +12,7 @@ from matplotlib.colors import to_rgba_array
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 
-from geoloc_core.evaluation.calibration import Calibration
+from geoloc_core.evaluation.certainty import Calibration
 from geoloc_core.evaluation.fairness import MINIMUM_PHOTOS
 from geoloc_core.evaluation.maps import ANSWER, INK, label_points, png_bytes
 from geoloc_core.evaluation.metrics import RADII_KM, distance_curve
@@ -24,22 +24,19 @@ LABELLED = 14
 
 
 def reliability_plot(calibration: Calibration, title: str) -> bytes:
-    """What was promised against what was kept, with the number of photos in each bin below."""
-    figure = Figure(figsize=(6.0, 6.0), dpi=120)
+    """The share that is right against the promised probability, with the number of photos in each bin below."""
+    figure = Figure(figsize=(6.0, 6.0), dpi=120, layout="tight")
     axes, bars = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    table = calibration.table[calibration.table["n"] > 0]
+    bins = calibration.table[calibration.table["n"] > 0]
     axes.plot([0, 1], [0, 1], color="#7f8c8d", linewidth=1, linestyle="--", label="perfectly calibrated")
-    axes.vlines(table["confidence"], table["confidence"], table["accuracy"], color=ANSWER, linewidth=1.2, alpha=0.7)
-    axes.plot(table["confidence"], table["accuracy"], color=COLOURS[0], marker="o", markersize=5, label="this model")
+    axes.vlines(bins["confidence"], bins["confidence"], bins["accuracy"], color=ANSWER, linewidth=1.2, alpha=0.7)
+    axes.plot(bins["confidence"], bins["accuracy"], color=COLOURS[0], marker="o", markersize=5, label="this model")
     axes.set(xlim=(0, 1), ylim=(0, 1), ylabel="share that is right")
     axes.legend(loc="upper left", frameon=False, fontsize=9)
-    width = calibration.table["high"] - calibration.table["low"]
-    bars.bar(calibration.table["low"], calibration.table["n"], width=width, align="edge", color=COLOURS[0], alpha=0.6)
+    bars.bar(bins["low"], bins["n"], width=bins["high"] - bins["low"], align="edge", color=COLOURS[0], alpha=0.6)
     bars.set(xlabel="probability of the answer", ylabel="photos")
-    axes.set_title(f"{title}\nECE {calibration.ece:.3f}, Brier {calibration.brier:.3f}", fontsize=11, color=INK)
-    _plain(axes)
-    _plain(bars)
-    figure.set_layout_engine("tight")
+    _style(axes, f"{title}\nECE {calibration.ece:.3f}, Brier {calibration.brier:.3f}")
+    _style(bars)
     return png_bytes(figure)
 
 
@@ -47,7 +44,7 @@ def risk_coverage_plot(curves: Mapping[str, pd.DataFrame], title: str) -> bytes:
     """Accuracy over the answered photos against the share that is answered; one line for each model."""
     figure, axes = _axes(title)
     for number, (name, curve) in enumerate(curves.items()):
-        axes.plot(curve["coverage"], curve["accuracy"], label=name, **_style(number))
+        axes.plot(curve["coverage"], curve["accuracy"], label=name, **_line(number))
     axes.set(xlim=(0, 100), ylim=(0, 101), xlabel="photos answered (%)", ylabel="of these right (%)")
     _legend(axes, len(curves), "lower left")
     return png_bytes(figure)
@@ -60,7 +57,7 @@ def distance_curves_plot(predictions: Mapping[str, pd.DataFrame], title: str) ->
     for radius in RADII_KM:
         axes.axvline(radius, color="#d5d8dc", linewidth=1, zorder=0)
     for number, (name, frame) in enumerate(predictions.items()):
-        axes.plot(radii, distance_curve(frame, radii), label=name, **_style(number))
+        axes.plot(radii, distance_curve(frame, radii), label=name, **_line(number))
     axes.set_xscale("log")
     axes.set_xticks([*RADII_KM, 10_000], [f"{radius:,}" for radius in (*RADII_KM, 10_000)])
     axes.set_xticks([], minor=True)
@@ -72,7 +69,8 @@ def distance_curves_plot(predictions: Mapping[str, pd.DataFrame], title: str) ->
 def confusion_plot(matrix: pd.DataFrame, names: Mapping[str, str], title: str) -> bytes:
     """The matrix of `confusion` with its figures, in per cent of each row."""
     rows, columns = ([names.get(key, key) for key in keys] for keys in (matrix.index, matrix.columns))
-    figure = Figure(figsize=(max(5.0, 2.6 + 0.5 * len(columns)), max(3.0, 2.0 + 0.42 * len(rows))), dpi=110)
+    size = (max(5.0, 2.6 + 0.5 * len(columns)), max(3.0, 2.0 + 0.42 * len(rows)))
+    figure = Figure(figsize=size, dpi=110, layout="tight")
     axes = figure.subplots()
     values = matrix.to_numpy(dtype=np.float64)
     axes.imshow(values, cmap="Blues", vmin=0, vmax=100, aspect="auto")
@@ -83,7 +81,6 @@ def confusion_plot(matrix: pd.DataFrame, names: Mapping[str, str], title: str) -
     axes.set_yticks(range(len(rows)), rows, fontsize=8)
     axes.set(xlabel="answer", ylabel="true country")
     axes.set_title(title, fontsize=11, color=INK)
-    figure.set_layout_engine("tight")
     return png_bytes(figure)
 
 
@@ -93,41 +90,37 @@ def fairness_plot(recall: pd.DataFrame, names: Mapping[str, str], title: str) ->
     A country without any training photo is drawn at the left edge; one of few photos is pale and has no interval.
     """
     figure, axes = _axes(title)
-    # The logarithm has no place for 0: countries never seen stand where half a photo would.
-    seen = np.maximum(recall["n_train"].to_numpy(dtype=np.float64), 0.5)
+    # The logarithm has no place for 0: countries that training never saw stand where half a photo would.
+    training = np.maximum(recall["n_train"].to_numpy(dtype=np.float64), 0.5)
     value = recall["recall"].to_numpy(dtype=np.float64)
-    spread = np.vstack([value - recall["recall_low"], recall["recall_high"] - value])
+    spread = np.maximum(np.vstack([value - recall["recall_low"], recall["recall_high"] - value]), 0)
     enough = recall["n"].to_numpy() >= MINIMUM_PHOTOS
-    axes.errorbar(
-        seen[enough], value[enough], np.maximum(spread, 0)[:, enough], fmt="none", ecolor="#b2bec8", elinewidth=0.8
-    )
+    axes.errorbar(training[enough], value[enough], spread[:, enough], fmt="none", ecolor="#b2bec8", elinewidth=0.8)
     for number, continent in enumerate(sorted(set(recall["continent"]))):
-        mask = (recall["continent"] == continent).to_numpy()
+        mask, colour = (recall["continent"] == continent).to_numpy(), COLOURS[number % len(COLOURS)]
         size = 12 + 3 * np.sqrt(recall["n"].to_numpy(dtype=np.float64)[mask])
-        colour = to_rgba_array(COLOURS[number % len(COLOURS)], np.where(enough[mask], 1.0, 0.3))
-        axes.scatter(seen[mask], value[mask], s=size, color=colour, linewidths=0, zorder=2)
-        axes.scatter([], [], s=30, color=COLOURS[number % len(COLOURS)], label=continent)
+        shades = to_rgba_array(colour, np.where(enough[mask], 1.0, 0.3))
+        axes.scatter(training[mask], value[mask], s=size, color=shades, linewidths=0, zorder=2)
+        axes.scatter([], [], s=30, color=colour, label=continent)
     axes.set_xscale("log")
     axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}" if number >= 1 else ""))
     axes.margins(x=0.1)
     axes.set(ylim=(-3, 106), xlabel="training photos of the country", ylabel="recall (%)")
     _legend(axes, 2, "upper left")
-    keys = [str(key) for key in recall["country_id"].head(LABELLED)]
-    points = zip(keys, seen[:LABELLED].tolist(), value[:LABELLED].tolist(), strict=True)
-    label_points(figure, axes, [(names.get(key, key), x, y) for key, x, y in points])
+    largest = zip(recall["country_id"].head(LABELLED), training, value, strict=False)
+    label_points(figure, axes, [(names.get(key, key), x, y) for key, x, y in largest])
     return png_bytes(figure)
 
 
 def _axes(title: str) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(8.0, 5.0), dpi=120)
+    figure = Figure(figsize=(8.0, 5.0), dpi=120, layout="tight")
     axes = figure.subplots()
-    axes.set_title(title, fontsize=11, color=INK)
-    _plain(axes)
-    figure.set_layout_engine("tight")
+    _style(axes, title)
     return figure, axes
 
 
-def _plain(axes: Axes) -> None:
+def _style(axes: Axes, title: str = "") -> None:
+    axes.set_title(title, fontsize=11, color=INK)
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, color="#eceff1", linewidth=0.8)
     axes.set_axisbelow(True)
@@ -138,9 +131,5 @@ def _legend(axes: Axes, entries: int, place: Any) -> None:
         axes.legend(loc=place, fontsize=8, framealpha=0.85, edgecolor="#d5d8dc")
 
 
-def _style(number: int) -> dict[str, Any]:
-    return {
-        "color": COLOURS[number % len(COLOURS)],
-        "linestyle": DASHES[number % len(DASHES)],
-        "linewidth": 1.8,
-    }
+def _line(number: int) -> dict[str, Any]:
+    return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)], "linewidth": 1.8}

@@ -1,13 +1,15 @@
-"""The predictions frame: one row for every photo that was asked, with the truth, the answer and the distance between.
+"""The predictions frame: one row for every photo to be located, with the truth, the answer and the distance between.
 
 It is the one input of everything else in this room. A photo that could not be answered (its file is missing or broken)
-keeps its row, with the reason in `status`: it counts as wrong wherever something is counted.
+keeps its row, with the reason in `status`: it counts as wrong wherever something is counted. `prediction_table.Predictions`
+declares the columns; it is imported where a file is written or read, as pandera takes most of a second to load.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -15,38 +17,17 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from geoloc_core.errors import InputError
+from geoloc_core.geography.cells import LEVELS, id_column
 from geoloc_core.geography.sphere import haversine_km
 from geoloc_core.storage import replacing_path, unreadable
+
+if TYPE_CHECKING:
+    from geoloc_core.geography.boundaries import BoundarySet
 
 ANSWERED = "ok"
 # Rank of a truth that is not among the classes (never seen in training), or of a photo without an answer.
 NEVER = np.iinfo(np.int32).max
 ROWS_AT_ONCE = 16_384
-
-SCHEMA = pa.schema(
-    [
-        ("photo_id", pa.string()),
-        ("author_id", pa.string()),
-        ("latitude", pa.float64()),
-        ("longitude", pa.float64()),
-        ("country_id", pa.string()),
-        ("continent", pa.string()),
-        ("predicted_country_id", pa.string()),
-        ("probability", pa.float32()),
-        ("rank", pa.int32()),
-        ("topk_ids", pa.list_(pa.string())),
-        ("topk_probabilities", pa.list_(pa.float32())),
-        ("predicted_latitude", pa.float64()),
-        ("predicted_longitude", pa.float64()),
-        ("distance_km", pa.float64()),
-        ("status", pa.string()),
-        ("subdivision_id", pa.string()),
-        ("predicted_subdivision_id", pa.string()),
-        ("truth_probability", pa.float32()),
-        ("brier", pa.float32()),
-    ]
-)
-COLUMNS = tuple(SCHEMA.names)
 
 
 def predictions_frame(
@@ -57,31 +38,31 @@ def predictions_frame(
     *,
     continents: Mapping[str, str],
     status: Sequence[str] | None = None,
-    predicted_subdivisions: Sequence[str] | None = None,
+    predicted_cells: Mapping[str, Sequence[str]] | None = None,
     top_k: int = 10,
 ) -> pd.DataFrame:
     """Put truths and answers side by side.
 
     Args:
         photos: n rows with photo_id, author_id, latitude, longitude (degrees) and country_id ("" if the truth lies in
-            no country); subdivision_id if known.
+            no country); the id columns of finer levels where they are known.
         posterior: (n, K) probabilities of the countries in `classes`; rows whose status is not "ok" are not read.
         classes: the K country ids that the head can answer.
-        points: (n, 2) latitude and longitude of the answers, degrees (see `decide`).
+        points: (n, 2) latitude and longitude of the answers, degrees.
         continents: country id -> continent.
         status: n times "ok" or the reason why the photo has no answer; None means that every photo was answered.
-        predicted_subdivisions: n sub-division ids, where the head knows them.
+        predicted_cells: for each level finer than the country that the head knows, n ids.
         top_k: how many of the best countries to keep.
 
     Returns:
-        a frame with the columns `COLUMNS`, among them what the whole posterior says of each photo: truth_probability, that
-        of the true country (0 where it is no class), and brier, sum_k (p_k - [k is the truth])^2 (Brier, 1950). Equal
-        probabilities are ordered by country id, so that neither the order of
-        the classes nor the sorting algorithm can change a rank.
+        a frame with the columns of `prediction_table.Predictions`, among them what the whole posterior says of each photo:
+        truth_probability, that of the true country (0 where it is no class), and brier, sum_k (p_k - [k is the truth])^2
+        (Brier, 1950). Equal probabilities are ordered by country id, so that neither the order of the classes nor the
+        sorting algorithm can change a rank.
     """
     n, classes_array = len(photos), np.asarray(classes, dtype=object)
     posterior, points = np.asarray(posterior), np.asarray(points, dtype=np.float64)
-    _check_shapes(n, posterior, classes_array, points, status, predicted_subdivisions)
+    _check_shapes(n, posterior, classes_array, points, status, predicted_cells or {})
     reasons = np.full(n, ANSWERED, dtype=object) if status is None else np.asarray(status, dtype=object)
     answered = reasons == ANSWERED
     if not np.isfinite(posterior[answered]).all() or not np.isfinite(points[answered]).all():
@@ -95,27 +76,33 @@ def predictions_frame(
     best_probability, truth_probability, brier = (np.full(n, np.nan, dtype=np.float32) for _ in range(3))
     topk_ids: list[list[str]] = [[] for _ in range(n)]
     topk_probabilities: list[list[float]] = [[] for _ in range(n)]
-    truth_column = _positions(truth, ids)
+    position = {name: index for index, name in enumerate(ids) if name != ""}
+    truth_column = np.array([position.get(name, -1) for name in truth], dtype=np.int64)
     rows_answered = np.flatnonzero(answered)
     for start in range(0, len(rows_answered), ROWS_AT_ONCE):
         rows = rows_answered[start : start + ROWS_AT_ONCE]
         block = posterior[rows][:, by_id]
-        order = _best_first(block, min(top_k, len(ids)))
+        order = np.argsort(-block, axis=1, kind="stable")  # equal probabilities in the order of the ids
+        column = truth_column[rows]
+        is_class = column >= 0
+        rank[rows] = np.where(is_class, 1 + (order == column[:, None]).argmax(axis=1), NEVER)
+        of_truth = np.where(is_class, block[np.arange(len(rows)), column].astype(np.float64), 0.0)
+        order = order[:, :top_k]
         values = np.take_along_axis(block, order, axis=1)
-        best_ids[rows] = ids[order[:, 0]]
-        best_probability[rows] = values[:, 0]
-        rank[rows] = _ranks(block, truth_column[rows])
-        of_truth = _at(block, truth_column[rows])
-        truth_probability[rows] = of_truth
+        best_ids[rows], best_probability[rows], truth_probability[rows] = ids[order[:, 0]], values[:, 0], of_truth
         brier[rows] = np.square(block, dtype=np.float64).sum(axis=1) - 2.0 * of_truth + 1.0
         for row, names, numbers in zip(rows, ids[order].tolist(), values.tolist(), strict=True):
             topk_ids[row], topk_probabilities[row] = names, numbers
 
     latitude, longitude = (photos[name].to_numpy(dtype=np.float64) for name in ("latitude", "longitude"))
     answer = np.where(answered[:, None], points, np.nan)
-    subdivisions = (
-        np.full(n, "", dtype=object) if predicted_subdivisions is None else np.asarray(predicted_subdivisions)
-    )
+    finer = {}
+    for level in LEVELS[1:]:
+        name, empty = id_column(level), np.full(n, "", dtype=object)
+        finer[name] = photos[name].to_numpy(dtype=object) if name in photos else empty
+        ids_of_level = (predicted_cells or {}).get(level)
+        predicted = empty if ids_of_level is None else np.asarray(ids_of_level, dtype=object)
+        finer[f"predicted_{name}"] = np.where(answered, predicted, "")
     return pd.DataFrame(
         {
             "photo_id": photos["photo_id"].to_numpy(dtype=object),
@@ -133,16 +120,10 @@ def predictions_frame(
             "predicted_longitude": answer[:, 1],
             "distance_km": haversine_km(latitude, longitude, answer[:, 0], answer[:, 1]),
             "status": reasons,
-            "subdivision_id": (
-                photos["subdivision_id"].to_numpy(dtype=object)
-                if "subdivision_id" in photos
-                else np.full(n, "", dtype=object)
-            ),
-            "predicted_subdivision_id": np.where(answered, subdivisions, ""),
+            **finer,
             "truth_probability": truth_probability,
             "brier": brier,
-        },
-        columns=list(COLUMNS),
+        }
     )
 
 
@@ -153,58 +134,41 @@ def bootstrap_units(predictions: pd.DataFrame) -> np.ndarray:
     return np.where(authors == "", own, authors)
 
 
+def continents(boundaries: BoundarySet) -> dict[str, str]:
+    """Continent of each country of a boundary set."""
+    return dict(zip(boundaries.countries["region_id"], boundaries.countries["continent"], strict=True))
+
+
 def write_predictions(path: str | os.PathLike[str], predictions: pd.DataFrame) -> None:
-    """Hold a predictions frame against its contract and keep it as Parquet, atomically; equal frames are equal bytes."""
-    # pandera takes half a second to import: it is needed to write, not to read or to score.
-    from geoloc_core.evaluation.schemas import Predictions
+    """Check a predictions frame and keep it as Parquet, atomically; equal frames give equal bytes."""
+    from geoloc_core.evaluation.prediction_table import Predictions, parquet_schema
     from geoloc_core.photos.schemas import validate
 
     checked = validate(Predictions, predictions, os.fspath(path))
-    table = pa.Table.from_pandas(checked, schema=SCHEMA, preserve_index=False)
+    table = pa.Table.from_pandas(checked, schema=parquet_schema(), preserve_index=False)
     with replacing_path(path) as temporary:
         pq.write_table(table.replace_schema_metadata(None), temporary, compression="zstd", write_page_checksum=True)
 
 
 def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
-    """Read what `write_predictions` kept; a file that is missing or damaged is named."""
+    """Read what `write_predictions` kept; InputError or StaleArtifactError names a file that is missing or damaged."""
+    from geoloc_core.evaluation.prediction_table import parquet_schema
+
     try:
         table = pq.read_table(path, page_checksum_verification=True)
     except (OSError, ValueError, pa.ArrowException) as error:
         raise unreadable(path, error) from error
-    missing = [name for name in COLUMNS if name not in table.column_names]
+    schema = parquet_schema()
+    missing = [name for name in schema.names if name not in table.column_names]
     if missing:
         raise InputError(
-            f"{path} is not a predictions file: it has no column {missing[0]!r}; evaluate again to remake it"
+            f"{path} is not a predictions file: it has no column {missing[0]!r}; evaluate again to write it anew"
         )
-    frame = table.select(COLUMNS).to_pandas()
-    for name in ("topk_ids", "topk_probabilities"):
-        frame[name] = [list(values) for values in frame[name]]
+    frame = table.select(schema.names).to_pandas()
+    for field in schema:
+        if pa.types.is_list(field.type):
+            frame[field.name] = [list(values) for values in frame[field.name]]
     return frame
-
-
-def _best_first(block: np.ndarray, k: int) -> np.ndarray:
-    """(n, k) columns of the k largest values of each row, best first; equal values in the order of the columns."""
-    return np.argsort(-block, axis=1, kind="stable")[:, :k]
-
-
-def _ranks(block: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """(n,) 1-based rank of `column` in each row of `block`, in the order of `_best_first`; NEVER where column is -1."""
-    own = np.take_along_axis(block, np.maximum(column, 0)[:, None], axis=1)
-    before = np.arange(block.shape[1])[None, :] < column[:, None]
-    rank = 1 + (block > own).sum(axis=1) + ((block == own) & before).sum(axis=1)
-    return np.where(column < 0, NEVER, rank).astype(np.int32)
-
-
-def _at(block: np.ndarray, column: np.ndarray) -> np.ndarray:
-    """(n,) the value of each row at `column`, 0 where that is -1."""
-    values = np.take_along_axis(block, np.maximum(column, 0)[:, None], axis=1)[:, 0].astype(np.float64)
-    return np.where(column < 0, 0.0, values)
-
-
-def _positions(truth: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """(n,) position of each truth in `ids`, -1 where it is not there (or is "")."""
-    position = {name: index for index, name in enumerate(ids) if name != ""}
-    return np.array([position.get(name, -1) for name in truth], dtype=np.int64)
 
 
 def _check_shapes(
@@ -213,9 +177,9 @@ def _check_shapes(
     classes: np.ndarray,
     points: np.ndarray,
     status: Sequence[str] | None,
-    predicted_subdivisions: Sequence[str] | None,
+    predicted_cells: Mapping[str, Sequence[str]],
 ) -> None:
-    """Fail early, in words, when the parts do not belong together."""
+    """InputError when the parts do not belong together."""
     if n == 0:
         raise InputError("there is no photo to evaluate; give at least one")
     if posterior.shape != (n, len(classes)) or len(classes) == 0:
@@ -226,6 +190,10 @@ def _check_shapes(
         raise InputError("a class is listed twice; each country may be answered in one way only")
     if points.shape != (n, 2):
         raise InputError(f"the points have shape {points.shape}, but there are {n} photos; expected ({n}, 2)")
-    for what, values in (("statuses", status), ("predicted sub-divisions", predicted_subdivisions)):
+    lists = {
+        "statuses": status,
+        **{f"predicted cells of the level {name}": ids for name, ids in predicted_cells.items()},
+    }
+    for what, values in lists.items():
         if values is not None and len(values) != n:
             raise InputError(f"there are {len(values)} {what} for {n} photos")

@@ -44,7 +44,7 @@ def thesis_rows(
         return []
     rows = []
     for (name, head, where), figures in THESIS.items():
-        if where == photos and name in features and _is_of_thesis(name, features[name]):
+        if where == photos and _is_of_thesis(name, features.get(name, ())):
             words = f"thesis: {name}.{head}" if head else f"thesis: {name}"
             rows.append(Evaluation(words, "published", photos, dict(figures), {}))
     return rows
@@ -53,24 +53,15 @@ def thesis_rows(
 def _is_of_thesis(name: str, backbones: Sequence[BackboneSpec]) -> bool:
     """Whether the backbones of a feature set are, one by one, those that the thesis names for it."""
     parts = name.split("+")
-    checks = {"clip": _is_clip, "vit": _is_vit, "segvit": _is_segvit}
-    return len(parts) == len(backbones) and all(
-        checks[part](backbone) for part, backbone in zip(parts, backbones, strict=True)
-    )
+    return len(parts) == len(backbones) and all(map(_is_backbone_of_thesis, parts, backbones))
 
 
-def _is_clip(spec: BackboneSpec) -> bool:
-    return spec.library == "open_clip" and spec.model_id in THESIS_CLIP and spec.pretrained == "openai"
-
-
-def _is_vit(spec: BackboneSpec) -> bool:
-    return spec.library == "transformers" and spec.model_id == THESIS_VIT and spec.weights_kind != "seeded"
-
-
-def _is_segvit(spec: BackboneSpec) -> bool:
-    return (
-        spec.library == "segmentation"
-        and spec.weights_kind != "seeded"
-        and spec.embedder is not None
-        and _is_vit(spec.embedder)
-    )
+def _is_backbone_of_thesis(part: str, spec: BackboneSpec) -> bool:
+    if part == "clip":
+        return spec.library == "open_clip" and spec.model_id in THESIS_CLIP and spec.pretrained == "openai"
+    if spec.weights_kind == "seeded":
+        return False
+    if part == "vit":
+        return spec.library == "transformers" and spec.model_id == THESIS_VIT
+    reader = spec.embedder
+    return spec.library == "segmentation" and reader is not None and _is_backbone_of_thesis("vit", reader)

@@ -1,90 +1,131 @@
-"""The two pages that people read: the results of a run, and the evaluation of a folder of photos."""
+"""The two pages that people read: the results of a run, and the evaluation of a folder of photos.
+
+All words are in `report.html.j2`, which escapes what it shows; here each section's figures, tables and pictures are made.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+import base64
+import io
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import jinja2
 import pandas as pd
+from PIL import Image
 
-from geoloc_core.evaluation.evaluate import Evaluation, evaluate
-from geoloc_core.evaluation.intervals import RESAMPLES
+from geoloc_core.evaluation import plots
+from geoloc_core.evaluation.certainty import Certainty, area_under_risk, calibration, coverage_curve, threshold_for
+from geoloc_core.evaluation.comparison import BEST, BETTER, TIE, WORSE, comparison_table
+from geoloc_core.evaluation.confusion import confusion, most_confused
+from geoloc_core.evaluation.evaluate import VALIDATION, Evaluation, PhotoSet, evaluate
+from geoloc_core.evaluation.fairness import (
+    MINIMUM_PHOTOS,
+    rank_correlation,
+    recall_by_continent,
+    recall_by_country,
+    worst_decile,
+)
+from geoloc_core.evaluation.intervals import Interval
 from geoloc_core.evaluation.maps import error_map
 from geoloc_core.evaluation.metrics import DEFINITIONS
-from geoloc_core.evaluation.page import Picture, Section, Table, Terms, Text, render
-from geoloc_core.evaluation.predictions import ANSWERED
-from geoloc_core.evaluation.tables import TABLE2_METRICS, TABLE3_METRICS, table1, table2, table3
+from geoloc_core.evaluation.predictions import ANSWERED, continents
+from geoloc_core.evaluation.tables import TABLE2_METRICS, TABLE3_METRICS, displayed, table1, table2, table3
+from geoloc_core.geography.cells import LEVELS
+from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image
 
 if TYPE_CHECKING:
     from geoloc_core.geography.boundaries import BoundarySet
 
+FIGURE = re.compile(rf"([-+\d.,]+)(?: (\[[-+\d., ]+\]))?(?: ({BEST}|{TIE}|{BETTER}|{WORSE}))?")
+# Rows of these kinds are tinted: they are no models.
+TINTED = ("baseline", "ceiling", "published")
 ROWS_LISTED = 500
-INTERVALS_NOTE = (
-    "In brackets: the 95 % interval of a bootstrap over authors ({resamples} resamples of {authors} authors). Photos "
-    "of one author are alike, so an interval over photos would be too narrow."
-)
-VERDICTS_NOTE = (
-    "In bold the best of each column; a tie differs from it by less than its paired 95 % interval. The perfect classifier "
-    "names every region rightly and still answers with the same points: nothing built on them can pass it."
-)
-PUBLISHED_NOTE = (
-    "Rows marked thesis are the figures of Okkerman (2024) for the same dataset and weights. Its validation photos were a "
-    "random fifth, ours are of authors that no head has learned from."
-)
-DENOMINATOR_NOTE = (
-    "The denominator is every photo. A photo without an answer counts as wrong, enters a distance as half the Earth's "
-    "circumference, and is also counted in the column Missing."
-)
+COUNTRIES_LISTED = 40
+TARGETS = (80.0, 90.0, 95.0)
+WORST_MISTAKES = 20
+THUMBNAIL_PIXELS = 180
+
+
+def render(title: str, notice: str = "", **sections: Any) -> str:
+    """The page. `notice` is what a reader must know before any figure; a section without a value is left out."""
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("geoloc_core.evaluation", ""),
+        autoescape=True,
+        extensions=["jinja2.ext.do"],
+        undefined=jinja2.ChainableUndefined,
+        keep_trailing_newline=True,
+    )
+    environment.filters |= {"cells": _cells, "number": _number, "span": _span, "source": _source}
+    page = {"title": title, "notice": notice, **sections}
+    return environment.get_template("report.html.j2", globals={"tinted": TINTED, "page": page}).render()
 
 
 def results_report(
     *,
+    title: str,
     notice: str,
+    facts: Mapping[str, str],
     distribution: pd.DataFrame,
-    evaluations: Iterable[Evaluation],
-    pictures: Sequence[Picture] = (),
-    sections: Sequence[Section] = (),
-    facts: Mapping[str, str] | None = None,
-    title: str = "geoloc: results",
+    evaluations: Sequence[Evaluation],
+    photo_sets: Mapping[str, PhotoSet],
+    references: Mapping[str, Mapping[str, pd.DataFrame]],
+    certainties: Mapping[str, Mapping[str, Certainty]],
+    best: str,
+    training: pd.DataFrame,
+    boundaries: BoundarySet,
+    maps: Mapping[str, Any],
+    files: Mapping[str, Path],
+    limits: ImageLimits | None = None,
 ) -> str:
-    """The HTML page of a run: Tables 1, 2 and 3, maps, definitions.
+    """The HTML page of a run: Tables 1, 2 and 3, maps, and what stands behind the tables.
 
     Args:
-        notice: what a reader must know before any figure, for example that the pictures are drawn.
-        distribution: the `class_distribution`: level, region_id, name, n_photos.
-        evaluations: those of the photos "validation" go to Table 2, all others to Table 3.
-        pictures: maps and plots, shown after the tables.
-        sections: further sections, shown before the definitions.
         facts: what the results rest on (boundary set, split, seeds ...), by name.
+        distribution: the `class_distribution`: level, region_id, name, n_photos.
+        photo_sets: predictions by set of photos, the validation photos among them; certainties likewise.
+        references: for each row that others are compared with, the predictions that are, by name.
+        best: the experiment that the details are about.
+        training: country_id and split; only its training part is counted.
+        maps: PNGs: coverage, country, recall, and errors by benchmark; country_id is the one country's.
+        files: pictures of the first benchmark by photo_id; limits: bounds for opening them.
     """
-    given = list(evaluations)
-    validation = [item for item in given if item.photos == "validation"]
-    benchmarks = [item for item in given if item.photos != "validation"]
-    tables = [Section("Table 1: photos per region", (_table1(distribution, "country"),))]
-    if (distribution["level"] == "subdivision").any():
-        tables[0] = Section(tables[0].title, (*tables[0].blocks, _table1(distribution, "subdivision")))
-    if validation:
-        caption = "Table 2: countries and distances on the validation photos"
-        frame = table2(validation).drop(columns="benchmark")
-        tables.append(Section("Table 2: validation", (Table(caption, frame, _notes(validation)),)))
+    validation = photo_sets[VALIDATION].experiments
+    benchmarks = {name: photos for name, photos in photo_sets.items() if name != VALIDATION}
+    names = _names(boundaries)
+    by_set: dict[str, list[Evaluation]] = {}
+    for row in evaluations:
+        by_set.setdefault(row.photos, []).append(row)
+    curves = {name: {best: photos.experiments[best], **photos.baselines} for name, photos in benchmarks.items()}
+    sections: dict[str, Any] = {
+        "table1": distribution_sections(distribution),
+        "table2": scores_section(by_set.pop(VALIDATION), table2),
+        # A table for each benchmark: all in one would be too wide for a page.
+        "table3": {name: scores_section(rows, table3) for name, rows in by_set.items()},
+        "maps": maps,
+        "comparisons": {name: comparison_section(frames, name) for name, frames in references.items()},
+        "certainty": certainty_section(best, validation, certainties),
+        "fairness": fairness_section(best, validation[best], training, boundaries),
+        "confusion": confusion_section(best, validation[best], names),
+        "distances": {
+            name: plots.distance_curves_plot(frames, f"Answered within a distance, {name}")
+            for name, frames in curves.items()
+        },
+        "definitions": [DEFINITIONS[name] for name in (*TABLE2_METRICS, *TABLE3_METRICS)],
+        "facts": facts,
+    }
     if benchmarks:
-        tables.append(Section("Table 3: benchmarks", tuple(_table3(benchmarks))))
-    maps = [Section("Maps", tuple(pictures))] if pictures else []
-    about = [definitions_section((*TABLE2_METRICS, *TABLE3_METRICS))]
-    if facts:
-        about.append(Section("Made from", (Terms(tuple(facts.items())),)))
-    return render(title, notice, [*tables, *maps, *sections, *about])
+        first = next(iter(benchmarks))
+        worst = worst_mistakes(benchmarks[first].experiments[best], names, files, limits)
+        sections["mistakes"] = {"photos": first, "worst": worst}
+    return render(title, notice, best=best, **sections)
 
 
 def folder_report(
-    predictions: pd.DataFrame,
-    refused: pd.DataFrame,
-    boundaries: BoundarySet,
-    *,
-    notice: str,
-    folder: str,
-    baselines: Iterable[Evaluation] = (),
-    resamples: int = RESAMPLES,
+    predictions: pd.DataFrame, refused: pd.DataFrame, boundaries: BoundarySet, *, notice: str, folder: str
 ) -> str:
     """The HTML page of `geoloc evaluate FOLDER`: Table 3's columns, a map of errors, each answer, each refusal.
 
@@ -92,100 +133,17 @@ def folder_report(
         predictions: the photos whose true place is known (may be empty); photo_id is shown as the photo's name.
         refused: name and reason of each file that was not evaluated.
         folder: the folder's name, as shown in the title.
-        baselines: rows to stand beside the model's.
     """
-    blocks: list[Table | Text | Picture] = []
-    listed: list[Section] = []
-    if predictions.empty:
-        blocks.append(Text(("No file of this folder could be evaluated; the reasons are below.",)))
-    else:
-        rows = [evaluate("champion", predictions, photos=folder, resamples=resamples), *baselines]
-        caption = "Per cent of the photos answered within a distance"
-        blocks.append(Table(caption, table3(rows).drop(columns="benchmark"), _notes(rows)))
-        caption = "Table 2's columns for the same photos"
-        blocks.append(Table(caption, table2(rows).drop(columns=["benchmark", "photos", "missing"])))
-        blocks.append(
-            Picture(
-                "A line leads from where each photo was taken to where the model puts it.",
-                error_map(predictions, boundaries, "Errors"),
-                "World map with a line from the true place of each photo to the answer",
-            )
-        )
-        listed.append(_answers(predictions, boundaries))
-    refusals = refused[["name", "reason"]].rename(columns={"name": "File", "reason": "Reason"})
-    cut = f"The first {ROWS_LISTED} are shown." if len(refusals) > ROWS_LISTED else ""
-    listed.append(
-        Section("Refused files", (Table(f"{len(refusals):,} files not evaluated", refusals.head(ROWS_LISTED), cut),))
-    )
-    counted = f"{len(predictions):,} photos evaluated, {len(refused):,} files refused."
-    summary = Section("Result", (Text((counted,)), *blocks))
-    about = definitions_section((*TABLE3_METRICS, *TABLE2_METRICS))
-    return render(f"geoloc: evaluation of {folder}", notice, [summary, *listed, about])
-
-
-def definitions_section(metrics: Sequence[str]) -> Section:
-    """What each metric means, and over what it is taken."""
-    entries = [(f"{words} ({unit})", meaning) for words, unit, meaning, _ in (DEFINITIONS[name] for name in metrics)]
-    distance = (
-        "Distance",
-        "along a great circle of a sphere of radius 6371.0 km (haversine); at exactly R km is within R",
-    )
-    country = (
-        "True country",
-        "the country that the photo's coordinates lie in; where the truth lies in no country, or in one that no "
-        "training photo has, no answer is right",
-    )
-    prior = (
-        "Class prior",
-        "names, for every photo, the countries in the order of their share of the training photos; it looks at none",
-    )
-    constant = (
-        "Best constant point",
-        "answers, for every photo, with the one point that would have served the training photos best",
-    )
-    perfect = (
-        "Perfect classifier",
-        "what is reached by naming every region rightly and answering with its point: the ceiling that the points set",
-    )
-    terms = Terms((*entries, distance, country, prior, constant, perfect))
-    return Section("Definitions", (terms, Text((DENOMINATOR_NOTE,))))
-
-
-def _table1(distribution: pd.DataFrame, level: str) -> Table:
-    regions = distribution[(distribution["level"] == level) & (distribution["n_photos"] > 0)]
-    caption = f"Photos per {level}: the largest, the smallest, mean and median"
-    note = f"{len(regions):,} regions of this level have photos, {int(regions['n_photos'].sum()):,} photos in all."
-    return Table(caption, table1(distribution, level), note)
-
-
-def _table3(evaluations: Sequence[Evaluation]) -> list[Table]:
-    """A table for each benchmark: all in one would be too wide for a page."""
-    tables = []
-    for name in dict.fromkeys(item.photos for item in evaluations):
-        rows = [item for item in evaluations if item.photos == name]
-        caption = f"Table 3, {name}: per cent of the photos answered within a distance"
-        tables.append(Table(caption, table3(rows).drop(columns="benchmark"), _notes(rows)))
-    return tables
-
-
-def _notes(evaluations: Sequence[Evaluation]) -> str:
-    """Under a table: what its brackets are and what its figures are divided by."""
-    drawn = sorted({(item.n_authors, item.n_resamples) for item in evaluations if item.n_resamples})
-    authors = " or ".join(f"{count:,}" for count in dict.fromkeys(count for count, _ in drawn))
-    resamples = " or ".join(f"{count:,}" for count in sorted({count for _, count in drawn}))
-    brackets = INTERVALS_NOTE.format(resamples=resamples, authors=authors) if drawn else ""
-    compared = VERDICTS_NOTE if any(item.verdicts for item in evaluations) else ""
-    published = PUBLISHED_NOTE if any(item.kind == "published" for item in evaluations) else ""
-    return " ".join(note for note in (brackets, compared, DENOMINATOR_NOTE, published) if note)
-
-
-def _answers(predictions: pd.DataFrame, boundaries: BoundarySet) -> Section:
-    """Each photo with its truth, its answer and the distance between, farthest first."""
-    names = dict(zip(boundaries.countries["region_id"], boundaries.countries["name"], strict=True))
-    ordered = predictions.sort_values(["distance_km", "photo_id"], ascending=[False, True], kind="stable")
-    shown = ordered.head(ROWS_LISTED)
-    frame = pd.DataFrame(
-        {
+    result: dict[str, Any] = {"evaluated": len(predictions), "refused": len(refused)}
+    answers = None
+    if not predictions.empty:
+        rows = [evaluate("champion", predictions, photos=folder)]
+        result |= {"table2": scores_section(rows, table2), "table3": scores_section(rows, table3)}
+        result["map"] = error_map(predictions, boundaries, "Errors")
+        names = _names(boundaries)
+        ordered = predictions.sort_values(["distance_km", "photo_id"], ascending=[False, True], kind="stable")
+        shown = ordered.head(ROWS_LISTED)
+        columns = {
             "Photo": shown["photo_id"],
             "True country": [names.get(name, "in no country") for name in shown["country_id"]],
             "Answer": [names.get(name, "") for name in shown["predicted_country_id"]],
@@ -193,6 +151,157 @@ def _answers(predictions: pd.DataFrame, boundaries: BoundarySet) -> Section:
             "Distance (km)": shown["distance_km"],
             "Status": ["answered" if status == ANSWERED else status for status in shown["status"]],
         }
+        answers = frame_section(pd.DataFrame(columns), cut=len(ordered) > ROWS_LISTED)
+    refusals = refused[["name", "reason"]].rename(columns={"name": "File", "reason": "Reason"}).head(ROWS_LISTED)
+    return render(
+        f"geoloc: evaluation of {folder}",
+        notice,
+        result=result,
+        answers=answers,
+        refusals=frame_section(refusals, total=len(refused), cut=len(refused) > ROWS_LISTED),
+        definitions=[DEFINITIONS[name] for name in (*TABLE3_METRICS, *TABLE2_METRICS)],
     )
-    cut = f"The farthest {ROWS_LISTED} are shown." if len(ordered) > ROWS_LISTED else ""
-    return Section("Each photo", (Table("Answers, farthest first", frame, cut),))
+
+
+def frame_section(frame: pd.DataFrame, **others: Any) -> dict[str, Any]:
+    """A frame as `tables.displayed` shows it; a column `kind` tints rows and is not shown."""
+    shown = displayed(frame.drop(columns="kind", errors="ignore"))
+    rows = list(shown.itertuples(index=False, name=None))
+    return {"headings": list(shown.columns), "rows": rows, "kinds": frame.get("kind", pd.Series()).tolist(), **others}
+
+
+def scores_section(rows: Sequence[Evaluation], table: Callable[[Sequence[Evaluation]], pd.DataFrame]) -> dict[str, Any]:
+    """A table of scores (`table2` or `table3`) and what its note needs: what was drawn, and compared."""
+    drawn = [row for row in rows if row.n_resamples]
+
+    def listed(counts: Iterable[int]) -> str:
+        return " or ".join(f"{count:,}" for count in sorted(set(counts)))
+
+    return frame_section(
+        table(rows).drop(columns="benchmark"),
+        authors=listed(row.n_authors for row in drawn),
+        resamples=listed(row.n_resamples for row in drawn),
+        compared=any(row.verdicts for row in rows),
+        published=any(row.kind == "published" for row in rows),
+    )
+
+
+def distribution_sections(distribution: pd.DataFrame) -> dict[str, Any]:
+    """Table 1 of each level that has photos."""
+    sections = {}
+    for level in LEVELS:
+        photos = distribution.loc[(distribution["level"] == level) & (distribution["n_photos"] > 0), "n_photos"]
+        if len(photos):
+            sections[level] = frame_section(table1(distribution, level), regions=len(photos), photos=photos.sum())
+    return sections
+
+
+def comparison_section(frames: Mapping[str, pd.DataFrame], reference: str) -> tuple[dict[str, Any], list[str]]:
+    """Each of `frames` against one of them, as a table and in words."""
+    shown, sentences = comparison_table(frames, reference)
+    return frame_section(shown.drop(columns="Compared with")), sentences
+
+
+def certainty_section(
+    best: str, predictions: Mapping[str, pd.DataFrame], certainties: Mapping[str, Mapping[str, Certainty]]
+) -> dict[str, Any]:
+    """Calibration of each experiment, the reliability of the best, what saying "not sure" gains, and what heads promise."""
+    calibrations = {name: calibration(frame) for name, frame in predictions.items()}
+    curves = {name: coverage_curve(frame) for name, frame in predictions.items()}
+    return {
+        "calibrations": calibrations,
+        "areas": {name: area_under_risk(frame) for name, frame in predictions.items()},
+        "reliability": plots.reliability_plot(calibrations[best], f"Reliability, {best}"),
+        "coverage": plots.risk_coverage_plot(curves, "Accuracy against coverage"),
+        "thresholds": {target: threshold_for(predictions[best], target) for target in TARGETS},
+        "promises": certainties,
+    }
+
+
+def fairness_section(
+    best: str, validation: pd.DataFrame, training: pd.DataFrame, boundaries: BoundarySet
+) -> dict[str, Any]:
+    """Recall of the best experiment by continent and country, against training counts."""
+    names = _names(boundaries)
+    learned = training.loc[(training["split"] == "train") & (training["country_id"] != ""), "country_id"]
+    by_country = {str(name): int(count) for name, count in learned.value_counts().items()}
+    continent = learned.map(continents(boundaries))
+    by_continent = {str(name): int(count) for name, count in continent.value_counts().items()}
+    countries = recall_by_country(validation, by_country)
+    by_name = recall_by_continent(validation, by_continent).rename(columns={"continent": "name"})
+    span, worst = worst_decile(validation)
+    return {
+        "minimum_photos": MINIMUM_PHOTOS,
+        "worst": [names.get(name, name) for name in worst],
+        "worst_recall": span,
+        "correlation": rank_correlation(countries),
+        "continents": by_name,
+        "plot": plots.fairness_plot(countries, names, f"Recall and training photos, {best}"),
+        "countries": _named(countries.head(COUNTRIES_LISTED), names, name="country_id"),
+    }
+
+
+def confusion_section(best: str, validation: pd.DataFrame, names: Mapping[str, str]) -> dict[str, Any]:
+    """Which countries the best experiment takes for which; `names` are those of countries by id."""
+    pairs = _named(most_confused(validation), names, true_name="country_id", answer_name="predicted_country_id")
+    title = f"Confusion between countries, {best}"
+    return {"plot": plots.confusion_plot(confusion(validation), names, title), "pairs": pairs}
+
+
+def worst_mistakes(
+    predictions: pd.DataFrame, names: Mapping[str, str], files: Mapping[str, Path], limits: ImageLimits | None = None
+) -> list[Any]:
+    """The answers that lie farthest from the truth, farthest first, with a thumbnail where the photo can be opened.
+
+    `names` are those of countries by id, `files` the pictures by photo_id.
+    """
+    answered = predictions[predictions["status"] == ANSWERED]
+    ordered = answered.sort_values(["distance_km", "photo_id"], ascending=[False, True], kind="stable")
+    named = {"": "no country", **names}
+    worst = _named(ordered.head(WORST_MISTAKES), named, true_name="country_id", answer_name="predicted_country_id")
+    thumbnails = [thumbnail(files.get(name), limits) for name in worst["photo_id"]]
+    return list(worst.assign(thumbnail=thumbnails).itertuples())
+
+
+def thumbnail(path: Path | None, limits: ImageLimits | None = None) -> bytes:
+    """A JPEG of at most THUMBNAIL_PIXELS a side, without any of the file's metadata; b"" where it cannot be opened."""
+    if path is None:
+        return b""
+    try:
+        picture = load_image(path, limits)
+    except (RefusedImage, OSError):
+        return b""
+    picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.LANCZOS)
+    file = io.BytesIO()
+    picture.convert("RGB").save(file, "JPEG", quality=80)
+    return file.getvalue()
+
+
+def _names(boundaries: BoundarySet) -> dict[str, str]:
+    return dict(zip(boundaries.countries["region_id"], boundaries.countries["name"], strict=True))
+
+
+def _named(frame: pd.DataFrame, names: Mapping[str, str], **columns: str) -> pd.DataFrame:
+    """`frame` with new columns that hold the names of countries; an id without a name stands for itself."""
+    return frame.assign(**{new: [names.get(name, name) for name in frame[ids]] for new, ids in columns.items()})
+
+
+def _cells(rows: Sequence[Sequence[str]]) -> tuple[list[bool], list[list[tuple[str, ...]]]]:
+    """Which columns hold numbers alone, and each text as figure, interval and verdict (the last two may be empty)."""
+    numeric = [all(text == "" or FIGURE.fullmatch(text) for text in column) for column in zip(*rows, strict=True)]
+    return numeric, [
+        [match.groups("") if (match := FIGURE.fullmatch(text)) else (text, "", "") for text in row] for row in rows
+    ]
+
+
+def _number(value: float, digits: int = 1, otherwise: str = "") -> str:
+    return f"{value:,.{digits}f}" if math.isfinite(value) else otherwise
+
+
+def _span(value: Interval, scale: float = 1.0) -> str:
+    return f"{scale * value.value:.1f} [{scale * value.low:.1f}, {scale * value.high:.1f}]"
+
+
+def _source(content: bytes, media_type: str = "image/png") -> str:
+    """A picture as a data address."""
+    return f"data:{media_type};base64,{base64.b64encode(content).decode('ascii')}"

@@ -205,6 +205,7 @@ LINE: dict[str, Artifact] = {
         "photos.deliveries",
         "A metadata file as it arrived, with the photos that it names. The sample's deliveries are drawn by the program; all "
         "others lie where the profile says, and only their content is recorded here.",
+        "2",
         by=(SHARD,),
         settings=_delivery_settings,
         kinds=("file",),

@@ -6,7 +6,6 @@ below know nothing of profiles or paths of artifacts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,16 @@ import numpy as np
 import pandas as pd
 
 from geoloc_core.answers.answer import Answerer, Places, anchor_points
-from geoloc_core.answers.mass import photo_cells
+from geoloc_core.answers.decide import photo_cells
+from geoloc_core.answers.kinds import NEAREST_ANSWER
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.evaluation.certainty import certainty
 from geoloc_core.evaluation.evaluate import VALIDATION, evaluate
-from geoloc_core.evaluation.predictions import bootstrap_units, predictions_frame, write_predictions
+from geoloc_core.evaluation.predictions import bootstrap_units, continents, predictions_frame, write_predictions
 from geoloc_core.features.shards import shard_metadata
 from geoloc_core.geography.anchors import region_anchors
-from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
-from geoloc_core.geography.cells import LEVELS as REGION_LEVELS
+from geoloc_core.geography.boundaries import read_boundaries
+from geoloc_core.geography.cells import LEVELS
 from geoloc_core.learning.data import TrainingData, encode_labels
 from geoloc_core.learning.head_files import load_head, read_references, save_head
 from geoloc_core.learning.recipes import head_spec, recipe
@@ -31,7 +31,7 @@ from geoloc_core.learning.refine import References, choose_references
 from geoloc_core.learning.train import train_head
 from geoloc_core.learning.weights import CLASS_WEIGHT_SCHEMES, label_column
 from geoloc_core.line.layout import Layout
-from geoloc_core.line.profile import NEAREST_ANSWER, Profile
+from geoloc_core.line.profile import Profile
 from geoloc_core.line.vectors import read_blocks
 from geoloc_core.photos.rows import read_rows, write_rows
 from geoloc_core.photos.warehouse import Warehouse
@@ -79,7 +79,7 @@ def read_places(layout: Layout) -> dict[str, Places]:
     """Places by level."""
     return {
         level: Places(read_rows(layout.region_anchors(level)), read_rows(layout.region_cells(level)))
-        for level in REGION_LEVELS
+        for level in LEVELS
     }
 
 
@@ -200,14 +200,15 @@ def _report(
         answers.points,
         continents=continents(read_boundaries(layout.regions)),
         status=picture_status(layout, photos, found),
-        predicted_subdivisions=None if answers.subdivision_ids is None else answers.subdivision_ids.tolist(),
+        predicted_cells=answers.predicted_cells,
     )
     paths = [folder / "predictions.parquet", folder / "evaluation.json"]
     write_predictions(paths[0], predictions)
     write_json(paths[1], evaluate(key, predictions, photos=called).to_json())
     if found.any():
         truth, authors = predictions["country_id"].to_numpy(object), bootstrap_units(predictions)
-        kept = certainty(head, answers, truth, authors, given=found)
+        before = answers.best_before, answers.probability_before
+        kept = certainty(head, answers.country_posterior, before, truth, authors, found)
         paths.append(folder / "certainty.json")
         write_json(paths[-1], kept.to_json())
     return paths
@@ -238,8 +239,3 @@ def picture_status(layout: Layout, photos: pd.DataFrame, found: np.ndarray) -> l
         reason = reasons.get((shard, photo_id), NO_VECTOR)
         status.append(OK if there else NO_VECTOR if reason == OK else reason)
     return status
-
-
-def continents(boundaries: BoundarySet) -> Mapping[str, str]:
-    """Continent of each country."""
-    return dict(zip(boundaries.countries["region_id"], boundaries.countries["continent"], strict=True))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 import yaml
 from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema, model_validator
 
+from geoloc_core.answers.kinds import ANSWERS, DEFAULT_ANSWER, THESIS_ANSWER
 from geoloc_core.errors import ProfileError
 from geoloc_core.geography.cells import FINEST, LEVELS
 from geoloc_core.photos.settings import Dataset, FetchPolicy, ImageLayout, ImageLimits, Settings, Split
@@ -23,19 +24,6 @@ if TYPE_CHECKING:
 
 # An experiment's classes are the cells of one level, or those of the finest level with a loss at every level above it.
 HIERARCHICAL = "hierarchical"
-# What point an answer gives: the anchor of the likeliest region, by kind; the best of all points for the whole posterior; or
-# where the training photo of that region was taken that looks most like the photo.
-NEAREST_ANSWER = "nearest_photo"
-ANSWERS = (
-    "centroid", "mean", "medoid", "geoscore", "within200", "within750", "expected_distance", "expected_geoscore",
-    NEAREST_ANSWER,
-)  # fmt: skip
-# The thesis answers with the polygon's centroid; whatever else is compared, its row stays the thesis's.
-THESIS_ANSWER = "centroid"
-# On IM2GPS, with a simulated classifier that names 39 % of the countries, a mean GeoScore of 1890 against 1545 for the best
-# anchor and 1416 for the centroid (docs/reproduction.md).
-DEFAULT_ANSWER = "expected_geoscore"
-
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 Count = Annotated[int, Field(ge=1)]

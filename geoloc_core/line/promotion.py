@@ -7,24 +7,25 @@ challenger must beat the class prior; where it does not, it answers all the same
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from geoloc_core.answers.package import Packed, best_by, pack_head, package_files
-from geoloc_core.answers.predict import read_answerer, read_description
+from geoloc_core.answers.package import Packed, pack, read_answerer, read_description
 from geoloc_core.errors import CheckpointError, StaleArtifactError
 from geoloc_core.evaluation.baselines import CLASS_PRIOR, class_prior_predictions
-from geoloc_core.evaluation.champion import CONTINENT_MARGIN, METRIC, Decision, challenge
+from geoloc_core.evaluation.champion import CONTINENT_MARGIN, METRIC, challenge
 from geoloc_core.evaluation.evaluate import Evaluation
-from geoloc_core.evaluation.predictions import predictions_frame, read_predictions
+from geoloc_core.evaluation.predictions import continents, predictions_frame, read_predictions
 from geoloc_core.features.shards import shard_metadata
 from geoloc_core.geography.boundaries import read_boundaries
-from geoloc_core.line.experiments import LEARNED_FROM, continents, picture_status, read_one_point
+from geoloc_core.geography.cells import FINEST, LEVELS, ROOT
+from geoloc_core.line.experiments import LEARNED_FROM, picture_status, read_one_point
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile
 from geoloc_core.line.vectors import read_blocks
@@ -46,50 +47,68 @@ class Promotion:
     decision: dict[str, Any]
 
 
-def choose_champion(profile: Profile, layout: Layout, warehouse: Warehouse) -> Promotion:
-    """Let the experiment with the best validation accuracy challenge the champion; pack who answers, record why."""
-    evaluations = {
-        key: Evaluation.from_json(read_json(layout.validation_report(key) / "evaluation.json"))
-        for key in profile.experiment_keys()
+def pack_head(profile: Profile, layout: Layout, key: str, folder: Path, companion: str = "") -> Packed:
+    """Pack the head of an experiment, and that of a companion which is asked for the sub-division within the country."""
+    features = [profile.features[profile.experiment(name).features] for name in (key, companion) if name]
+    names = list(dict.fromkeys(name for backbones in features for name in backbones))
+    description = {
+        "profile": profile.name,
+        "notice": profile.notice,
+        "answer": profile.answer_of(key),
+        "experiment": key,
+        "companion": companion,
+        "split": profile.split.model_dump(),
+        "backbones": {name: read_json(layout.backbone(name)) for name in names},
+        "specifications": {name: asdict(profile.backbone(name)) for name in names},
+        "validation": _evaluation(layout, key).to_json()["scores"],
     }
-    challenger = best_by(evaluations, METRIC)
+    return pack(
+        folder,
+        layout.head(key),
+        layout.head(companion) if companion else None,
+        {level: (layout.region_anchors(level), layout.region_cells(level)) for level in LEVELS},
+        read_boundaries(layout.regions),
+        description,
+    )
+
+
+def choose_champion(profile: Profile, layout: Layout, warehouse: Warehouse) -> Promotion:
+    """Let the experiment with the best validation accuracy challenge the champion; pack the one that answers, record why."""
+    evaluations = {key: _evaluation(layout, key) for key in profile.experiment_keys()}
+    challenger = _best_by(evaluations, METRIC)
     training = warehouse.read_table("training_photos", columns=LEARNED_FROM)
+    photos = training[training["split"] == "validation"].reset_index(drop=True)
     history = _history(layout)
-    standing = _standing(layout) if history and history[0]["accepted"] else None
+    standing = None
+    if history and history[0]["accepted"]:
+        with contextlib.suppress(CheckpointError):
+            standing = read_description(layout.model)
     same_head = standing is not None and _same_head(layout, standing["experiment"])
     if standing is not None and same_head and standing["experiment"] == challenger:
-        packed = _pack(profile, layout, challenger, evaluations)
-        return Promotion(packed, True, history[0])
+        return Promotion(_pack(profile, layout, challenger, evaluations), True, history[0])
 
     theirs, instead = None, ""
-    if standing is not None:
-        if profile.split.model_dump() != standing["split"]:
-            instead = "The champion may have learned from these validation photos, as the split has changed."
-        else:
-            theirs, instead = _answers_of_standing(profile, layout, training, same_head, standing)
+    if standing is not None and profile.split.model_dump() != standing["split"]:
+        instead = "The champion may have learned from these validation photos, as the split has changed."
+    elif standing is not None:
+        theirs, instead = _answers_of_standing(profile, layout, photos, same_head, standing)
     mine = read_predictions(layout.validation_report(challenger) / "predictions.parquet")
-    if theirs is not None:
-        assert standing is not None
+    if standing is not None and theirs is not None:
         opponent, decision = standing["experiment"], challenge(mine, theirs)
+        accepted, moves, reasons = True, decision.moves, list(decision.reasons)
     else:
-        opponent = CLASS_PRIOR
-        decision = challenge(mine, _prior(layout, training, mine), continent_margin=None)
-    moves = decision.moves or theirs is None
-    accepted = decision.moves or theirs is not None
-    if moves:
-        packed = _pack(profile, layout, challenger, evaluations)
-    elif same_head:
-        packed = _pack(profile, layout, opponent, evaluations)
-    else:
-        assert standing is not None
-        packed = Packed(layout.model, package_files(layout.model), opponent, standing["companion"])
-    reasons = list(decision.reasons)
-    if opponent == CLASS_PRIOR:
-        reasons[0] = (
-            f"`{challenger}` beats the class prior and becomes champion."
+        opponent, decision = CLASS_PRIOR, challenge(mine, _prior(layout, training, photos, mine), continent_margin=None)
+        accepted, moves = decision.moves, True
+        outcome = (
+            "beats the class prior and becomes champion."
             if accepted
-            else f"`{challenger}` does not beat the class prior beyond its interval: it answers, but is provisional."
+            else "does not beat the class prior beyond its interval: it answers, but is provisional."
         )
+        reasons = [f"`{challenger}` {outcome}", *decision.reasons[1:]]
+    if moves or same_head:
+        packed = _pack(profile, layout, challenger if moves else opponent, evaluations)
+    else:
+        packed = Packed.read(layout.model)
     entry = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "experiment": packed.experiment,
@@ -100,16 +119,29 @@ def choose_champion(profile: Profile, layout: Layout, warehouse: Warehouse) -> P
         "metric": METRIC,
         "continent_margin": CONTINENT_MARGIN if theirs is not None else None,
         "reasons": [instead, *reasons] if instead else reasons,
-        **_figures(decision),
+        "gain": asdict(decision.gain),
+        "continents": [
+            {str(name): None if value != value else value for name, value in row.items()}
+            for row in decision.continents.to_dict("records")
+        ],
     }
     write_json(layout.champion_decision, [entry, *history][:MOST_REMEMBERED])
     return Promotion(packed, accepted, entry)
 
 
+def _evaluation(layout: Layout, key: str) -> Evaluation:
+    return Evaluation.from_json(read_json(layout.validation_report(key) / "evaluation.json"))
+
+
+def _best_by(evaluations: Mapping[str, Evaluation], metric: str) -> str:
+    """The key whose `metric` is highest; of equals, the first in the order of the profile."""
+    return max(evaluations, key=lambda key: evaluations[key].scores.get(metric, float("-inf")))
+
+
 def _pack(profile: Profile, layout: Layout, key: str, evaluations: Mapping[str, Evaluation]) -> Packed:
     """Pack an experiment's present head; a head of countries gets the best head with sub-divisions as its companion."""
-    finer = {name: one for name, one in evaluations.items() if profile.experiment(name).level != "country"}
-    companion = "" if key in finer or not finer else best_by(finer, "subdivision_accuracy")
+    finer = {name: one for name, one in evaluations.items() if profile.experiment(name).level != ROOT}
+    companion = "" if key in finer or not finer else _best_by(finer, f"{FINEST}_accuracy")
     return pack_head(profile, layout, key, layout.model, companion)
 
 
@@ -122,20 +154,14 @@ def _history(layout: Layout) -> list[dict[str, Any]]:
     return history if isinstance(history, list) and all("accepted" in entry for entry in history) else []
 
 
-def _standing(layout: Layout) -> dict[str, Any] | None:
-    try:
-        return read_description(layout.model)
-    except CheckpointError:
-        return None
-
-
 def _same_head(layout: Layout, key: str) -> bool:
     """Whether the packed head is the experiment's present one."""
-    return _weights(layout.model / "head") is not None and _weights(layout.model / "head") == _weights(layout.head(key))
+    packed = _identity(layout.model / "head")
+    return packed is not None and packed == _identity(layout.head(key))
 
 
-def _weights(folder: Path) -> tuple[str, str] | None:
-    """Hash of a head's weights, and what it promises: a head that was only calibrated anew is another head."""
+def _identity(folder: Path) -> tuple[str, str] | None:
+    """Hash of a head's weights, and its calibration: a head that was only calibrated anew is another head."""
     try:
         described = read_json(folder / "head.json")
         return str(described["weights_sha256"]), repr(described["calibration"])
@@ -144,27 +170,23 @@ def _weights(folder: Path) -> tuple[str, str] | None:
 
 
 def _answers_of_standing(
-    profile: Profile, layout: Layout, training: pd.DataFrame, same_head: bool, standing: Mapping[str, Any]
+    profile: Profile, layout: Layout, photos: pd.DataFrame, same_head: bool, standing: Mapping[str, Any]
 ) -> tuple[pd.DataFrame | None, str]:
     """The champion's predictions on the validation photos; None, and why, where it cannot answer for them."""
     if same_head and standing["experiment"] in profile.experiment_keys():
         return read_predictions(layout.validation_report(standing["experiment"]) / "predictions.parquet"), ""
-    answerer = read_answerer(layout.model, standing)
-    head, shards = answerer.head, profile.training_shards()
+    head, shards = read_answerer(layout.model, standing).head, profile.training_shards()
     for feature in head.features:
-        if feature["backbone"] not in profile.backbones():
-            return None, f"The champion cannot be asked: the profile no longer has its backbone {feature['backbone']}."
-        for shard in shards:
-            version = shard_metadata(layout.embeddings(feature["backbone"], shard))["identity"]["version"]
-            if version != feature["version"]:
-                return None, f"The champion cannot be asked: there is another checkpoint of {feature['backbone']} now."
-    photos = training[training["split"] == "validation"].reset_index(drop=True)
-    names = tuple(feature["backbone"] for feature in head.features)
-    blocks, found = read_blocks(layout, names, shards, photos)
-    by_country = head.country_posterior(blocks)
+        name = feature["backbone"]
+        if name not in profile.backbones():
+            return None, f"The champion cannot be asked: the profile no longer has its backbone {name}."
+        versions = {shard_metadata(layout.embeddings(name, shard))["identity"]["version"] for shard in shards}
+        if versions != {feature["version"]}:
+            return None, f"The champion cannot be asked: there is another checkpoint of {name} now."
+    blocks, found = read_blocks(layout, tuple(feature["backbone"] for feature in head.features), shards, photos)
     predictions = predictions_frame(
         photos,
-        by_country,
+        head.country_posterior(blocks),
         head.countries,
         # The rule looks at countries alone, and no anchor of a region that is gone may stand in its way.
         photos[["latitude", "longitude"]].to_numpy(),
@@ -174,26 +196,11 @@ def _answers_of_standing(
     return predictions, ""
 
 
-def _prior(layout: Layout, training: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
-    """The class prior on the photos of `mine`, answering where that could."""
-    photos = training[training["split"] == "validation"].reset_index(drop=True)
+def _prior(layout: Layout, training: pd.DataFrame, photos: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:
+    """The class prior on the validation photos, answering where `mine` could."""
     if photos["photo_id"].tolist() != mine["photo_id"].tolist():
         raise StaleArtifactError(
-            "the validation report is of other photos than training_photos; `geoloc refresh` mends it"
+            "the validation report is of other photos than training_photos; `geoloc refresh` makes it again"
         )
-    return class_prior_predictions(
-        training,
-        photos,
-        read_one_point(layout)["country"],
-        continents=continents(read_boundaries(layout.regions)),
-        status=mine["status"].tolist(),
-    )
-
-
-def _figures(decision: Decision) -> dict[str, Any]:
-    gain = decision.gain
-    rows = decision.continents.to_dict("records")
-    return {
-        "gain": None if gain is None else {"value": gain.value, "low": gain.low, "high": gain.high},
-        "continents": [{str(k): None if v != v else v for k, v in row.items()} for row in rows],
-    }
+    names, status = continents(read_boundaries(layout.regions)), mine["status"].tolist()
+    return class_prior_predictions(training, photos, read_one_point(layout)[ROOT], continents=names, status=status)

@@ -14,12 +14,12 @@ import pandas as pd
 
 from geoloc_core.devices import pick_device
 from geoloc_core.errors import CheckpointError
-from geoloc_core.evaluation.predictions import predictions_frame
+from geoloc_core.evaluation.predictions import continents, predictions_frame
 from geoloc_core.features.text import encode_text
 from geoloc_core.geography.boundaries import BoundarySet
 from geoloc_core.learning.posterior import Head
 from geoloc_core.learning.zero_shot import sentences, zero_shot_head
-from geoloc_core.line.experiments import continents, picture_status
+from geoloc_core.line.experiments import picture_status
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile
 from geoloc_core.line.vectors import read_blocks

@@ -7,8 +7,8 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from geoloc_core.answers.package import pack_head
 from geoloc_core.line.experiments import report_benchmark, report_validation
+from geoloc_core.line.promotion import choose_champion, pack_head
 from geoloc_core.line.steps import Job, Markdown, Output, files_version
 from geoloc_core.storage import read_json
 
@@ -51,8 +51,6 @@ def results(job: Job) -> Output:
 
 def champion(job: Job) -> Output:
     """Let the best head challenge the champion, and pack the one that answers."""
-    from geoloc_core.line.promotion import choose_champion
-
     choice = choose_champion(job.profile, job.layout, job.project.warehouse())
     packed = choice.packed
     facts = {

@@ -6,15 +6,15 @@ import pytest
 import torch
 
 from geoloc_core.answers import answer
-from geoloc_core.answers.answer import Answerer, Places, anchor_points, best_child, parent_positions, share_out
+from geoloc_core.answers.answer import Answerer, Answers, Places, anchor_points, share_out
 from geoloc_core.answers.decide import RULES
+from geoloc_core.answers.kinds import ANSWERS, NEAREST_ANSWER
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.geography.anchors import ANCHOR_KINDS
 from geoloc_core.geography.sphere import haversine_km
 from geoloc_core.learning.posterior import Head
 from geoloc_core.learning.recipes import HeadSpec
 from geoloc_core.learning.refine import References
-from geoloc_core.line.profile import ANSWERS, NEAREST_ANSWER
 
 ANCHORS = pd.DataFrame(
     {
@@ -41,30 +41,22 @@ def head(level: str, classes: list[str], parents: list[str], logits: list[float]
         "bodies.0.weight": torch.zeros(len(classes), 2),
         "bodies.0.bias": torch.tensor(logits, dtype=torch.float32),
     }
-    return Head(
-        HeadSpec("linear"),
-        (2,),
-        state,
-        level,
-        classes,
-        parents,
-        np.ones(len(classes), dtype=np.int64),
-        calibration=calibration,
-    )
+    counts = np.ones(len(classes), dtype=np.int64)
+    return Head(HeadSpec("linear"), (2,), state, level, classes, parents, counts, calibration=calibration)
 
 
 COUNTRIES = ["AAA", "BBB"]
+NOTHING = np.zeros((1, 2))
 FINER = (["AAA-1", "AAA-2", "BBB-1"], ["AAA", "AAA", "BBB"])
 
 
 def test_a_profile_may_name_every_anchor_and_every_rule() -> None:
-    assert set(ANSWERS) == {*ANCHOR_KINDS, *RULES, NEAREST_ANSWER} - {"anchor"}
+    assert set(ANSWERS) == {*ANCHOR_KINDS, *RULES, NEAREST_ANSWER}
 
 
 def test_a_head_of_countries_answers_with_the_countrys_anchor() -> None:
-    answers = Answerer(head("country", COUNTRIES, COUNTRIES, [0.0, 1.0]), BY_LEVEL, "centroid").answers(
-        [np.zeros((3, 2))]
-    )
+    countries = head("country", COUNTRIES, COUNTRIES, [0.0, 1.0])
+    answers = Answerer(countries, BY_LEVEL, "centroid").answers([np.zeros((3, 2))])
     assert answers.countries == ["AAA", "BBB"]
     assert answers.country_posterior[0] == pytest.approx([1 / (1 + np.e), np.e / (1 + np.e)])
     assert answers.points.tolist() == [[2.0, -2.0]] * 3
@@ -74,7 +66,7 @@ def test_a_head_of_countries_answers_with_the_countrys_anchor() -> None:
 def test_the_subdivision_is_of_the_answered_country_even_when_another_is_more_probable() -> None:
     # AAA has 0.3 + 0.3, BBB's one sub-division has 0.4: the most probable sub-division lies in the wrong country.
     finer = head("hierarchical", *FINER, list(np.log([0.3, 0.3001, 0.3999])))
-    answers = Answerer(finer, BY_LEVEL, "centroid").answers([np.zeros((1, 2))])
+    answers = Answerer(finer, BY_LEVEL, "centroid").answers([NOTHING])
     assert answers.country_posterior[0] == pytest.approx([0.6001, 0.3999], abs=1e-6)
     assert answers.subdivision_ids is not None
     assert answers.subdivision_ids.tolist() == ["AAA-2"]
@@ -85,17 +77,20 @@ def test_the_subdivision_is_of_the_answered_country_even_when_another_is_more_pr
 def test_the_sets_and_sure_follow_the_heads_own_thresholds() -> None:
     logits = list(np.log([0.7, 0.3]))
     promises = {"set_threshold": 0.29, "sure_threshold": 0.69, "sure_max_risk": 0.1, "n_calibration": 50}
-    told = Answerer(head("country", COUNTRIES, COUNTRIES, logits, **promises), BY_LEVEL, "medoid")
-    answers = told.answers([np.zeros((1, 2))])
+
+    def answers_of(**promises: float) -> Answers:
+        return Answerer(head("country", COUNTRIES, COUNTRIES, logits, **promises), BY_LEVEL, "medoid").answers(
+            [NOTHING]
+        )
+
+    answers = answers_of(**promises)
     assert answers.country_sets.tolist() == [[True, True]]
     assert answers.sure.tolist() == [True]
     stricter = {**promises, "set_threshold": 0.31, "sure_threshold": 0.71}
-    answers = Answerer(head("country", COUNTRIES, COUNTRIES, logits, **stricter), BY_LEVEL, "medoid").answers(
-        [np.zeros((1, 2))]
-    )
+    answers = answers_of(**stricter)
     assert answers.country_sets.tolist() == [[True, False]]
     assert answers.sure.tolist() == [False]
-    never = Answerer(head("country", COUNTRIES, COUNTRIES, logits), BY_LEVEL, "medoid").answers([np.zeros((1, 2))])
+    never = answers_of()
     assert never.country_sets.all()
     assert not never.sure.any()
 
@@ -107,9 +102,9 @@ def test_a_rule_answers_from_the_whole_posterior(rule: str) -> None:
     places = pd.DataFrame({"region_id": names, "latitude": [0.0, 50.0, 51.0], "longitude": [0.0, 100.0, 100.0]})
     by_level = {"country": Places(places.assign(kind="centroid"), places.assign(photos=1))}
     three = head("country", names, names, list(np.log([0.4, 0.3, 0.3])))
-    at_anchor = Answerer(three, by_level, "centroid").answers([np.zeros((1, 2))])
+    at_anchor = Answerer(three, by_level, "centroid").answers([NOTHING])
     assert at_anchor.points.tolist() == [[0.0, 0.0]]
-    best = Answerer(three, by_level, rule).answers([np.zeros((1, 2))])
+    best = Answerer(three, by_level, rule).answers([NOTHING])
     assert best.country_posterior.argmax() == 0
     assert haversine_km(best.points[0, 0], best.points[0, 1], 50.5, 100.0) < 60
 
@@ -117,8 +112,8 @@ def test_a_rule_answers_from_the_whole_posterior(rule: str) -> None:
 def test_a_companion_divides_each_countrys_probability_as_it_sees_fit() -> None:
     countries = head("country", COUNTRIES, COUNTRIES, list(np.log([0.8, 0.2])))
     companion = head("hierarchical", *FINER, list(np.log([0.1, 0.3, 0.6])))
-    told = Answerer(countries, BY_LEVEL, "centroid", companion)
-    answers = told.answers([np.zeros((2, 2))], [np.zeros((2, 2))])
+    both = Answerer(countries, BY_LEVEL, "centroid", companion)
+    answers = both.answers([np.zeros((2, 2))], [np.zeros((2, 2))])
     assert answers.subdivision_ids is not None
     assert answers.subdivision_ids.tolist() == ["AAA-2"] * 2
     assert answers.subdivision_probability == pytest.approx([0.6, 0.6], abs=1e-6)
@@ -130,7 +125,7 @@ def test_a_companion_divides_each_countrys_probability_as_it_sees_fit() -> None:
 def test_a_country_that_the_companion_does_not_know_answers_for_itself() -> None:
     countries = head("country", COUNTRIES, COUNTRIES, list(np.log([0.8, 0.2])))
     companion = head("hierarchical", ["BBB-1"], ["BBB"], [0.0])
-    answers = Answerer(countries, BY_LEVEL, "medoid", companion).answers([np.zeros((1, 2))], [np.zeros((1, 2))])
+    answers = Answerer(countries, BY_LEVEL, "medoid", companion).answers([NOTHING], [NOTHING])
     assert answers.subdivision_ids is not None
     assert answers.subdivision_ids.tolist() == [""]
     assert answers.points.tolist() == [[5.0, -5.0]]
@@ -148,14 +143,7 @@ def test_many_photos_are_answered_some_at_a_time_and_alike(monkeypatch: pytest.M
     assert parts.subdivision_ids.tolist() == whole.subdivision_ids.tolist()
     np.testing.assert_allclose(parts.country_posterior, whole.country_posterior, rtol=1e-6)
     np.testing.assert_array_equal(parts.points, whole.points)
-    np.testing.assert_allclose(parts.uncalibrated[1], whole.uncalibrated[1], rtol=1e-6)
-
-
-def test_best_child_and_parent_positions() -> None:
-    assert parent_positions(["A", "B", "Z"], ["A", "B"]).tolist() == [0, 1, -1]
-    best, probability = best_child(np.array([[0.1, 0.2, 0.7]]), np.array([0, 0, 1]), np.array([0]))
-    assert best.tolist() == [1]
-    assert probability.tolist() == [0.2]
+    np.testing.assert_allclose(parts.probability_before, whole.probability_before, rtol=1e-6)
 
 
 def test_an_anchor_of_the_wanted_kind_or_the_centroid_or_an_error() -> None:
@@ -171,15 +159,15 @@ def test_the_nearest_photo_of_the_answered_region_gives_the_point() -> None:
     labels, latitude = np.array([0, 1, 1, 2]), np.array([11.5, 12.5, 16.0, 13.5])
     references = References.of(photos, labels, latitude, -latitude, 3)
     vectors = [np.array([[1.0, 0.0], [0.1, 1.0]], np.float16)]
-    told = Answerer(finer, BY_LEVEL, NEAREST_ANSWER, references=references).answers(vectors)
-    assert told.subdivision_ids is not None
-    assert told.subdivision_ids.tolist() == ["AAA-2", "AAA-2"]
-    assert told.points.tolist() == [[12.5, -12.5], [16.0, -16.0]]
+    answers = Answerer(finer, BY_LEVEL, NEAREST_ANSWER, references=references).answers(vectors)
+    assert answers.subdivision_ids is not None
+    assert answers.subdivision_ids.tolist() == ["AAA-2", "AAA-2"]
+    assert answers.points.tolist() == [[12.5, -12.5], [16.0, -16.0]]
     # A photo that lies farther away than a refinement may move the point is not believed.
     latitude = np.array([11.5, 60.0, 70.0, 13.5])
     far = References.of(photos, labels, latitude, -latitude, 3)
-    told = Answerer(finer, BY_LEVEL, NEAREST_ANSWER, references=far).answers(vectors)
-    assert told.points.tolist() == [[12.0, -12.0]] * 2
+    answers = Answerer(finer, BY_LEVEL, NEAREST_ANSWER, references=far).answers(vectors)
+    assert answers.points.tolist() == [[12.0, -12.0]] * 2
 
     countries = head("country", COUNTRIES, COUNTRIES, [1.0, 0.0])
     companion = Answerer(countries, BY_LEVEL, NEAREST_ANSWER, finer, references)

@@ -1,17 +1,19 @@
 """Decisions against brute force over the whole Earth."""
 
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from geoloc_core.answers import decide as module
-from geoloc_core.answers.decide import decide, decider, expected_loss_by_region
-from geoloc_core.answers.mass import Mass, mass_at_anchors, mass_of_photos
+from geoloc_core.answers.decide import RULES, Mass, decider, expected_loss_by_region, mass_of_cells, photo_cells
 from geoloc_core.errors import InputError
 from geoloc_core.geography.sphere import haversine_km
 
 CHANCE = np.random.default_rng(11)
 LATITUDE, LONGITUDE = CHANCE.uniform(-50, 65, 12), CHANCE.uniform(-180, 180, 12)
+ANCHORS = np.column_stack([LATITUDE, LONGITUDE])
 POSTERIOR = CHANCE.dirichlet(np.full(12, 0.4), size=12)
 
 
@@ -32,19 +34,18 @@ def spread_mass() -> Mass:
     return Mass(latitude, longitude, np.repeat(np.arange(12), 8), weight, 12)
 
 
-def test_the_anchor_of_the_most_probable_region():
-    posterior = POSTERIOR.copy()
-    posterior[0] = np.nan
-    points = decide(posterior, LATITUDE, LONGITUDE)
-    best = POSTERIOR.argmax(axis=1)
-    assert points[1:] == pytest.approx(np.column_stack([LATITUDE, LONGITUDE])[best][1:])
-    assert np.isnan(points[0]).all()
+def decide(posterior, anchors, rule, mass, **changes):
+    return dataclasses.replace(decider(anchors, rule, mass), **changes).points(posterior)
 
 
-@pytest.mark.parametrize("rule", ["expected_distance", "expected_geoscore"])
-@pytest.mark.parametrize("mass", [mass_at_anchors(LATITUDE, LONGITUDE), spread_mass()], ids=["anchors", "photos"])
+def at_anchors(anchors) -> Mass:
+    return Mass(anchors[:, 0], anchors[:, 1], np.arange(len(anchors)), np.ones(len(anchors)), len(anchors))
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("mass", [at_anchors(ANCHORS), spread_mass()], ids=["anchors", "photos"])
 def test_no_point_of_a_dense_grid_is_better(rule, mass):
-    points = decide(POSTERIOR, LATITUDE, LONGITUDE, rule, mass)
+    points = decide(POSTERIOR, ANCHORS, rule, mass)
     lat, lon = np.meshgrid(np.arange(-89, 90, 2.0), np.arange(-180, 180, 2.0), indexing="ij")
     for row, point in zip(POSTERIOR, points, strict=True):
         best = expected_loss(row, mass, lat, lon, rule).min()
@@ -52,11 +53,11 @@ def test_no_point_of_a_dense_grid_is_better(rule, mass):
         assert found <= best + 1e-4 * abs(best)
 
 
-@pytest.mark.parametrize("rule", ["expected_distance", "expected_geoscore"])
+@pytest.mark.parametrize("rule", RULES)
 def test_refinement_never_makes_it_worse(rule):
     mass = spread_mass()
-    coarse = decide(POSTERIOR, LATITUDE, LONGITUDE, rule, mass, refine=False)
-    fine = decide(POSTERIOR, LATITUDE, LONGITUDE, rule, mass)
+    coarse = decide(POSTERIOR, ANCHORS, rule, mass, refine=False)
+    fine = decide(POSTERIOR, ANCHORS, rule, mass)
     gain = [
         expected_loss(row, mass, *a, rule) - expected_loss(row, mass, *b, rule)
         for row, a, b in zip(POSTERIOR, coarse, fine, strict=True)
@@ -68,25 +69,11 @@ def test_refinement_never_makes_it_worse(rule):
 def test_loss_by_region_is_the_definition():
     mass = spread_mass()
     points = np.array([[10.0, 20.0], [-33.0, 179.0]])
-    for rule in ("expected_distance", "expected_geoscore"):
+    for rule in RULES:
         made = expected_loss_by_region(points, mass, rule)
         for region in range(12):
             one = np.eye(12)[region]
             assert made[:, region] == pytest.approx(expected_loss(one, mass, points[:, 0], points[:, 1], rule))
-
-
-def test_certain_of_one_region_with_its_mass_at_the_anchor_answers_with_the_anchor():
-    certain = np.eye(12)
-    for rule in ("expected_distance", "expected_geoscore"):
-        points = decide(certain, LATITUDE, LONGITUDE, rule)
-        assert haversine_km(points[:, 0], points[:, 1], LATITUDE, LONGITUDE) == pytest.approx(np.zeros(12), abs=1e-6)
-
-
-def test_three_neighbours_outweigh_one_far_favourite():
-    """40 % far away, 60 % in three places side by side: the answer is with the three."""
-    latitude, longitude = np.array([-25.0, 50.0, 51.0, 50.5]), np.array([135.0, 4.0, 5.0, 6.0])
-    point = decide(np.array([[0.4, 0.2, 0.2, 0.2]]), latitude, longitude, "expected_distance")[0]
-    assert haversine_km(*point, 50.5, 5.0) < 100
 
 
 def test_mass_of_photos_follows_the_photos():
@@ -97,8 +84,7 @@ def test_mass_of_photos_follows_the_photos():
             "longitude": [20.1, 20.2, 60.0, 179.9, 0.0],
         }
     )
-    anchors = pd.DataFrame({"region_id": ["A", "C"], "latitude": [0.0, 7.0], "longitude": [0.0, 8.0]})
-    mass = mass_of_photos(photos, ["B", "A", "C"], anchors)
+    mass = mass_of_cells(photo_cells(photos), ["B", "A", "C"], np.array([(1.0, 1.0), (2.0, 2.0), (7.0, 8.0)]))
     made = sorted(zip(mass.region.tolist(), mass.latitude, mass.longitude, mass.weight, strict=True))
     expected = [(0, -5.0, 179.9, 1.0), (1, 10.15, 20.15, 2 / 3), (1, 40.0, 60.0, 1 / 3), (2, 7.0, 8.0, 1.0)]
     assert np.array(made) == pytest.approx(np.array(expected))
@@ -107,35 +93,34 @@ def test_mass_of_photos_follows_the_photos():
 def test_a_region_without_place_is_refused():
     with pytest.raises(InputError, match="weights sum to 1"):
         Mass(np.zeros(1), np.zeros(1), np.zeros(1, dtype=int), np.ones(1), 2)
-    photos = pd.DataFrame({"region_id": ["A"], "latitude": [0.0], "longitude": [0.0]})
-    anchors = pd.DataFrame({"region_id": ["A"], "latitude": [0.0], "longitude": [0.0]})
-    with pytest.raises(InputError, match="'B' has neither"):
-        mass_of_photos(photos, ["A", "B"], anchors)
 
 
 def test_unknown_rules_and_shapes_are_refused():
+    mass = spread_mass()
     with pytest.raises(InputError, match="expected_geoscore"):
-        decide(POSTERIOR, LATITUDE, LONGITUDE, "best")
+        decider(ANCHORS, "best", mass)
     with pytest.raises(InputError, match="3 anchors"):
-        decide(POSTERIOR, LATITUDE[:3], LONGITUDE[:3])
+        decider(ANCHORS[:3], "expected_distance", mass)
+    with pytest.raises(InputError, match="12 anchors"):
+        decider(ANCHORS, "expected_distance", mass).points(POSTERIOR[:, :3])
 
 
-def test_a_decider_is_prepared_once_and_says_the_same():
-    mass = spread_mass()
-    prepared = decider(LATITUDE, LONGITUDE, "expected_geoscore", mass)
+def test_a_photo_without_answer_has_no_point_and_lots_change_nothing():
+    prepared = decider(ANCHORS, "expected_geoscore", spread_mass())
     whole = prepared.points(POSTERIOR)
-    one_by_one = np.vstack([prepared.points(row[None, :]) for row in POSTERIOR])
-    assert one_by_one == pytest.approx(whole)
-    assert whole == pytest.approx(decide(POSTERIOR, LATITUDE, LONGITUDE, "expected_geoscore", mass))
+    assert np.vstack([prepared.points(row[None, :]) for row in POSTERIOR]) == pytest.approx(whole)
+    posterior = POSTERIOR.copy()
+    posterior[0] = np.nan
+    points = prepared.points(posterior)
+    assert np.isnan(points[0]).all()
+    assert points[1:] == pytest.approx(whole[1:])
 
 
-def test_a_dense_mass_is_not_refined_unless_asked(monkeypatch):
+def test_a_dense_mass_is_not_refined(monkeypatch):
     mass = spread_mass()
-    assert decider(LATITUDE, LONGITUDE, "expected_distance", mass).refine
+    assert decider(ANCHORS, "expected_distance", mass).refine
     monkeypatch.setattr(module, "PLACES_WORTH_REFINING", 95)
-    assert not decider(LATITUDE, LONGITUDE, "expected_distance", mass).refine
-    assert decider(LATITUDE, LONGITUDE, "expected_distance", mass, refine=True).refine
-    assert not decider(LATITUDE, LONGITUDE, "anchor", refine=True).refine
+    assert not decider(ANCHORS, "expected_distance", mass).refine
 
 
 def test_the_whole_posterior_beats_its_arg_max():
@@ -146,33 +131,10 @@ def test_the_whole_posterior_beats_its_arg_max():
     region = (posterior.cumsum(axis=1) < chance.uniform(size=(3000, 1))).sum(axis=1)
     place = region * 8 + np.array([chance.choice(8, p=mass.weight[8 * r : 8 * r + 8]) for r in region])
     truth = mass.latitude[place], mass.longitude[place]
-    km = {
-        rule: haversine_km(*truth, *decide(posterior, LATITUDE, LONGITUDE, rule, mass, refine=False).T)
-        for rule in ("anchor", "expected_distance", "expected_geoscore")
-    }
+    km = {rule: haversine_km(*truth, *decide(posterior, ANCHORS, rule, mass, refine=False).T) for rule in RULES}
+    km["anchor"] = haversine_km(*truth, *ANCHORS[posterior.argmax(axis=1)].T)
     points = {rule: (5000 * np.exp(-distance / 1492.7)).mean() for rule, distance in km.items()}
     assert km["expected_distance"].mean() < 0.95 * km["anchor"].mean()
     assert km["expected_distance"].mean() < km["expected_geoscore"].mean()
     assert points["expected_geoscore"] > 1.02 * points["anchor"]
     assert points["expected_geoscore"] > points["expected_distance"]
-
-
-@pytest.mark.parametrize("centre", [(0.0, 0.0), (52.0, 179.9), (-89.5, 30.0), (90.0, 0.0)])
-def test_rings_lie_at_their_distance_all_around(centre):
-    ring = module._ring(np.array(centre), 300.0)
-    distance = haversine_km(ring[:, 0], ring[:, 1], *centre)
-    assert distance == pytest.approx(np.repeat([150.0, 300.0], 12))
-    assert (np.abs(ring[:, 1]) <= 180.0).all()
-    # Neighbours on the outer ring are equally far apart: the ring is closed and even.
-    outer = ring[12:]
-    gaps = haversine_km(outer[:, 0], outer[:, 1], np.roll(outer[:, 0], 1), np.roll(outer[:, 1], 1))
-    assert gaps == pytest.approx(np.full(12, gaps[0]), rel=1e-6)
-
-
-def test_the_grid_of_candidates_leaves_no_corner_of_the_earth_out():
-    grid = module._world_grid(2_000)
-    chance = np.random.default_rng(0)
-    latitude = np.degrees(np.arcsin(chance.uniform(-1, 1, 500)))
-    longitude = chance.uniform(-180, 180, 500)
-    nearest = haversine_km(latitude[:, None], longitude[:, None], grid[:, 0], grid[:, 1]).min(axis=1)
-    assert nearest.max() < 420

@@ -3,16 +3,17 @@
 import csv
 import io
 
-from geoloc_core.answers.predict import Prediction, RegionProbability
-from geoloc_core.answers.text import CSV_COLUMNS, as_csv, as_table, in_words
+from geoloc_core.answers.predict import CSV_COLUMNS, Prediction, RegionProbability, as_csv, as_table, in_words
 from geoloc_core.learning.posterior import Promise
 
-FRANCE, SPAIN = RegionProbability("FRA", "France", 0.81234), RegionProbability("ESP", "Spain", 0.1)
+FRANCE = RegionProbability(region_id="FRA", name="France", probability=0.81234)
+SPAIN = RegionProbability(region_id="ESP", name="Spain", probability=0.1)
 ANSWER = Prediction(
-    "a/b.jpg", "ok", "", "FRA", "France", 0.81234, "FR-IDF", "Île-de-France", 0.5, 48.85, 2.35, (SPAIN,), True, 0.8, 0.2,
-    (FRANCE, SPAIN), 0.9,
+    file="a/b.jpg", status="ok", country_id="FRA", country="France", probability=0.81234, subdivision_id="FR-IDF",
+    subdivision="Île-de-France", subdivision_probability=0.5, latitude=48.85, longitude=2.35, next_best=[SPAIN], sure=True,
+    sure_threshold=0.8, sure_max_risk=0.2, country_set=[FRANCE, SPAIN], set_coverage=0.9,
 )  # fmt: skip
-REFUSED = Prediction("c.txt", "not_an_image", "c.txt is not a JPEG")
+REFUSED = Prediction(file="c.txt", status="not_an_image", detail="c.txt is not a JPEG")
 
 
 def test_the_table_says_sure_or_not_and_shows_the_set() -> None:
@@ -21,8 +22,8 @@ def test_the_table_says_sure_or_not_and_shows_the_set() -> None:
     for words in ("France (FRA)", "81.2%", "  sure  ", "FR-IDF", "FRA ESP", "ESP 10%"):
         assert words in line
     assert "refused: not_an_image" in shown
-    many = tuple(RegionProbability(f"X{i:02d}", "", 0.01) for i in range(20))
-    unsure = Prediction("d", "ok", country_id="FRA", latitude=0.0, longitude=0.0, country_set=many)
+    many = [RegionProbability(region_id=f"X{i:02d}", name="", probability=0.01) for i in range(20)]
+    unsure = Prediction(file="d", status="ok", country_id="FRA", latitude=0.0, longitude=0.0, country_set=many)
     assert "not sure" in as_table([unsure])
     assert "X05 ... (20 in all)" in as_table([unsure])
 
@@ -36,14 +37,14 @@ def test_csv_has_a_line_for_each_photo_and_reads_back() -> None:
 
 
 def test_the_promise_is_said_in_words() -> None:
-    told = in_words(Promise(0.9, 0.01, 0.2, 0.65, 1234, "held-out training authors"))
-    for words in (
+    words = in_words(Promise(0.9, 0.01, 0.2, 0.65, 1234, "held-out training authors"))
+    for part in (
         "at least 65.0%",
         "at most 20% are wrong",
         "1,234 photos (held-out training authors)",
         "90% of the photos",
     ):
-        assert words in told
+        assert part in words
     none = in_words(Promise(0.9, 0.0, 0.2, None, 12, "validation"))
     assert "no answer is called sure" in none
     assert "too few" in none

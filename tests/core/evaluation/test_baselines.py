@@ -6,8 +6,8 @@ import pytest
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.baselines import (
+    baseline_predictions,
     best_constant_point,
-    class_prior_predictions,
     class_shares,
     constant_point_predictions,
     perfect_predictions,
@@ -16,7 +16,7 @@ from geoloc_core.evaluation.baselines import (
 from geoloc_core.evaluation.metrics import score
 from geoloc_core.geography.sphere import haversine_km
 
-CONTINENTS = {"FRA": "Europe", "DEU": "Europe", "USA": "North America"}
+NAMES = {"continents": {"FRA": "Europe", "DEU": "Europe", "USA": "North America"}}
 ANCHORS = pd.DataFrame(
     {"region_id": ["DEU", "FRA", "USA"], "latitude": [51.0, 46.5, 39.5], "longitude": [10.0, 2.5, -98.5]}
 )
@@ -40,45 +40,39 @@ PHOTOS = pd.DataFrame(
 )
 
 
-def test_the_prior_knows_training_photos_only():
-    assert class_shares(TRAINING)[0] == ["DEU", "FRA", "USA"]
-    assert class_shares(TRAINING)[1] == pytest.approx([0.2, 0.3, 0.5])
-
-
-def test_the_prior_says_the_same_of_every_photo():
-    made = class_prior_predictions(TRAINING, PHOTOS, ANCHORS, continents=CONTINENTS)
-    assert made["predicted_country_id"].unique().tolist() == ["USA"]
-    assert made["rank"].tolist()[:3] == [1, 2, 3]
-    assert made["probability"].to_numpy() == pytest.approx([0.5] * 4)
-    assert made[["predicted_latitude", "predicted_longitude"]].to_numpy() == pytest.approx(
-        np.array([[39.5, -98.5]] * 4)
-    )
-    scores = score(made)
-    assert (scores["accuracy"], scores["top5"]) == (25.0, 75.0)
+def test_the_prior_knows_training_photos_only_and_says_the_same_of_every_photo():
+    classes, shares = class_shares(TRAINING)
+    assert classes == ["DEU", "FRA", "USA"]
+    assert shares == pytest.approx([0.2, 0.3, 0.5])
+    prior = baseline_predictions(TRAINING, PHOTOS, ANCHORS, **NAMES)["class prior"]
+    assert prior["predicted_country_id"].unique().tolist() == ["USA"]
+    assert prior["rank"].tolist()[:3] == [1, 2, 3]
+    assert prior["probability"].to_numpy() == pytest.approx([0.5] * 4)
+    points = prior[["predicted_latitude", "predicted_longitude"]].to_numpy()
+    assert points == pytest.approx(np.array([[39.5, -98.5]] * 4))
+    assert (score(prior)["accuracy"], score(prior)["top5"]) == (25.0, 75.0)
+    with pytest.raises(InputError, match="no training photo"):
+        class_shares(TRAINING[TRAINING["split"] == "validation"])
 
 
 def test_baselines_do_not_answer_where_models_could_not():
-    status = ["ok", "missing", "ok", "ok"]
-    for made in (
-        class_prior_predictions(TRAINING, PHOTOS, ANCHORS, continents=CONTINENTS, status=status),
-        constant_point_predictions(TRAINING, PHOTOS, continents=CONTINENTS, status=status),
-        random_photo_predictions(TRAINING, PHOTOS, continents=CONTINENTS, status=status),
-        perfect_predictions(PHOTOS, ANCHORS, continents=CONTINENTS, status=status),
-    ):
-        assert made["status"].tolist()[1] == "missing"
-        assert score(made)["n_missing"] >= 1
+    others = {**NAMES, "status": ["ok", "missing", "ok", "ok"]}
+    frames = baseline_predictions(TRAINING, PHOTOS, ANCHORS, **others)
+    assert len(frames) == 3
+    for frame in (*frames.values(), perfect_predictions(PHOTOS, ANCHORS, **others)):
+        assert frame["status"].tolist()[1] == "missing"
+        assert score(frame)["n_missing"] >= 1
 
 
 def test_the_constant_point_names_the_country_that_it_lies_in():
-    made = constant_point_predictions(TRAINING, PHOTOS, continents=CONTINENTS, objective="within_25")
-    # Five of ten training photos are at one place in the USA: nothing within 25 km of it is worse than all other places.
-    assert made["predicted_country_id"].unique().tolist() == ["USA"]
-    scores = score(made)
+    constant = constant_point_predictions(TRAINING, PHOTOS, **NAMES)
+    # Five of ten training photos are at one place in the USA: nowhere else is the GeoScore of all as high.
+    assert constant["predicted_country_id"].unique().tolist() == ["USA"]
+    scores = score(constant)
     assert (scores["within_25"], scores["accuracy"], scores["top10"]) == (25.0, 25.0, 25.0)
 
 
-@pytest.mark.parametrize("objective", ["geoscore", "mean_km", "within_200", "within_750"])
-def test_no_point_of_a_dense_grid_serves_better(objective):
+def test_no_point_of_a_dense_grid_serves_better():
     chance = np.random.default_rng(5)
     centre = chance.choice(4, size=150, p=[0.4, 0.3, 0.2, 0.1])
     latitude = np.array([40.0, 48.0, 35.0, -17.0])[centre] + chance.normal(0, 3, 150)
@@ -86,54 +80,33 @@ def test_no_point_of_a_dense_grid_serves_better(objective):
     longitude = (longitude + 180) % 360 - 180
     grid_lat, grid_lon = np.meshgrid(np.arange(-60, 75, 1.5), np.arange(-180, 180, 1.5), indexing="ij")
 
-    def worth(lat, lon):
+    def geoscore_at(lat, lon):
         distance = haversine_km(np.asarray(lat)[..., None], np.asarray(lon)[..., None], latitude, longitude)
-        if objective == "geoscore":
-            return (5000 * np.exp(-distance / 1492.7)).mean(axis=-1)
-        return -distance.mean(axis=-1) if objective == "mean_km" else (distance <= int(objective[7:])).mean(axis=-1)
+        return (5000 * np.exp(-distance / 1492.7)).mean(axis=-1)
 
-    best_of_grid = max(worth(lat, lon).max() for lat, lon in zip(grid_lat, grid_lon, strict=True))
-    found = worth(*best_constant_point(latitude, longitude, objective))
-    tolerance = 0.006 if objective.startswith("within") else 1e-6 * abs(best_of_grid)  # cells of 0.1 degree are 11 km
-    assert found >= best_of_grid - tolerance
-
-
-def test_the_constant_point_of_photos_on_both_sides_of_the_antimeridian():
-    latitude, longitude = best_constant_point(np.array([-17.0, -17.0]), np.array([179.5, -179.5]), "within_200")
-    assert haversine_km(latitude, longitude, -17.0, 180.0) < 200
-
-
-def test_an_unknown_objective_is_refused():
-    with pytest.raises(InputError, match="within_R"):
-        best_constant_point(np.zeros(1), np.zeros(1), "median")
+    best_of_grid = max(geoscore_at(lat, lon).max() for lat, lon in zip(grid_lat, grid_lon, strict=True))
+    assert geoscore_at(*best_constant_point(latitude, longitude)) >= best_of_grid * (1 - 1e-6)
+    across = best_constant_point(np.array([-17.0, -17.0]), np.array([179.5, -179.5]))
+    assert haversine_km(*across, -17.0, 180.0) < 200
 
 
 def test_random_photos_are_right_as_often_as_chance_says():
     many = pd.concat([PHOTOS.iloc[:1]] * 4000, ignore_index=True).assign(photo_id=[str(n) for n in range(4000)])
-    made = random_photo_predictions(TRAINING, many, continents=CONTINENTS, seed=1)
-    assert score(made)["accuracy"] == pytest.approx(50.0, abs=2.5)  # 0.5, standard error 0.8
-    assert made["distance_km"].min() == 0.0
-    pd.testing.assert_frame_equal(made, random_photo_predictions(TRAINING, many, continents=CONTINENTS, seed=1))
+    frame = random_photo_predictions(TRAINING, many, seed=1, **NAMES)
+    assert score(frame)["accuracy"] == pytest.approx(50.0, abs=2.5)  # 0.5, standard error 0.8
+    assert frame["distance_km"].min() == 0.0
+    pd.testing.assert_frame_equal(frame, random_photo_predictions(TRAINING, many, seed=1, **NAMES))
 
 
 def test_the_ceiling_loses_only_what_the_anchors_lose():
-    made = perfect_predictions(PHOTOS, ANCHORS, continents=CONTINENTS)
-    assert made["status"].tolist() == ["ok", "ok", "ok", "no_region"]
-    assert made["rank"].tolist()[:3] == [1, 1, 1]
-    assert made["distance_km"].to_numpy()[:3] == pytest.approx(
-        haversine_km(PHOTOS["latitude"][:3], PHOTOS["longitude"][:3], [39.5, 46.5, 51.0], [-98.5, 2.5, 10.0])
-    )
+    coarse = perfect_predictions(PHOTOS, ANCHORS, **NAMES)
+    assert coarse["status"].tolist() == ["ok", "ok", "ok", "no_region"]
+    assert coarse["rank"].tolist()[:3] == [1, 1, 1]
+    distance = haversine_km(PHOTOS["latitude"][:3], PHOTOS["longitude"][:3], [39.5, 46.5, 51.0], [-98.5, 2.5, 10.0])
+    assert coarse["distance_km"].to_numpy()[:3] == pytest.approx(distance)
     units = pd.DataFrame({"region_id": ["US-PA", "FR-75"], "latitude": [40.9, 48.86], "longitude": [-77.8, 2.34]})
-    finer = perfect_predictions(PHOTOS, units, continents=CONTINENTS, level="subdivision")
+    finer = perfect_predictions(PHOTOS, units, level="subdivision", **NAMES)
     assert finer["status"].tolist() == ["ok", "ok", "no_region", "no_region"]
-    assert finer["distance_km"][1] < 10 < made["distance_km"][1]
-
-
-def test_two_anchors_for_a_region_are_refused():
+    assert finer["distance_km"][1] < 10 < coarse["distance_km"][1]
     with pytest.raises(InputError, match="two anchors"):
-        perfect_predictions(PHOTOS, pd.concat([ANCHORS, ANCHORS]), continents=CONTINENTS)
-
-
-def test_nothing_to_learn_from_is_refused():
-    with pytest.raises(InputError, match="no training photo"):
-        class_shares(TRAINING[TRAINING["split"] == "validation"])
+        perfect_predictions(PHOTOS, pd.concat([ANCHORS, ANCHORS]), **NAMES)

@@ -4,9 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoloc_core.errors import InputError
 from geoloc_core.evaluation import intervals as module
-from geoloc_core.evaluation.intervals import Interval, author_weights, bootstrap, difference, intervals
+from geoloc_core.evaluation.intervals import author_weights, bootstrap, difference, intervals
 from geoloc_core.evaluation.metrics import DEFINITIONS, score
 from geoloc_core.evaluation.predictions import bootstrap_units
 
@@ -31,14 +30,6 @@ def test_estimates_are_the_scores_themselves(random_predictions):
     for name, span in intervals(bootstrap(made, 200)).items():
         assert span.value == pytest.approx(scores[name])
         assert span.low <= span.value <= span.high
-
-
-def test_each_resample_draws_as_many_authors_as_there_are():
-    weights = np.vstack(list(author_weights(40, 500, 0, 40)))
-    assert (weights.sum(axis=1) == 40).all()
-    # Each author is drawn once on average, with variance 1 - 1/40.
-    assert weights.mean() == pytest.approx(1.0)
-    assert weights.var() == pytest.approx(1 - 1 / 40, abs=0.03)
 
 
 def test_draws_depend_neither_on_blocks_nor_on_the_order_of_rows(random_predictions, monkeypatch):
@@ -84,22 +75,6 @@ def test_differences_are_paired(random_predictions):
     same = difference(boot_a, bootstrap(a.iloc[::-1], 400), "median_km")
     assert (same.value, same.low, same.high) == (0.0, 0.0, 0.0)
     assert same.tie
-
-
-def test_only_the_same_photos_can_be_compared(random_predictions):
-    with pytest.raises(InputError, match="same photos"):
-        difference(bootstrap(random_predictions(n=50), 10), bootstrap(random_predictions(n=51), 10), "accuracy")
-
-
-@pytest.mark.parametrize(("low", "high", "tie"), [(-1, 1, True), (0, 1, True), (0.1, 1, False), (-2, -0.1, False)])
-def test_a_tie_is_an_interval_that_holds_zero(low, high, tie):
-    assert Interval(0.5, low, high).tie is tie
-
-
-def test_photos_in_no_country_at_all_have_no_macro_accuracy(random_predictions):
-    made = random_predictions(n=20).assign(country_id="")
-    span = intervals(bootstrap(made, 20))["macro_accuracy"]
-    assert np.isnan([span.value, span.low, span.high]).all()
 
 
 def test_none_of_few_authors_is_not_certainty(random_predictions):

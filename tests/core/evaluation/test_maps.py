@@ -8,8 +8,7 @@ import pytest
 from PIL import Image
 
 from geoloc_core.errors import InputError
-from geoloc_core.evaluation.maps import country_map, country_value_map, coverage_map, error_map
-from geoloc_core.evaluation.projection import equal_earth, great_circle
+from geoloc_core.evaluation.maps import country_map, country_value_map, coverage_map, error_map, great_circle
 from geoloc_core.geography.boundaries import load_boundaries
 from geoloc_core.geography.sphere import haversine_km
 
@@ -26,30 +25,14 @@ def picture(content: bytes) -> Image.Image:
     return image.convert("RGB")
 
 
-def test_equal_earth_keeps_areas():
-    """Cells of one degree: their area on the map is in one and the same ratio to their area on the sphere."""
-    latitude = np.arange(-89.5, 90.0, 7.0)
-    corners = [(latitude + a, np.full_like(latitude, 100.0 + b)) for a, b in ((-0.5, 0), (-0.5, 1), (0.5, 1), (0.5, 0))]
-    x, y = np.array([equal_earth(*corner) for corner in corners]).transpose(1, 0, 2)
-    shoelace = 0.5 * np.abs((x * np.roll(y, -1, axis=0) - y * np.roll(x, -1, axis=0)).sum(axis=0))
-    sphere = np.radians(1.0) * (np.sin(np.radians(latitude + 0.5)) - np.sin(np.radians(latitude - 0.5)))
-    assert shoelace / sphere == pytest.approx(np.ones(len(latitude)), rel=2e-3)
-
-
-def test_equal_earth_has_the_published_extent():
-    assert equal_earth(np.array([0.0]), np.array([180.0]))[0] == pytest.approx([2.70663], abs=1e-4)
-    assert equal_earth(np.array([90.0]), np.array([0.0]))[1] == pytest.approx([1.31736], abs=1e-4)
-
-
 def test_a_great_circle_is_the_shortest_way_and_is_cut_at_the_antimeridian():
-    latitude, longitude = great_circle(35.0, 140.0, 37.0, -122.0)
-    assert np.isnan(latitude).sum() == 1
-    whole = ~np.isnan(latitude)
-    steps = haversine_km(latitude[whole][:-1], longitude[whole][:-1], latitude[whole][1:], longitude[whole][1:])
-    assert steps.sum() == pytest.approx(haversine_km(35.0, 140.0, 37.0, -122.0))
-    assert (np.abs(np.diff(longitude)[~np.isnan(np.diff(longitude))]) < 180).all()
-    same = np.array(great_circle(10.0, 20.0, 10.0, 20.0))
-    assert same[0] == pytest.approx(np.full(40, 10.0))
+    first, second = great_circle(140.0, 35.0, -122.0, 37.0)
+    steps = [haversine_km(way[:-1, 1], way[:-1, 0], way[1:, 1], way[1:, 0]).sum() for way in (first, second)]
+    across = haversine_km(first[-1, 1], first[-1, 0], second[0, 1], second[0, 0])
+    assert sum(steps) + across == pytest.approx(haversine_km(35.0, 140.0, 37.0, -122.0))
+    assert first[-1, 0] > 170
+    assert second[0, 0] < -170
+    assert great_circle(20.0, 10.0, 20.0, 10.0)[0] == pytest.approx(np.tile([20.0, 10.0], (40, 1)))
 
 
 def test_coverage_shows_where_photos_are(boundaries):
@@ -89,11 +72,6 @@ def test_countries_are_shaded_by_value(boundaries):
 @pytest.mark.parametrize("country", ["NLD", "USA", "FJI", "FRA"])
 def test_one_country_with_its_subdivisions(boundaries, country):
     assert picture(country_map(boundaries, country)).width > 400
-
-
-def test_photos_are_dots_on_the_country(boundaries):
-    photos = pd.DataFrame({"latitude": [52.3] * 50, "longitude": np.linspace(4.8, 6.5, 50)})
-    assert country_map(boundaries, "NLD", photos=photos) != country_map(boundaries, "NLD")
 
 
 def test_an_unknown_country_is_refused(boundaries):

@@ -7,16 +7,7 @@ import pandas as pd
 import pytest
 
 from geoloc_core.errors import InputError
-from geoloc_core.evaluation.metrics import (
-    DEFINITIONS,
-    FARTHEST_KM,
-    MEAN_METRICS,
-    distance_curve,
-    geoscore,
-    photo_scores,
-    score,
-    scores_by,
-)
+from geoloc_core.evaluation.metrics import DEFINITIONS, distance_curve, geoscore, score
 from geoloc_core.evaluation.predictions import NEVER, predictions_frame
 
 # From the research notes, section 3.1: latitude, longitude, latitude, longitude, km with R = 6371.0.
@@ -77,46 +68,6 @@ def test_all_metrics_by_hand():
     assert scores["geoscore"] == pytest.approx(sum(5000 * math.exp(-d / 1492.7) for d in known) / 6)
     assert "subdivision_accuracy" not in scores
     assert set(DEFINITIONS) <= set(scores)
-
-
-def test_just_beyond_a_radius_is_outside():
-    made = by_hand()
-    made["distance_km"] = np.nextafter(made["distance_km"].to_numpy(), np.inf)
-    scores = score(made)
-    assert [scores[f"within_{r}"] for r in (1, 25, 200, 750, 2500)] == pytest.approx([100 * k / 6 for k in range(5)])
-
-
-def test_every_metric_is_the_mean_of_what_photos_add(random_predictions):
-    made = random_predictions()
-    scores, photos = score(made), photo_scores(made)
-    for name in MEAN_METRICS:
-        assert scores[name] == pytest.approx(sum(photos[name]) / len(made))
-
-
-def test_against_brute_force(random_predictions):
-    made = random_predictions(n=120, seed=4)
-    rows = list(made.itertuples())
-    right = [r.status == "ok" and r.country_id != "" and r.predicted_country_id == r.country_id for r in rows]
-    scores = score(made)
-    assert scores["accuracy"] == pytest.approx(100 * sum(right) / len(rows))
-    countries = sorted({r.country_id for r in rows} - {""})
-    recall = [
-        np.mean([ok for ok, r in zip(right, rows, strict=True) if r.country_id == country]) for country in countries
-    ]
-    assert scores["macro_accuracy"] == pytest.approx(100 * np.mean(recall))
-    distances = [r.distance_km if r.status == "ok" else FARTHEST_KM for r in rows]
-    assert scores["median_km"] == pytest.approx(np.median(distances))
-    assert scores["within_2500"] == pytest.approx(100 * np.mean([d <= 2500 for d in distances]))
-
-
-def test_per_country_and_continent():
-    made = scores_by(by_hand(), "country_id").set_index("country_id")
-    assert made.index.tolist() == ["DEU", "FRA", "NAM"]
-    assert made["n"].tolist() == [2, 2, 1]
-    assert made["n_missing"].tolist() == [1, 0, 0]
-    assert made["accuracy"].tolist() == pytest.approx([50.0, 50.0, 0.0])
-    assert made.loc["FRA", "median_km"] == pytest.approx(13.0)
-    assert scores_by(by_hand(), "continent")["continent"].tolist() == ["Africa", "Europe"]
 
 
 def test_distance_curve_ends_at_the_share_that_has_an_answer():

@@ -1,26 +1,65 @@
-"""docs/reproduction.md names modules and tests that exist."""
+"""The thesis's figures stand beside ours only where they mean the same, and each of its faults is answered."""
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[3]
-PAGE = (ROOT / "docs" / "reproduction.md").read_text(encoding="utf-8")
-NAMED = sorted(set(re.findall(r"`((?:geoloc_core|geoloc_dagster|tests)/[\w/]+\.py(?:::\w+)?)`", PAGE)))
+from geoloc_core.evaluation.published import THESIS, thesis_rows
+from geoloc_core.evaluation.tables import table2, table3
+from geoloc_core.features.specification import HALF, OPENAI_MEAN, OPENAI_STD, BackboneSpec
+
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "reproduction.md"
+SHARED = {"input_size": 224, "resize": "shortest", "crop": "center_round", "interpolation": "bicubic"}
+CLIP = BackboneSpec(
+    name="clip", library="open_clip", model_id="ViT-L-14-quickgelu", weights="hub:openai", layer="image_embeds",
+    pooling="projected", dimension=768, mean=OPENAI_MEAN, std=OPENAI_STD, pretrained="openai", **SHARED,
+)  # fmt: skip
+VIT = BackboneSpec(
+    name="vit", library="transformers", model_id="google/vit-large-patch16-224-in21k",
+    weights="hub:google/vit-large-patch16-224-in21k", layer="last_hidden_state", pooling="cls", dimension=1024,
+    mean=HALF, std=HALF, **SHARED,
+)  # fmt: skip
+SEGVIT = BackboneSpec(
+    name="segvit", library="segmentation", model_id="hrnetv2-c1", weights="path:hrnet", layer="class_map",
+    pooling="cls", dimension=1024, mean=HALF, std=HALF, embedder=VIT, n_classes=150, **SHARED,
+)  # fmt: skip
+FEATURES = {"clip": (CLIP,), "clip+vit": (CLIP, VIT), "vit+segvit": (VIT, SEGVIT)}
 
 
-@pytest.mark.parametrize("name", NAMED)
-def test_what_is_named_exists(name):
-    path, _, test = name.partition("::")
-    assert (ROOT / path).is_file(), f"docs/reproduction.md names {path}, which is gone"
-    if test:
-        assert f"\ndef {test}(" in (ROOT / path).read_text(encoding="utf-8"), f"docs/reproduction.md names {name}"
+def test_the_thesis_stands_beside_ours_on_its_own_ground():
+    rows = thesis_rows("validation", {"mp16"}, FEATURES)
+    assert {row.kind for row in rows} == {"published"}
+    table = table2(rows).set_index("experiment")
+    best = table.loc["thesis: clip+vit.mlp"]
+    assert best[["accuracy", "top5", "top10", "mean_km"]].tolist() == [26.4, 41.5, 47.0, 4890]
+    assert best["accuracy_low":"accuracy_high"].isna().all()
+    on_3k = table3(thesis_rows("im2gps3k", ["mp16"], FEATURES)).set_index("experiment")
+    assert on_3k.loc["thesis: clip+vit.mlp", ["within_200", "within_750", "within_2500"]].tolist() == [4.4, 20.3, 52.2]
+    assert on_3k.loc["thesis: vit+segvit", "within_2500"] == 30.9
+    assert on_3k["within_1"].isna().all()  # the thesis leaves 1 and 25 km out
+    assert len(THESIS) == 7
 
 
-def test_all_sixteen_faults_are_there_with_a_module_and_a_test():
-    faults = re.split(r"\n\*\*(\d+)\. ", PAGE.partition("\n## What is measured")[0])[1:]
+@pytest.mark.parametrize(
+    ("photos", "training", "features"),
+    [
+        ("validation", {"sample"}, FEATURES),
+        ("validation", {"mp16", "osv5m"}, FEATURES),
+        ("sample-im2gps", {"mp16"}, FEATURES),
+        ("validation", {"mp16"}, {"clip": (dataclasses.replace(CLIP, model_id="ViT-B-32"),)}),
+        ("validation", {"mp16"}, {"clip": (dataclasses.replace(CLIP, pretrained="laion2b"),)}),
+        ("validation", {"mp16"}, {"clip+vit": (CLIP, dataclasses.replace(VIT, weights="seeded:1"))}),
+        ("validation", {"mp16"}, {"clip+vit": (CLIP,)}),
+        ("validation", {"mp16"}, {"vit+segvit": (VIT, dataclasses.replace(SEGVIT, embedder=None))}),
+    ],
+)
+def test_elsewhere_nothing_is_claimed(photos, training, features):
+    assert thesis_rows(photos, training, features) == []
+
+
+def test_the_page_names_all_sixteen_faults_with_what_is_done_about_each():
+    faults = re.split(r"\n\*\*(\d+)\. ", PAGE.read_text(encoding="utf-8").partition("\n## What is measured")[0])[1:]
     assert [int(number) for number in faults[::2]] == list(range(1, 17))
-    for text in faults[1::2]:
-        assert re.search(r"`geoloc_core/[\w/]+\.py`", text)
-        assert re.search(r"`tests/[\w/]+\.py::\w+`", text)
+    assert all("Mend:" in text for text in faults[1::2])

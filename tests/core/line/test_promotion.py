@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from geoloc_core.answers.predict import read_description
+from geoloc_core.answers.package import read_description
 from geoloc_core.evaluation.evaluate import evaluate
 from geoloc_core.evaluation.predictions import predictions_frame, read_predictions, write_predictions
 from geoloc_core.line.layout import Layout

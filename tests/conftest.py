@@ -1,6 +1,7 @@
 """Fixtures of all tests. The refreshed TINY is made once per session, also where pytest-xdist has many workers."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -56,3 +57,9 @@ def made_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
             assert status == 0, "the refresh of TINY failed"
             (folder / "current").touch()
     return open_project(str(folder / "tiny.yaml"), folder / "home")
+
+
+def copy_of(project: Project, folder: Path, *without: str) -> Project:
+    """The project in a folder of its own, history included, but for files and folders of these names."""
+    shutil.copytree(project.layout.home.parent, folder, ignore=shutil.ignore_patterns(*without))
+    return open_project(str(folder / project.profile_path.name), folder / "home")

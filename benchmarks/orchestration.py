@@ -34,12 +34,13 @@ SHARDS, BACKBONES = 200, ("tiny-clip", "tiny-vit", "tiny-segvit")
 
 def plain(project: Project) -> None:
     """The whole line by the core's functions, in the order of the graph, each followed by the checks of its content."""
+    from geoloc_core.line.embed import embed_shard
+
     from geoloc_core.evaluation.maps import country_map, coverage_map
     from geoloc_core.features.checkpoints import open_checkpoint
     from geoloc_core.geography.boundaries import load_boundaries, read_boundaries, write_boundaries
     from geoloc_core.learning.weights import class_weight_table
     from geoloc_core.line import experiments
-    from geoloc_core.line.embed import embed_shard
     from geoloc_core.line.profile import REGION_LEVELS
     from geoloc_core.line.results import write_results
     from geoloc_core.photos.distribution import class_distribution

@@ -325,7 +325,7 @@ def _ui(options: argparse.Namespace) -> int:
 
 
 def _stack(options: argparse.Namespace) -> int:
-    from geoloc_dagster.stack.topology import serve
+    from geoloc_dagster.stack import serve
 
     return serve(_project(options))
 

@@ -3,9 +3,9 @@
 import os
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from geoloc_core.errors import InputError
 from geoloc_core.line.project import SOURCE_ROOT, Project
@@ -16,49 +16,36 @@ HOST = "127.0.0.1"
 PORTS_TO_TRY = 50
 
 
-def free_port(first: int) -> int:
-    """The first port from `first` on that nobody listens on."""
-    for port in range(first, first + PORTS_TO_TRY):
-        with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as candidate:
-            candidate.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                candidate.bind((HOST, port))
-            except OSError:
-                continue
-            return port
-    raise InputError(f"no port between {first} and {first + PORTS_TO_TRY - 1} is free; name another with --port")
-
-
-def environment(project: Project) -> dict[str, str]:
-    """What Dagster's processes need to work on this project."""
-    return {
-        **os.environ,
-        "DAGSTER_HOME": str(project.layout.dagster_home),
-        "GEOLOC_PROFILE": str(project.profile_path),
-        "GEOLOC_HOME": str(project.layout.home),
-    }
-
-
-def serve(project: Project, first_port: int) -> int:
-    """Run webserver and daemon until they are stopped; their exit status."""
+def serve(project: Project, first_port: int) -> NoReturn:
+    """Become `dagster dev`: webserver and daemon, until they are stopped."""
     with open_instance(project.layout) as instance:
         synchronise(instance, project.profile)
     port = free_port(first_port)
     workspace = SOURCE_ROOT / "workspace.yaml"
-    command = [str(Path(sys.executable).with_name("dagster")), "dev", "--host", HOST, "--port", str(port)]
-    command += (
-        ["--workspace", str(workspace)] if workspace.is_file() else ["--module-name", "geoloc_dagster.definitions"]
-    )
+    definitions = ["-w", str(workspace)] if workspace.is_file() else ["-m", "geoloc_dagster.definitions"]
+    dagster = str(Path(sys.executable).with_name("dagster"))
     print(f"Dagster UI: http://{HOST}:{port}/assets (Ctrl-C stops it)", flush=True)
-    # A child of a background job would inherit ignored signals; it is given the default ones, and ours are passed on.
-    # It runs in the data folder: beside a second dagster.yaml it would warn about that one.
-    folder = project.layout.home
-    child = subprocess.Popen(command, env=environment(project), cwd=folder, preexec_fn=_default_signals)
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda received, _frame: child.send_signal(received))
-    return child.wait()
-
-
-def _default_signals() -> None:
+    # A shell lets its background jobs ignore Ctrl-C, and an ignored signal stays ignored in a new program.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
+    # In the source tree Dagster would warn of a second dagster.yaml.
+    os.chdir(project.layout.home)
+    variables = {
+        "DAGSTER_HOME": str(project.layout.dagster_home),
+        "GEOLOC_PROFILE": str(project.profile_path),
+        "GEOLOC_HOME": str(project.layout.home),
+    }
+    command = [dagster, "dev", "--host", HOST, "--port", str(port), *definitions]
+    os.execve(dagster, command, {**os.environ, **variables})
+
+
+def free_port(first: int) -> int:
+    """The first port from `first` on that nobody listens on."""
+    for port in range(first, first + PORTS_TO_TRY):
+        try:
+            # Sets SO_REUSEADDR: a port that a server has just left is free.
+            socket.create_server((HOST, port)).close()
+        except OSError:
+            continue
+        return port
+    raise InputError(f"no port between {first} and {first + PORTS_TO_TRY - 1} is free; choose another one with --port")

@@ -1,14 +1,16 @@
-"""What every test may ask for."""
+"""Fixtures of all tests. The refreshed TINY is made once per session, also where pytest-xdist has many workers."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from filelock import FileLock
 
-from geoloc_core.line.project import Project
-from geoloc_dagster.refresh import open_instance
+from geoloc_core.line.project import Project, open_project
+from geoloc_dagster.cli import main
 from tests.dagster.tiny_line import new_project
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
@@ -42,13 +44,22 @@ def instance(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture(scope="session")
-def made_project(tmp_path_factory: pytest.TempPathFactory, make_project: ProjectMaker) -> Project:
-    """TINY, refreshed once for all tests that only look at it; they must not change it."""
-    from geoloc_dagster.definitions import defs
-    from geoloc_dagster.refresh import refresh
+def made_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    """TINY, refreshed once for all tests that only look at it; a test that changes it takes a copy."""
+    base = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        base = base.parent
+    folder = base / "made"
+    with FileLock(base / "made.lock"):
+        if not (folder / "current").is_file():
+            project = new_project(folder)
+            status = main(["refresh", "--profile", str(project.profile_path), "--home", str(project.layout.home)])
+            assert status == 0, "the refresh of TINY failed"
+            (folder / "current").touch()
+    return open_project(str(folder / "tiny.yaml"), folder / "home")
 
-    project = make_project(tmp_path_factory.mktemp("made"))
-    with open_instance(project.layout) as opened:
-        outcome = refresh(project, opened, defs)
-    assert outcome.well, outcome.failed
-    return project
+
+def copy_of(project: Project, folder: Path, *without: str) -> Project:
+    """The project in a folder of its own, history included, but for files and folders of these names."""
+    shutil.copytree(project.layout.home.parent, folder, ignore=shutil.ignore_patterns(*without))
+    return open_project(str(folder / project.profile_path.name), folder / "home")

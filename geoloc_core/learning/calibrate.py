@@ -63,7 +63,9 @@ def _least(loss: Callable[[float], float]) -> float:
     grid = np.linspace(np.log(0.02), np.log(50.0), 17)
     best = int(np.argmin([loss(math.exp(value)) for value in grid]))
     bounds = grid[max(best - 1, 0)], grid[min(best + 1, len(grid) - 1)]
-    found = minimize_scalar(lambda value: loss(math.exp(value)), bounds=bounds, method="bounded", options={"xatol": 1e-5})
+    found = minimize_scalar(
+        lambda value: loss(math.exp(value)), bounds=bounds, method="bounded", options={"xatol": 1e-5}
+    )
     return math.exp(found.x)
 
 

@@ -126,9 +126,7 @@ def build_optimiser(network: nn.Module, recipe: Recipe, rate: float) -> torch.op
     raise ProfileError(f"optimiser {recipe.optimiser!r} is not known; choose sgd or adamw")
 
 
-def build_schedule(
-    optimiser: torch.optim.Optimizer, recipe: Recipe, total_steps: int
-) -> LambdaLR | ReduceLROnPlateau:
+def build_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, total_steps: int) -> LambdaLR | ReduceLROnPlateau:
     """The recipe's learning rate over time: LambdaLR moves with every step, ReduceLROnPlateau with every epoch's loss."""
     if recipe.schedule == "plateau":
         return ReduceLROnPlateau(optimiser, factor=0.1, patience=recipe.plateau_patience)

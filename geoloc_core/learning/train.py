@@ -146,7 +146,9 @@ def _calibrated(
         head = replace(head, temperature=calibrate.fit_temperature(logits, labels))
     authors = None if data.author_id is None else data.author_id[rows]
     # Photos that were learned from say nothing about new ones: then nothing is promised.
-    promises = calibrate.NO_PROMISES if split.stopping_source == "training" else _promises(head, logits, labels, authors)
+    promises = (
+        calibrate.NO_PROMISES if split.stopping_source == "training" else _promises(head, logits, labels, authors)
+    )
     posterior = head.posterior_of_logits(logits, head.logit_adjustment)
     confidence, correct = calibrate.top_confidence(posterior, labels)
     at_truth = posterior[np.arange(len(rows)), labels].astype(np.float64)

@@ -1,133 +1,142 @@
-"""The deployed topology over a tiny sample: PostgreSQL, MLflow, code server, webserver and daemon, asked by GraphQL alone.
-
-The sensors do the work, as they would on a server; the test only switches them on and looks at the databases afterwards.
-"""
+"""`geoloc stack` over a small project: its sensors do the work; the test switches them on by GraphQL and asks for results."""
 
 import json
-import os
+import re
 import shutil
-import tempfile
-import time
-import urllib.request
+import subprocess
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from geoloc_core.line.artifacts import Target
+from geoloc_core.errors import InputError
 from geoloc_core.line.project import Project
-from geoloc_core.line.staleness import make_plan
-from geoloc_dagster.stack.postgres import find_binaries
-from geoloc_dagster.stack.topology import Stack
+from geoloc_dagster.cli import main
+from geoloc_dagster.stack import postgres_programs
+from tests.conftest import copy_of
+from tests.dagster.tiny_line import forget, log_of, start
+from tests.servers import answers, ask, last_materialization, printed_address, stop, wait_until
 
-psycopg2 = pytest.importorskip("psycopg2", reason="the extra `stack` is not installed; `make setup` brings it")
-if find_binaries() is None:
-    pytest.skip("PostgreSQL is not installed; `apt-get install postgresql` brings it", allow_module_level=True)
+psycopg2 = pytest.importorskip("psycopg2", reason="the extra `stack` is not installed; `make setup` installs it")
+try:
+    postgres_programs()
+except InputError as error:
+    pytest.skip(str(error), allow_module_level=True)
 
-# Two cores that others work on as well. Alone it takes four to five minutes: every target is a run with processes of its own.
-PATIENCE_S = 900
-START = """mutation ($selector: SensorSelector!) { startSensor(sensorSelector: $selector) {
-  __typename ... on Sensor { sensorState { status } } ... on PythonError { message } } }"""
+# Two cores that others use as well; alone it takes about a minute.
+PATIENCE_S = 600
+HEAD = "clip.linear.country.thesis"
+START = """mutation ($selector: SensorSelector!) { startSensor(sensorSelector: $selector) { ... on Sensor {
+  sensorState { status } } } }"""
+RUNS = "{ runsOrError { ... on Runs { results { runId status assetSelection { path } } } } }"
+SERVICES = {"postgres", "mlflow", "code", "webserver", "daemon"}
+
+
+@dataclass
+class Stack:
+    """A running stack: honcho's process, its output, and the addresses that it printed."""
+
+    project: Project
+    process: subprocess.Popen[bytes]
+    log: Path
+    ui: str = ""
+    mlflow: str = ""
 
 
 @pytest.fixture
-def stack(tmp_path: Path, make_project, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stack]:
-    """The stack over one shard, one benchmark and one experiment: every asset, and as few partitions as there can be."""
-    project = make_project(
-        tmp_path / "project",
-        drawn={"seed": 11, "shards": 1, "photos_per_shard": 60, "benchmarks": {"bench-a": 12}},
-        features={"clip": ["tiny-clip"]},
-        experiments=["clip.linear.country.thesis"],
-    )
-    # One process for each run in place of one for each step: nobody waits for twenty imports on two cores.
-    monkeypatch.setenv("GEOLOC_EXECUTOR", "in_process")
-    monkeypatch.setenv("GEOLOC_TICK_SECONDS", "3")
-    monkeypatch.delenv("GEOLOC_POSTGRES_PASSWORD", raising=False)
-    # PostgreSQL, which runs as another user where we are root, cannot walk down to pytest's own folder.
-    folder = Path(tempfile.mkdtemp(prefix="geoloc-stack-"))
-    folder.chmod(0o755)
+def stack(made_project: Project, tmp_path: Path) -> Iterator[Stack]:
+    """The stack over a copy of TINY that has lost a head, its report and the champion: what is left is registered only."""
+    project = copy_of(made_project, tmp_path / "copy", "dagster", "mlflow")
+    forget(project, lambda target: target.asset == "champion" or str(target.partition) == HEAD)
+    log = log_of(project)
+    process = start(project, "geoloc_dagster.cli", "stack")
     try:
-        with Stack(project, folder, tell=print) as started:
-            sessions = [service.process.pid for service in started.services if service.process]
-            yield started
-        assert len(sessions) == 5
-        assert not any(alive(session) for session in sessions), "a process of the stack outlived it"
+        stack = Stack(project, process, log)
+        wait_until(lambda: printed_address(log, "Dagster UI"), process, log, PATIENCE_S)
+        stack.ui = printed_address(log, "Dagster UI")
+        stack.mlflow = wait_until(lambda: printed_address(log, "MLflow"), process, log, PATIENCE_S)
+        yield stack
     finally:
-        shutil.copytree(folder / "logs", tmp_path / "logs")
-        shutil.rmtree(folder)
+        if process.poll() is None:
+            stop(process)
+        data = project.layout.home / "stack" / "postgres"
+        if data.is_symlink():
+            shutil.rmtree(data.resolve())
 
 
-def alive(session: int) -> bool:
-    """Whether a process of that session is still there: each service leads one of its own."""
-    try:
-        os.killpg(session, 0)
-    except ProcessLookupError:
-        return False
-    return True
+def group_of(process_id: int) -> list[int]:
+    """The process and all that descend from it."""
+    listing = subprocess.run(["ps", "-eo", "pid=,ppid="], capture_output=True, text=True, check=True).stdout
+    parents = [tuple(map(int, line.split())) for line in listing.splitlines()]
+    group = [process_id]
+    for parent in group:
+        group += [child for child, its_parent in parents if its_parent == parent]
+    return group
+
+
+def command_of(process_id: int) -> str:
+    file = Path(f"/proc/{process_id}/cmdline")
+    return file.read_text(errors="replace") if file.is_file() else ""
 
 
 def switch_on(stack: Stack, sensor: str) -> None:
     selector = {"repositoryName": "__repository__", "repositoryLocationName": "geoloc", "sensorName": sensor}
-    told = stack.ask(START, selector=selector)["startSensor"]
-    assert told["__typename"] == "Sensor", told
-    assert told["sensorState"]["status"] == "RUNNING"
+    assert ask(stack.ui, START, selector=selector)["startSensor"]["sensorState"]["status"] == "RUNNING"
 
 
-def wait_until_current(project: Project, stack: Stack) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while make_plan(State(project)):
-        for service in stack.services:
-            service.check()
-        assert time.monotonic() < deadline, [str(step) for step in make_plan(State(project)).steps]
-        failed = stack.ask("{ runsOrError(filter: {statuses: [FAILURE]}) { ... on Runs { results { runId } } } }")
-        assert not failed["runsOrError"]["results"], stack.logs
-        time.sleep(2)
+def finished_assets(stack: Stack) -> set[str]:
+    """The assets whose runs have succeeded; no run may fail."""
+    runs = ask(stack.ui, RUNS)["runsOrError"]["results"]
+    assert not [run for run in runs if run["status"] == "FAILURE"], stack.log
+    return {key["path"][0] for run in runs if run["status"] == "SUCCESS" for key in run["assetSelection"] or ()}
 
 
 @pytest.mark.slow
-def test_the_sample_goes_through_the_stack_by_its_sensors(stack: Stack) -> None:
-    project = stack.project
-    assert len(make_plan(State(project)).steps) >= 4
-    for sensor in ("refresh", "champion", "failures"):
+@pytest.mark.skipif(not Path("/proc/self/environ").is_file(), reason="the test looks at processes in /proc")
+def test_sensors_of_the_stack_make_what_is_stale(stack: Stack, capsys: pytest.CaptureFixture[str]) -> None:
+    for sensor in ("refresh", "champion"):
         switch_on(stack, sensor)
-    wait_until_current(project, stack)
+    stale = {"heads", "validation_report", "champion"}
+    wait_until(lambda: finished_assets(stack) >= stale, stack.process, stack.log, PATIENCE_S)
+    chosen = ["--profile", str(stack.project.profile_path), "--home", str(stack.project.layout.home)]
+    assert main(["plan", *chosen, "--json"]) == 0
+    assert not any(json.loads(capsys.readouterr().out).values())
 
-    targets = list(Lineage(project).targets())
-    with psycopg2.connect(stack.postgres.address("dagster")) as connection, connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT asset_key, COALESCE(partition, '') FROM event_logs WHERE dagster_event_type = 'ASSET_MATERIALIZATION'"
-        )
-        made = {Target(json.loads(key)[-1], partition) for key, partition in cursor.fetchall()}
-        cursor.execute("SELECT count(*) FROM runs WHERE status = 'SUCCESS'")
-        (succeeded,) = cursor.fetchone() or (0,)
-    connection.close()
-    assert made == set(targets)
-    assert succeeded >= len(targets), "each target is a run of its own"
+    # Links lead to MLflow's server, and artifacts go through it.
+    assert last_materialization(stack.ui, "heads", HEAD)["mlflow_run"].startswith(f"{stack.mlflow}/#/experiments/")
+    assert answers(stack.mlflow)
+    assert list((stack.project.layout.home / "stack" / "mlflow").rglob("head.safetensors"))
 
-    with psycopg2.connect(stack.postgres.address("mlflow")) as connection, connection.cursor() as cursor:
-        cursor.execute("SELECT value FROM tags WHERE key = 'geoloc.experiment'")
-        assert ("clip.linear.country.thesis",) in cursor.fetchall()
-        cursor.execute("SELECT name, alias FROM registered_model_aliases")
-        # A head of sixty drawn photos may not pass the rule of the champion; then it answers provisionally.
-        ((name, alias),) = cursor.fetchall()
-        assert name == "geoloc"
-        assert alias in {"champion", "provisional"}
-    connection.close()
-    # Artifacts go through the server, and the UI links to the run's page there.
-    assert list((stack.folder / "mlflow").rglob("head.safetensors"))
-    assert mlflow_link(stack).startswith(f"{stack.mlflow}/#/experiments/")
-    assert urllib.request.urlopen(stack.mlflow, timeout=30).status == 200
+    variables = dict(
+        entry.partition("=")[::2]
+        for entry in Path(f"/proc/{stack.process.pid}/environ").read_text().split("\0")
+        if entry
+    )
+    password = variables["DAGSTER_POSTGRES_PASSWORD"]
+    rows = {}
+    for database, query in {
+        "dagster": "SELECT count(*) FROM runs WHERE status = 'SUCCESS'",
+        "mlflow": "SELECT alias FROM registered_model_aliases",
+    }.items():
+        server = {"host": "127.0.0.1", "port": variables["DAGSTER_POSTGRES_PORT"], "user": "geoloc"}
+        with (
+            psycopg2.connect(**server, password=password, dbname=database) as connection,
+            connection.cursor() as cursor,
+        ):
+            cursor.execute(query)
+            rows[database] = cursor.fetchone()[0]
+        connection.close()
+        with pytest.raises(psycopg2.OperationalError, match="password"):
+            psycopg2.connect(**server, password="geoloc", dbname=database)
+    assert rows["dagster"] >= len(stale)
+    assert rows["mlflow"] in {"champion", "provisional"}
 
-    # Secrets stay out of command lines and logs.
-    password = stack.postgres.password
-    commands = [" ".join(service.command) for service in stack.services]
-    assert not any(password in text for text in commands)
-    assert not any(password in log.read_text(errors="replace") for log in stack.logs.glob("*.log"))
-
-
-def mlflow_link(stack: Stack) -> str:
-    """What the page of the head shows of its MLflow run."""
-    query = """query ($key: AssetKeyInput!) { assetOrError(assetKey: $key) { ... on Asset { assetMaterializations(limit: 1) {
-      metadataEntries { label ... on UrlMetadataEntry { url } } } } } }"""
-    shown = stack.ask(query, key={"path": ["heads"]})["assetOrError"]["assetMaterializations"][0]["metadataEntries"]
-    return next(entry["url"] for entry in shown if entry["label"] == "mlflow_run")
+    processes = group_of(stack.process.pid)
+    assert not any(password in command_of(process) for process in processes)
+    stop(stack.process)
+    output = stack.log.read_text(errors="replace")
+    assert password not in output
+    assert set(re.findall(r"(\w+)\.1 stopped \(rc=", output)) == SERVICES
+    assert not [process for process in processes if command_of(process)], "a process of the stack is still running"
+    assert (stack.project.layout.home / "stack").stat().st_mode & 0o777 == 0o700

@@ -4,7 +4,7 @@ import base64
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import dagster as dg
@@ -12,11 +12,15 @@ import dagster as dg
 from geoloc_core.line.make import Made
 from geoloc_core.line.project import Project
 from geoloc_core.line.steps import Markdown
-from geoloc_dagster.columns import table_metadata
+
+if TYPE_CHECKING:
+    from geoloc_core.tables import Schema
 
 # The event log keeps every picture and every table of every materialization: larger ones belong into a file.
 LARGEST_PICTURE_BYTES = 100_000
 MOST_ROWS = 60
+# The tables of photos that the tables of predictions are about.
+PREDICTED = {"validation_report": "training_photos", "benchmark_report": "labeled_photos"}
 # Dagster's own names for facts that it shows in places of their own.
 OWN_NAMES = {"rows": "dagster/row_count", "table": "dagster/table_name"}
 
@@ -29,12 +33,56 @@ def materialization(project: Project, made: Made, seconds: float) -> dg.Material
         "geoloc/seconds": round(seconds, 3),
         **{OWN_NAMES.get(name, name): shown(project.home, name, fact) for name, fact in made.facts.items()},
     }
-    files = [project.home / name for name in receipt.files]
-    metadata |= table_metadata(receipt.target.asset, next((file for file in files if file.suffix == ".parquet"), None))
-    if files:
+    if receipt.target.asset in schemas():
+        metadata |= table_metadata(receipt.target.asset)
+    if receipt.files:
         metadata["dagster/size_bytes"] = sum(stamp.size for stamp in receipt.files.values())
-        metadata["dagster/uri"] = str(files[0])
+        metadata["dagster/uri"] = str(project.home / next(iter(receipt.files)))
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(receipt.data_version))
+
+
+def schemas() -> "dict[str, Schema]":
+    """The schema of every artifact that is a table."""
+    from geoloc_core import tables
+    from geoloc_core.evaluation.prediction_table import Predictions
+    from geoloc_core.photos import schemas as photos
+
+    return {**tables.TABLES, **photos.TABLES, **dict.fromkeys(PREDICTED, Predictions)}
+
+
+def table_metadata(asset: str) -> dict[str, Any]:
+    """Columns with type, meaning and rules, and the columns upstream that each is made from.
+
+    Dagster's open UI draws no column lineage, so each description says as well where the column comes from.
+    """
+    from geoloc_core.tables import columns_of
+
+    columns = columns_of(schemas()[asset])
+    described = [
+        dg.TableColumn(
+            name=column.name,
+            type=column.dtype,
+            description=column.sentence.replace("{photos}", PREDICTED.get(asset, "")),
+            constraints=dg.TableColumnConstraints(
+                nullable=column.nullable, unique=column.unique, other=list(column.constraints)
+            ),
+        )
+        for column in columns
+    ]
+    sources = {
+        column.name: [_column_dependency(asset, source) for source in column.made_from]
+        for column in columns
+        if column.made_from
+    }
+    return {
+        "dagster/column_schema": dg.TableSchema(columns=described),
+        "dagster/column_lineage": dg.TableColumnLineage(sources),
+    }
+
+
+def _column_dependency(asset: str, source: str) -> dg.TableColumnDep:
+    upstream, column = source.replace("{photos}", PREDICTED.get(asset, "")).split(".")
+    return dg.TableColumnDep(dg.AssetKey(upstream), column)
 
 
 def shown(home: Path, name: str, fact: Any) -> Any:

@@ -45,8 +45,12 @@ class HeadRun(NamedTuple):
         from mlflow.entities import Metric, Param
 
         final = [Metric(f"held_out.{name}", value, 0, 0) for name, value in metrics.items()]
-        table = history.set_index("epoch").stack().dropna()
-        by_epoch = [Metric(str(name), float(value), 0, int(epoch)) for (epoch, name), value in table.items()]
+        by_epoch = [
+            Metric(str(name), float(value), 0, int(row["epoch"]))
+            for row in history.to_dict("records")
+            for name, value in row.items()
+            if name != "epoch" and value == value
+        ]
         params = [Param(name, str(value)[:LONGEST_VALUE]) for name, value in parameters.items()]
         self.client.log_batch(self.run_id, metrics=(final + by_epoch)[:MOST_METRICS], params=params)
         for file in files:

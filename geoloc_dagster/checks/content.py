@@ -5,65 +5,113 @@ from typing import TYPE_CHECKING
 
 import dagster as dg
 
+from geoloc_core.errors import StaleArtifactError
 from geoloc_core.geography import EMBEDDED_FILE
-from geoloc_core.geography.cells import ROOT
+from geoloc_core.geography.cells import ROOT, id_column
+from geoloc_core.line.artifacts import Target
 from geoloc_core.line.project import Project
-from geoloc_dagster.checks import Verdict, asset_check
-from geoloc_dagster.metadata import file_link
+from geoloc_core.line.receipts import read_receipt
+from geoloc_dagster.checks import Question, Verdict, asset_check
+from geoloc_dagster.metadata import file_link, schemas
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from geoloc_core.photos.expectations import Outcome
 
 
-def raw_photos_contract(project: Project, shard: str) -> Verdict:
-    """Every accepted row fits the contract of the table: an id that occurs once, coordinates in range."""
-    from geoloc_core.photos.rows import read_rows
-    from geoloc_core.photos.schemas import RawPhotos, RejectedRows, validate
+# Tables that are checked against their schema as a whole. Vectors have checks of their own, as reading them takes long.
+CONTRACTS = (
+    "regions", "raw_photos", "images", "labeled_photos", "training_photos", "class_distribution", "class_weights",
+    "region_anchors", "validation_report", "benchmark_report",
+)  # fmt: skip
 
-    accepted = validate(RawPhotos, read_rows(project.layout.raw_photos(shard)), "raw_photos")
+
+def contract(asset: str) -> Question:
+    """A check made from the schema of a table: the columns, their types, and what must hold of them."""
+
+    def fits(project: Project, key: str) -> Verdict:
+        from geoloc_core.tables import validate
+
+        frame = read_table(project, Target(asset, key))
+        validate(schemas()[asset], frame, asset)
+        return Verdict("", {"rows": len(frame)})
+
+    fits.__doc__ = f"Columns, types and bounds of {asset} are those of its schema."
+    return fits
+
+
+def read_table(project: Project, target: Target) -> "pd.DataFrame":
+    """The rows of a target: from the warehouse where its receipt counts them there, else from its first Parquet file."""
+    from geoloc_core.photos.rows import read_rows
+
+    receipt = read_receipt(project.layout, target)
+    if receipt is None:
+        raise StaleArtifactError(f"{target} does not exist; materialize {target.asset} first")
+    if receipt.rows:
+        return project.warehouse().read_table(target.asset, {"shard": target.partition} if target.partition else None)
+    return read_rows(project.home / next(name for name in receipt.files if name.endswith(".parquet")))
+
+
+def raw_photos_complete(project: Project, shard: str) -> Verdict:
+    """Rejected rows fit their schema, and no row of the delivery is both accepted and rejected."""
+    from geoloc_core.photos.rows import read_rows
+    from geoloc_core.photos.schemas import RejectedRows, validate
+
+    accepted = read_rows(project.layout.raw_photos(shard))
     rejected = validate(RejectedRows, read_rows(project.layout.rejected_rows(shard)), "rejected rows")
-    twice = set(accepted["row_number"]) & set(rejected["row_number"])
-    fault = f"row {min(twice)} of the delivery is both accepted and rejected" if twice else ""
+    both = set(accepted["row_number"]) & set(rejected["row_number"])
+    fault = f"row {min(both)} of the delivery is both accepted and rejected" if both else ""
     return Verdict(fault, {"accepted": len(accepted), "rejected": len(rejected)})
 
 
-def images_contract(project: Project, shard: str) -> Verdict:
-    """The manifest fits its contract and has one row for each photo of the shard, neither more nor fewer."""
+def images_complete(project: Project, shard: str) -> Verdict:
+    """The manifest has one row for each photo of the shard, in the same order."""
     from geoloc_core.photos.rows import read_rows
-    from geoloc_core.photos.schemas import ImageManifest, validate
 
-    manifest = validate(ImageManifest, read_rows(project.layout.images(shard)), "images")
-    asked = read_rows(project.layout.raw_photos(shard))["photo_id"]
-    same = manifest["photo_id"].tolist() == asked.tolist()
-    fault = "" if same else f"the manifest names {len(manifest)} photos, the shard has {len(asked)}, not all the same"
+    manifest = read_rows(project.layout.images(shard))
+    photos = read_rows(project.layout.raw_photos(shard))["photo_id"]
+    same = manifest["photo_id"].tolist() == photos.tolist()
+    fault = "" if same else f"the manifest names {len(manifest)} photos, the shard has {len(photos)}, not all the same"
     return Verdict(fault, {"photos": len(manifest), "usable": int((manifest["status"] == "ok").sum())})
 
 
-def labeled_photos_contract(project: Project, shard: str) -> Verdict:
-    """Every photo of the shard is in the table once, with a country, a nearest country, or neither and said so."""
+def labeled_photos_complete(project: Project, shard: str) -> Verdict:
+    """Every photo of the shard is in the table once, with a label or said to have none."""
     from geoloc_core.photos.rows import read_rows
-    from geoloc_core.photos.schemas import LabeledPhotos, validate
 
-    rows = project.warehouse().read_table("labeled_photos", {"shard": shard})
-    validate(LabeledPhotos, rows, "labeled_photos")
-    asked = read_rows(project.layout.raw_photos(shard))["photo_id"]
-    fault = "" if set(rows["photo_id"]) == set(asked) else f"{len(asked)} photos went in and {len(rows)} came out"
+    rows = read_table(project, Target("labeled_photos", shard))
+    photos = read_rows(project.layout.raw_photos(shard))["photo_id"]
+    fault = "" if set(rows["photo_id"]) == set(photos) else f"{len(photos)} photos went in and {len(rows)} came out"
     return Verdict(fault, {"photos": len(rows), "without_label": int((rows["label_quality"] == "none").sum())})
 
 
-def training_photos_contract(project: Project, _: str) -> Verdict:
-    """The table fits its contract, and training photos + excluded photos = labelled photos of the training shards."""
-    from geoloc_core.photos.schemas import TrainingPhotos, validate
-
+def training_photos_complete(project: Project, _: str) -> Verdict:
+    """Training photos + excluded photos = labelled photos of the training shards."""
     warehouse = project.warehouse()
-    training = validate(TrainingPhotos, warehouse.read_table("training_photos"), "training_photos")
-    excluded = warehouse.read_table("excluded_photos")
     shards = list(project.profile.training_shards())
-    labeled = len(warehouse.read_table("labeled_photos", {"shard": shards}, columns=["photo_id"]))
-    figures = {"training": len(training), "excluded": len(excluded), "labelled": labeled}
-    if len(training) + len(excluded) != labeled:
-        return Verdict(f"{len(training)} + {len(excluded)} photos are not the {labeled} that are labelled", figures)
-    return Verdict("", figures)
+    training, excluded, labeled = (
+        len(warehouse.read_table(table, where, columns=["photo_id"]))
+        for table, where in (
+            ("training_photos", None),
+            ("excluded_photos", None),
+            ("labeled_photos", {"shard": shards}),
+        )
+    )
+    fault = (
+        "" if training + excluded == labeled else f"{training} + {excluded} photos are not the {labeled} labelled ones"
+    )
+    return Verdict(fault, {"training": training, "excluded": excluded, "labelled": labeled})
+
+
+def class_distribution_complete(project: Project, _: str) -> Verdict:
+    """The photos of all countries add up to the training photos that have a country."""
+    rows = read_table(project, Target("class_distribution"))
+    counted = int(rows.loc[rows["level"] == ROOT, "n_photos"].sum())
+    training = project.warehouse().read_table("training_photos", columns=[id_column(ROOT)])
+    expected = int((training[id_column(ROOT)] != "").sum())
+    fault = "" if counted == expected else f"{counted} photos are counted and {expected} have a {ROOT}"
+    return Verdict(fault, {"photos": counted})
 
 
 def authors_disjoint(project: Project, _: str) -> Verdict:
@@ -91,20 +139,6 @@ def no_benchmark_author(project: Project, _: str) -> Verdict:
     return Verdict(
         fault, {"benchmark_photos": len(benchmarks), "authors_in_both": len(authors), "photos_in_both": len(ids)}
     )
-
-
-def class_distribution_contract(project: Project, _: str) -> Verdict:
-    """The table fits its contract, and the countries' photos add up to the training photos that have a country."""
-    from geoloc_core.photos.rows import read_rows
-    from geoloc_core.photos.schemas import ClassDistribution, validate
-
-    rows = read_rows(project.home / "class_distribution" / "class_distribution.parquet")
-    validate(ClassDistribution, rows, "class_distribution")
-    counted = int(rows.loc[rows["level"] == "country", "n_photos"].sum())
-    training = project.warehouse().read_table("training_photos", columns=["country_id"])
-    expected = int((training["country_id"] != "").sum())
-    fault = "" if counted == expected else f"{counted} photos are counted and {expected} have a country"
-    return Verdict(fault, {"photos": counted})
 
 
 def delivery_is_not_garbage(project: Project, shard: str) -> Verdict:
@@ -240,25 +274,20 @@ def head_beats_the_prior(project: Project, key: str) -> Verdict:
 
 
 def validation_denominator(project: Project, key: str) -> Verdict:
-    """Every validation photo is in the denominator, once."""
-    from geoloc_core.evaluation.predictions import read_predictions
-
-    predictions = read_predictions(project.layout.validation_report(key) / "predictions.parquet")
-    photos = project.warehouse().read_table("training_photos", {"split": "validation"}, columns=["photo_id"])
-    same = sorted(predictions["photo_id"]) == sorted(photos["photo_id"])
-    fault = "" if same else f"{len(predictions)} predictions do not name the {len(photos)} validation photos"
-    return Verdict(fault, {"photos": len(photos), "missing": int((predictions["status"] != "ok").sum())})
+    """Every validation photo is in the denominator, once, those without a picture included."""
+    return _denominator(project, Target("validation_report", key), "training_photos", {"split": "validation"})
 
 
 def benchmark_denominator(project: Project, key: str) -> Verdict:
     """Every photo of the benchmark is in the denominator, once, those without a picture included."""
-    from geoloc_core.evaluation.predictions import read_predictions
+    return _denominator(project, Target("benchmark_report", key), "labeled_photos", {"shard": key.split("|")[0]})
 
-    benchmark, experiment = key.split("|")
-    predictions = read_predictions(project.layout.benchmark_report(experiment, benchmark) / "predictions.parquet")
-    photos = project.warehouse().read_table("labeled_photos", {"shard": benchmark}, columns=["photo_id"])
+
+def _denominator(project: Project, report: Target, table: str, where: dict[str, str]) -> Verdict:
+    predictions = read_table(project, report)
+    photos = project.warehouse().read_table(table, where, columns=["photo_id"])
     same = sorted(predictions["photo_id"]) == sorted(photos["photo_id"])
-    fault = "" if same else f"{len(predictions)} predictions do not name the {len(photos)} photos of {benchmark}"
+    fault = "" if same else f"{len(predictions)} predictions do not name the {len(photos)} photos of {report}"
     return Verdict(fault, {"photos": len(photos), "missing": int((predictions["status"] != "ok").sum())})
 
 
@@ -284,13 +313,14 @@ def no_worse_than_the_champion(project: Project, _: str) -> Verdict:
 
 
 CONTENT_CHECKS: list[dg.AssetChecksDefinition] = [
-    asset_check("raw_photos", "contract", raw_photos_contract, blocking=True),
-    asset_check("images", "contract", images_contract, blocking=True),
-    asset_check("labeled_photos", "contract", labeled_photos_contract, blocking=True),
-    asset_check("training_photos", "contract", training_photos_contract, blocking=True),
+    *(asset_check(asset, "contract", contract(asset), blocking=True) for asset in CONTRACTS),
+    asset_check("raw_photos", "complete", raw_photos_complete, blocking=True),
+    asset_check("images", "complete", images_complete, blocking=True),
+    asset_check("labeled_photos", "complete", labeled_photos_complete, blocking=True),
+    asset_check("training_photos", "complete", training_photos_complete, blocking=True),
     asset_check("training_photos", "authors_disjoint", authors_disjoint, blocking=True),
     asset_check("training_photos", "no_benchmark_author", no_benchmark_author, blocking=True),
-    asset_check("class_distribution", "contract", class_distribution_contract, blocking=True),
+    asset_check("class_distribution", "complete", class_distribution_complete, blocking=True),
     asset_check("raw_photos", "not_garbage", delivery_is_not_garbage, blocking=True),
     asset_check("labeled_photos", "as_expected", delivery_as_expected, blocking=False),
     asset_check("embeddings", "complete", embeddings_complete, blocking=True),

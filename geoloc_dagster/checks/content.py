@@ -42,7 +42,7 @@ def contract(asset: str) -> Question:
 
 
 def read_table(project: Project, target: Target) -> "pd.DataFrame":
-    """The rows of a target: from the warehouse where its receipt counts them there, else from its first Parquet file."""
+    """The rows of a target: from the warehouse where its receipt counts them there, else from its Parquet file."""
     from geoloc_core.photos.rows import read_rows
 
     receipt = read_receipt(project.layout, target)
@@ -50,7 +50,8 @@ def read_table(project: Project, target: Target) -> "pd.DataFrame":
         raise StaleArtifactError(f"{target} does not exist; materialize {target.asset} first")
     if receipt.rows:
         return project.warehouse().read_table(target.asset, {"shard": target.partition} if target.partition else None)
-    return read_rows(project.home / next(name for name in receipt.files if name.endswith(".parquet")))
+    # What lies beside a table has a longer name.
+    return read_rows(project.home / min((name for name in receipt.files if name.endswith(".parquet")), key=len))
 
 
 def raw_photos_complete(project: Project, shard: str) -> Verdict:

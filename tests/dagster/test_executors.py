@@ -1,10 +1,11 @@
-"""One setting picks the engine; one that is not installed says what to install."""
+"""One setting chooses the engine; one that is not installed says what to install."""
 
 import importlib.util
 
 import dagster as dg
 import pytest
 import torch
+from geoloc_dagster.progress import Teller
 
 from geoloc_core.errors import ProfileError
 from geoloc_core.line.project import Project
@@ -33,32 +34,27 @@ def test_an_engine_that_is_not_installed_names_its_extra(choice: str, package: s
         executor(choice)
 
 
-def told(instance: dg.DagsterInstance) -> str:
-    """All that the newest run wrote to its log."""
-    (run,) = instance.get_runs(limit=1)
-    return "\n".join(entry.user_message for entry in instance.all_logs(run.run_id))
-
-
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
 @pytest.mark.parametrize(("asset", "partition"), [("embeddings", "tiny-clip|sample-00"), ("heads", HEAD)])
-def test_without_a_gpu_auto_takes_the_cpu_and_says_so_and_cuda_does_not(
+def test_without_a_gpu_auto_uses_the_cpu_and_says_so_and_cuda_fails(
     copy: Project, own_instance: dg.DagsterInstance, edit, asset: str, partition: str
 ) -> None:
-    assert remake(copy, own_instance, defs, asset, [partition]).well
-    assert "no CUDA GPU is visible: this step runs on the CPU, as `device: auto` allows" in told(own_instance)
-    made = own_instance.get_latest_materialization_event(dg.AssetKey(asset))
-    assert made is not None
-    assert made.asset_materialization is not None
-    assert made.asset_materialization.metadata["device"].value == "cpu"
+    def log() -> str:
+        (run,) = own_instance.get_runs(limit=1)
+        return "\n".join(entry.user_message for entry in own_instance.all_logs(run.run_id))
 
-    outcome = remake(edit(copy, device="cpu"), own_instance, defs, asset, [partition])
-    assert outcome.well
-    assert "no CUDA GPU" not in told(own_instance), "who asks for the CPU need not be told"
+    assert remake(copy, own_instance, defs, asset, [partition], Teller(0)).well
+    assert "no CUDA GPU is visible: this step runs on the CPU, as `device: auto` allows" in log()
+    event = own_instance.get_latest_materialization_event(dg.AssetKey(asset))
+    assert event.asset_materialization.metadata["device"].value == "cpu"
 
-    outcome = remake(edit(copy, device="cuda"), own_instance, defs, asset, [partition])
+    assert remake(edit(copy, device="cpu"), own_instance, defs, asset, [partition], Teller(0)).well
+    assert "no CUDA GPU" not in log(), "the profile asks for the CPU"
+
+    outcome = remake(edit(copy, device="cuda"), own_instance, defs, asset, [partition], Teller(0))
     (message,) = outcome.failed.values()
     assert message == "device 'cuda' was asked for and no CUDA GPU is visible; use device: auto or cpu"
-    assert not outcome.faults, "it is the user's to mend"
+    assert not outcome.faults, "the user can mend it"
 
 
 def test_a_device_that_is_not_known_is_refused_with_the_profile(copy: Project, edit) -> None:

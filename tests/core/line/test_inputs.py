@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pytest
 
+from geoloc_core.line import inputs
 from geoloc_core.line.inputs import forget_vectors, read_blocks
 from geoloc_core.line.project import Project
 

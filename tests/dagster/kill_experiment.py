@@ -150,7 +150,7 @@ def compare(project: Project, wanted: dict[str, str]) -> list[str]:
     wrong += [f"{path.relative_to(project.layout.home)} is left over" for path in left_over(project)]
     with open_instance(project.layout) as instance:
         plan = project_plan(project, instance, verify=True)
-        wrong += [f"{step.target} is out of date" for step in plan.steps]
+        wrong += [f"{step.target} is stale" for step in plan.steps]
         # A run that was asked for and has no process yet (STARTING) is Dagster's run monitoring's to end, by its time limit.
         going_on = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
         wrong += [f"run {run.run_id} never ended ({run.tags.get('geoloc/target')})" for run in going_on]

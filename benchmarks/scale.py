@@ -24,8 +24,11 @@ import numpy as np
 import pandas as pd
 from peak_memory import peak_bytes
 
+from geoloc_core.geography.cells import LEVELS
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile, parse_profile
+from geoloc_core.line.project import Project
+from geoloc_core.line.steps import Job, evaluation, learning, photos
 from geoloc_core.photos.warehouse import Warehouse
 from geoloc_core.storage import write_json
 
@@ -45,6 +48,11 @@ class Place:
     profile: Profile
     layout: Layout
     coordinates: Path
+
+    @property
+    def project(self) -> Project:
+        """The same as steps want it."""
+        return Project(self.profile, Path("scale.yaml"), self.layout)
 
     @property
     def warehouse(self) -> Warehouse:
@@ -94,7 +102,7 @@ def make_shard(place: Place, shard: str, seed: int) -> None:
             "row_number": np.arange(1, n + 1),
         }
     )
-    labeled = label_photos(raw, shard, locator_of(place.layout.regions, 25.0, place.layout.cache))
+    labeled = label_photos(raw, shard, locator_of(place.layout.regions, 25.0))
     place.warehouse.replace_shard("labeled_photos", shard, labeled)
     hashes = [f"{value:016x}" for value in rng.integers(0, 2**63, n)]
     facts = {"status": "ok", "detail": "", "bytes": 1, "width": 32, "height": 32, "sha256": [4 * h for h in hashes]}
@@ -123,55 +131,31 @@ def prepare(place: Place) -> None:
 
 def training_photos(place: Place) -> None:
     """The training set, without benchmark authors and near-duplicates, split by author."""
-    from geoloc_core.photos.training import collect_training
-
-    training, excluded = collect_training(
-        place.warehouse,
-        {shard: place.layout.images(shard) for shard in place.profile.training_shards()},
-        {shard: place.layout.images(shard) for shard in place.profile.benchmark_names()},
-        place.profile.split,
-    )
-    place.warehouse.replace_table("training_photos", training)
-    place.warehouse.replace_table("excluded_photos", excluded)
+    photos.training_photos(Job(place.project, ""))
 
 
 def class_tables(place: Place) -> None:
     """Class distribution, class weights, anchors of both levels."""
-    from geoloc_core.learning.weights import class_weight_table
-    from geoloc_core.line.experiments import places_of, write_places
-    from geoloc_core.photos.distribution import class_distribution
-    from geoloc_core.photos.rows import read_rows, write_rows
-
-    warehouse, layout = place.warehouse, place.layout
-    counts = warehouse.count_by("training_photos", "country_id", "subdivision_id", "split")
-    distribution = class_distribution(counts, read_rows(layout.regions, ["level", "region_id", "name"]))
-    write_rows(distribution, layout.home / "class_distribution" / "class_distribution.parquet")
-    classes = warehouse.read_table("training_photos", columns=("country_id", "subdivision_id", "split"))
-    for level in ("country", "subdivision"):
-        write_rows(class_weight_table(classes, level), layout.class_weights(level))
-        write_places(layout, level, places_of(layout, warehouse, level))
+    photos.class_distribution(Job(place.project, ""))
+    for level in LEVELS:
+        learning.class_weights(Job(place.project, level))
+        learning.region_anchors(Job(place.project, level))
 
 
 def head(place: Place) -> None:
     """One head of sub-divisions."""
-    from geoloc_core.line.experiments import train_experiment
-
-    train_experiment(place.profile, place.layout, place.warehouse, EXPERIMENT)
+    learning.heads(Job(place.project, EXPERIMENT))
 
 
 def reports(place: Place) -> None:
     """Predictions and scores on the validation photos and the benchmark."""
-    from geoloc_core.line.experiments import report_benchmark, report_validation
-
-    report_validation(place.profile, place.layout, place.warehouse, EXPERIMENT)
-    report_benchmark(place.profile, place.layout, place.warehouse, EXPERIMENT, "bench")
+    evaluation.validation_report(Job(place.project, EXPERIMENT))
+    evaluation.benchmark_report(Job(place.project, f"bench|{EXPERIMENT}"))
 
 
 def results(place: Place) -> None:
     """Tables, maps and the HTML report."""
-    from geoloc_core.line.results import write_results
-
-    write_results(place.profile, place.layout, place.warehouse, place.layout.checkpoints)
+    evaluation.results(Job(place.project, ""))
 
 
 STEPS: dict[str, Callable[[Place], None]] = {

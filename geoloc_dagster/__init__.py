@@ -3,3 +3,8 @@
 Thin by design: the work itself is in `geoloc_core`. Heavy packages are imported inside functions, so that Dagster loads
 these definitions in seconds and each step process pays only for what it uses.
 """
+
+import warnings
+
+# Dagster passes its own beta parameter on when it binds resources to sensors; nobody here can do anything about it.
+warnings.filterwarnings("ignore", message="Parameter `owners` of initializer `SensorDefinition")

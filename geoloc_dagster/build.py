@@ -1,6 +1,6 @@
 """Dagster's assets and partitions, made from the table of artifacts (`geoloc_core.line.artifacts`).
 
-Shards, backbones, experiments and benchmarks are dynamic partitions, because the profile and the landing folder decide
+All partitions are dynamic, because the profile and the landing folder decide
 which there are while the code server goes on running; `synchronise` brings an instance's keys in line with a profile.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 
 import dagster as dg
 
-from geoloc_core.line.artifacts import DIMENSIONS, LINE, Artifact, Dimension, Selection, first, same, second
+from geoloc_core.line.artifacts import DIMENSIONS, LINE, Artifact, Selection, first, same, second
 from geoloc_core.line.make import make
 from geoloc_core.line.profile import Profile
 from geoloc_core.line.project import SOURCE_ROOT
@@ -35,13 +35,7 @@ FRESHNESS = {
 }
 
 
-def _definition(dimension: Dimension) -> dg.PartitionsDefinition:
-    if dimension.fixed:
-        return dg.StaticPartitionsDefinition(list(dimension.keys(None)))  # type: ignore[arg-type]
-    return dg.DynamicPartitionsDefinition(name=f"{dimension.name}s")
-
-
-PARTITIONS = {dimension.name: _definition(dimension) for dimension in DIMENSIONS}
+PARTITIONS = {dimension: dg.DynamicPartitionsDefinition(name=f"{dimension.name}s") for dimension in DIMENSIONS}
 
 
 def partitions_definition(row: Artifact) -> dg.PartitionsDefinition | None:
@@ -49,8 +43,8 @@ def partitions_definition(row: Artifact) -> dg.PartitionsDefinition | None:
     if not row.by:
         return None
     if len(row.by) == 1:
-        return PARTITIONS[row.by[0].name]
-    return dg.MultiPartitionsDefinition({dimension.name: PARTITIONS[dimension.name] for dimension in row.by})
+        return PARTITIONS[row.by[0]]
+    return dg.MultiPartitionsDefinition({dimension.name: PARTITIONS[dimension] for dimension in row.by})
 
 
 def _dependency(row: Artifact, name: str, selection: Selection) -> dg.AssetDep:
@@ -122,8 +116,7 @@ ASSETS: dict[str, dg.AssetsDefinition] = {name: build_asset(name) for name in LI
 def dynamic_keys(profile: Profile) -> Iterator[tuple[str, tuple[str, ...]]]:
     """The name of each dynamic partitions definition, and the keys that it should have."""
     for dimension in DIMENSIONS:
-        if not dimension.fixed:
-            yield f"{dimension.name}s", dimension.keys(profile)
+        yield f"{dimension.name}s", dimension.keys(profile)
 
 
 def synchronise(instance: dg.DagsterInstance, profile: Profile) -> int:

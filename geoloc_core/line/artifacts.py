@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoloc_core.geography import EMBEDDED_FILE
-from geoloc_core.geography.cells import LEVELS
 from geoloc_core.storage import changed_fields, file_sha256, fingerprint, value_sha256
 
 if TYPE_CHECKING:
@@ -41,18 +40,17 @@ class Target:
 
 @dataclass(frozen=True)
 class Dimension:
-    """One way in which artifacts are divided; `keys` says into what. `fixed`: the same for every profile."""
+    """One way in which artifacts are divided; `keys` says into what."""
 
     name: str
     keys: Callable[[Profile], tuple[str, ...]]
-    fixed: bool = False
 
 
 SHARD = Dimension("shard", lambda profile: profile.shards())
 BACKBONE = Dimension("backbone", lambda profile: profile.backbones())
 EXPERIMENT = Dimension("experiment", lambda profile: profile.experiment_keys())
 BENCHMARK = Dimension("benchmark", lambda profile: profile.benchmark_names())
-LEVEL = Dimension("level", lambda profile: LEVELS, fixed=True)
+LEVEL = Dimension("level", lambda profile: profile.levels())
 DIMENSIONS = (SHARD, BACKBONE, EXPERIMENT, BENCHMARK, LEVEL)
 
 # (profile, own key) -> the keys of the upstream artifact that this partition is made from.
@@ -126,8 +124,9 @@ class Artifact:
 
     step: function of `line/steps/`, as "module.function"; it is called with a `Job`. version: raised when the step would
     write something else from the same inputs. by: dimensions, in the order of their names. made_from: upstream artifacts, each
-    with the selection of its partitions. settings: what else the content depends on. pool: "gpu" or "warehouse", where
-    only one step may work at a time. table: the warehouse table or the Parquet file's schema name, where it is a table.
+    with the selection of its partitions. settings: what else the content depends on. suffix: how the name of its
+    file ends, empty where it is a folder. pool: "gpu" or "warehouse", where
+    only one step may work at a time.
     """
 
     group: str
@@ -138,6 +137,7 @@ class Artifact:
     made_from: Mapping[str, Selection] = field(default_factory=dict)
     settings: Settings = _no_settings
     kinds: tuple[str, ...] = ("parquet",)
+    suffix: str = ""
     pool: str = ""
 
 
@@ -199,6 +199,7 @@ LINE: dict[str, Artifact] = {
         settings=lambda profile, key: {
             f"boundaries {profile.boundaries}": lambda: boundary_version(profile.boundaries)
         },
+        suffix=".parquet",
     ),
     "deliveries": Artifact(
         "photos",
@@ -220,6 +221,7 @@ LINE: dict[str, Artifact] = {
         made_from={"deliveries": same},
         settings=_rows_settings,
         kinds=("parquet", "pandera"),
+        suffix=".parquet",
     ),
     "images": Artifact(
         "photos",
@@ -231,6 +233,7 @@ LINE: dict[str, Artifact] = {
         made_from={"deliveries": same, "raw_photos": same},
         settings=_picture_settings,
         kinds=("parquet", "pandera"),
+        suffix=".parquet",
     ),
     "labeled_photos": Artifact(
         "photos",
@@ -271,6 +274,7 @@ LINE: dict[str, Artifact] = {
         by=(BACKBONE,),
         settings=lambda profile, name: {f"specification of {name}": profile.backbone(name).fingerprint()},
         kinds=("pytorch", "huggingface"),
+        suffix=".json",
     ),
     "embeddings": Artifact(
         "features",
@@ -282,6 +286,7 @@ LINE: dict[str, Artifact] = {
         made_from={"backbones": first, "images": second},
         kinds=("parquet", "pytorch"),
         pool="gpu",
+        suffix=".parquet",
     ),
     "class_weights": Artifact(
         "learning",
@@ -291,6 +296,7 @@ LINE: dict[str, Artifact] = {
         "2",
         by=(LEVEL,),
         made_from={"training_photos": whole},
+        suffix=".parquet",
     ),
     "region_anchors": Artifact(
         "learning",
@@ -301,6 +307,7 @@ LINE: dict[str, Artifact] = {
         "3",
         by=(LEVEL,),
         made_from={"training_photos": whole, "regions": whole},
+        suffix=".parquet",
     ),
     "heads": Artifact(
         "learning",

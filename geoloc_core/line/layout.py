@@ -1,9 +1,11 @@
-"""Where each artifact is kept: the one place that paths come from."""
+"""Where each artifact is: the one place that paths come from."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+
+from geoloc_core.line.artifacts import LINE
 
 
 @dataclass(frozen=True)
@@ -11,6 +13,17 @@ class Layout:
     """The data folder of one profile. Every property and method gives a path and makes nothing."""
 
     home: Path
+
+    def path(self, asset: str, key: str = "") -> Path:
+        """The file or folder of an artifact, by the table."""
+        folder, name = self.home / asset, key.replace("|", "/")
+        return (folder / name if name else folder).with_name((Path(name).name or asset) + LINE[asset].suffix)
+
+    def receipt(self, asset: str, key: str) -> Path:
+        """What a target was made from and what came out."""
+        return self.home / "receipts" / asset / f"{key.replace('|', '/') or 'whole'}.json"
+
+    # What belongs to the project as a whole.
 
     @property
     def dagster_home(self) -> Path:
@@ -33,34 +46,9 @@ class Layout:
         return self.home / "checkpoints"
 
     @property
-    def regions(self) -> Path:
-        """The boundary set in use, as GeoParquet."""
-        return self.home / "regions.parquet"
-
-    @property
-    def cache(self) -> Path:
-        """What only saves time and can be deleted: indexes of boundary sets."""
-        return self.home / "cache"
-
-    @property
     def data_docs(self) -> Path:
         """Great Expectations' pages, one site for each shard."""
         return self.home / "data_docs"
-
-    @property
-    def results(self) -> Path:
-        """Tables, maps and the HTML report."""
-        return self.home / "results"
-
-    @property
-    def model(self) -> Path:
-        """The champion, packed so that it answers by itself."""
-        return self.home / "model"
-
-    @property
-    def champion_decision(self) -> Path:
-        """Why the champion moved or stayed."""
-        return self.home / "champion.json"
 
     @property
     def refresh_lock(self) -> Path:
@@ -82,65 +70,87 @@ class Layout:
         """One line for each run that failed."""
         return self.home / "failures.log"
 
-    def delivery(self, shard: str) -> Path:
-        """Folder of a delivery that is made here (the sample)."""
-        return self.home / "deliveries" / shard
-
     def pictures(self, dataset: str) -> Path:
         """Folder of the pictures of a dataset that were fetched, or unpacked from an archive."""
         return self.home / "pictures" / dataset
 
     def fetched(self, dataset: str) -> Path:
-        """The ledger of what was asked of the web for a dataset."""
+        """The ledger of what was requested from the web for a dataset."""
         return self.home / "pictures" / f"{dataset}.fetched.jsonl"
 
     def cut(self, dataset: str) -> Path:
-        """A dataset's rows by shard, from one reading of its file."""
-        return self.cache / "cut" / dataset
+        """A dataset's rows by shard, from one reading of its file; a cache."""
+        return self.home / "cache" / "cut" / dataset
+
+    # Artifacts, and what lies beside them.
+
+    @property
+    def regions(self) -> Path:
+        """The boundary set in use, as GeoParquet."""
+        return self.path("regions")
+
+    @property
+    def results(self) -> Path:
+        """Tables, maps and the HTML report."""
+        return self.path("results")
+
+    @property
+    def model(self) -> Path:
+        """The champion, packed so that it answers by itself."""
+        return self.home / "model"
+
+    @property
+    def champion_decision(self) -> Path:
+        """Why the champion moved or stayed."""
+        return self.home / "champion.json"
+
+    def delivery(self, shard: str) -> Path:
+        """Folder of a delivery that is made here (the sample)."""
+        return self.path("deliveries", shard)
 
     def raw_photos(self, shard: str) -> Path:
         """Accepted rows of a shard."""
-        return self.home / "raw_photos" / f"{shard}.parquet"
+        return self.path("raw_photos", shard)
 
     def rejected_rows(self, shard: str) -> Path:
-        """Rejected rows of a shard, each with its reason; beside the accepted ones."""
-        return self.home / "raw_photos" / f"{shard}.rejected.parquet"
+        """Rejected rows of a shard, each with its reason."""
+        return self.raw_photos(shard).with_suffix(".rejected.parquet")
 
     def images(self, shard: str) -> Path:
         """Manifest of a shard's pictures."""
-        return self.home / "images" / f"{shard}.parquet"
+        return self.path("images", shard)
 
     def backbone(self, name: str) -> Path:
         """Identity of a backbone's checkpoint."""
-        return self.home / "backbones" / f"{name}.json"
+        return self.path("backbones", name)
 
     def embeddings(self, backbone: str, shard: str) -> Path:
         """Vectors of one shard from one backbone."""
-        return self.home / "embeddings" / backbone / f"{shard}.parquet"
+        return self.path("embeddings", f"{backbone}|{shard}")
 
     def embedding_report(self, backbone: str, shard: str) -> Path:
-        """How the vectors of one shard came to be: how many, how fast, on what; beside them."""
-        return self.home / "embeddings" / backbone / f"{shard}.json"
+        """How the vectors of one shard were made: how many, how fast, on what."""
+        return self.embeddings(backbone, shard).with_suffix(".json")
 
     def class_weights(self, level: str) -> Path:
         """Weight of each class, by scheme."""
-        return self.home / "class_weights" / f"{level}.parquet"
+        return self.path("class_weights", level)
 
     def region_anchors(self, level: str) -> Path:
         """The points that regions answer with, by kind."""
-        return self.home / "region_anchors" / f"{level}.parquet"
+        return self.path("region_anchors", level)
 
     def region_cells(self, level: str) -> Path:
-        """Where the training photos of each region are, gathered in cells; beside the anchors."""
-        return self.home / "region_anchors" / f"{level}.cells.parquet"
+        """Where the training photos of each region are, gathered in cells."""
+        return self.region_anchors(level).with_suffix(".cells.parquet")
 
     def head(self, experiment: str) -> Path:
         """Folder of a trained head."""
-        return self.home / "heads" / experiment
+        return self.path("heads", experiment)
 
     def validation_report(self, experiment: str) -> Path:
         """Folder of one experiment's scores and predictions on the validation photos."""
-        return self.home / "validation_report" / experiment
+        return self.path("validation_report", experiment)
 
     def packed_head(self, experiment: str) -> Path:
         """One head, packed so that it answers by itself; beside its validation report."""
@@ -148,9 +158,4 @@ class Layout:
 
     def benchmark_report(self, experiment: str, benchmark: str) -> Path:
         """Folder of one experiment's scores and predictions on a benchmark."""
-        return self.home / "benchmark_report" / experiment / benchmark
-
-    def receipt(self, asset: str, partition: str) -> Path:
-        """What a target was made from and what came out."""
-        name = partition.replace("|", "/") if partition else "whole"
-        return self.home / "receipts" / asset / f"{name}.json"
+        return self.path("benchmark_report", f"{benchmark}|{experiment}")

@@ -16,7 +16,7 @@ from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema, mod
 
 from geoloc_core.answers.kinds import ANSWERS, DEFAULT_ANSWER, THESIS_ANSWER
 from geoloc_core.errors import ProfileError
-from geoloc_core.geography.cells import FINEST, LEVELS
+from geoloc_core.geography.cells import FINEST, KINDS, LEVELS
 from geoloc_core.photos.settings import Dataset, FetchPolicy, ImageLayout, ImageLimits, Settings, Split
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def _choice(*names: str) -> tuple[AfterValidator, WithJsonSchema]:
 
 
 Answer = Annotated[str, *_choice("", *ANSWERS)]
-Level = Annotated[str, *_choice(*LEVELS, HIERARCHICAL)]
+Level = Annotated[str, *_choice(*KINDS, HIERARCHICAL)]
 
 
 class Drawn(Settings):
@@ -180,6 +180,10 @@ class Profile(Settings):
         from geoloc_core.features.backbones import backbone, derived_backbone
 
         return derived_backbone(name, self.own_backbones[name]) if name in self.own_backbones else backbone(name)
+
+    def levels(self) -> tuple[str, ...]:
+        """The ways of dividing the earth that are in use: the boundary set's, and those that experiments name."""
+        return tuple(dict.fromkeys((*LEVELS, *(experiment.cells for experiment in self.experiments))))
 
     def dataset_of(self, shard: str) -> tuple[Dataset, int] | None:
         """The dataset that a shard belongs to and the shard's number in it; None where the shard is drawn."""

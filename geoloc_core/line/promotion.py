@@ -25,10 +25,9 @@ from geoloc_core.evaluation.predictions import continents, predictions_frame, re
 from geoloc_core.features.shards import shard_metadata
 from geoloc_core.geography.boundaries import read_boundaries
 from geoloc_core.geography.cells import FINEST, LEVELS, ROOT
-from geoloc_core.line.experiments import LEARNED_FROM, picture_status, read_one_point
+from geoloc_core.line.inputs import LEARNED_FROM, picture_status, read_blocks, read_one_point
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile
-from geoloc_core.line.vectors import read_blocks
 from geoloc_core.photos.warehouse import Warehouse
 from geoloc_core.storage import read_json, write_json
 

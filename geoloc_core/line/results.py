@@ -23,11 +23,10 @@ from geoloc_core.evaluation.report import results_report
 from geoloc_core.evaluation.tables import table1, table2, table3, to_csv, to_json, to_markdown
 from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
 from geoloc_core.geography.cells import ROOT
-from geoloc_core.line.experiments import LEARNED_FROM, read_one_point
+from geoloc_core.line.inputs import LEARNED_FROM, forget_vectors, read_one_point
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile
 from geoloc_core.line.project import picture_folder_of
-from geoloc_core.line.vectors import forget_vectors
 from geoloc_core.line.zero_shot_baseline import ZeroShot, zero_shot_heads, zero_shot_predictions
 from geoloc_core.photos.rows import read_rows
 from geoloc_core.photos.warehouse import Warehouse

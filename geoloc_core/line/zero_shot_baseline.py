@@ -19,10 +19,9 @@ from geoloc_core.features.text import encode_text
 from geoloc_core.geography.boundaries import BoundarySet
 from geoloc_core.learning.posterior import Head
 from geoloc_core.learning.zero_shot import sentences, zero_shot_head
-from geoloc_core.line.experiments import picture_status
+from geoloc_core.line.inputs import picture_status, read_blocks
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile
-from geoloc_core.line.vectors import read_blocks
 
 ZERO_SHOT = "zero-shot"
 

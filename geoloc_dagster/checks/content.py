@@ -3,8 +3,6 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import dagster as dg
-
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.geography import EMBEDDED_FILE
 from geoloc_core.geography.cells import ROOT, id_column
@@ -42,7 +40,7 @@ def contract(asset: str) -> Question:
 
 
 def read_table(project: Project, target: Target) -> "pd.DataFrame":
-    """The rows of a target: from the warehouse where its receipt counts them there, else from its first Parquet file."""
+    """The rows of a target: from the warehouse where its receipt counts them there, else from its Parquet file."""
     from geoloc_core.photos.rows import read_rows
 
     receipt = read_receipt(project.layout, target)
@@ -50,7 +48,8 @@ def read_table(project: Project, target: Target) -> "pd.DataFrame":
         raise StaleArtifactError(f"{target} does not exist; materialize {target.asset} first")
     if receipt.rows:
         return project.warehouse().read_table(target.asset, {"shard": target.partition} if target.partition else None)
-    return read_rows(project.home / next(name for name in receipt.files if name.endswith(".parquet")))
+    # What lies beside a table has a longer name.
+    return read_rows(project.home / min((name for name in receipt.files if name.endswith(".parquet")), key=len))
 
 
 def raw_photos_complete(project: Project, shard: str) -> Verdict:
@@ -312,22 +311,26 @@ def no_worse_than_the_champion(project: Project, _: str) -> Verdict:
     return Verdict(fault if gain["high"] < 0 else "", figures)
 
 
-CONTENT_CHECKS: list[dg.AssetChecksDefinition] = [
-    *(asset_check(asset, "contract", contract(asset), blocking=True) for asset in CONTRACTS),
-    asset_check("raw_photos", "complete", raw_photos_complete, blocking=True),
-    asset_check("images", "complete", images_complete, blocking=True),
-    asset_check("labeled_photos", "complete", labeled_photos_complete, blocking=True),
-    asset_check("training_photos", "complete", training_photos_complete, blocking=True),
-    asset_check("training_photos", "authors_disjoint", authors_disjoint, blocking=True),
-    asset_check("training_photos", "no_benchmark_author", no_benchmark_author, blocking=True),
-    asset_check("class_distribution", "complete", class_distribution_complete, blocking=True),
-    asset_check("raw_photos", "not_garbage", delivery_is_not_garbage, blocking=True),
-    asset_check("labeled_photos", "as_expected", delivery_as_expected, blocking=False),
-    asset_check("embeddings", "complete", embeddings_complete, blocking=True),
-    asset_check("embeddings", "in_range", embeddings_in_range, blocking=True),
-    asset_check("class_weights", "finite", class_weights_finite, blocking=True),
-    asset_check("heads", "beats_the_prior", head_beats_the_prior, blocking=False),
-    asset_check("validation_report", "denominator", validation_denominator, blocking=True),
-    asset_check("benchmark_report", "denominator", benchmark_denominator, blocking=True),
-    asset_check("champion", "no_worse_than_the_champion", no_worse_than_the_champion, blocking=False),
+# Asset, name of the check, question, whether it stops what is downstream.
+QUESTIONS: list[tuple[str, str, Question, bool]] = [
+    *((asset, "contract", contract(asset), True) for asset in CONTRACTS),
+    ("raw_photos", "complete", raw_photos_complete, True),
+    ("images", "complete", images_complete, True),
+    ("labeled_photos", "complete", labeled_photos_complete, True),
+    ("training_photos", "complete", training_photos_complete, True),
+    ("training_photos", "authors_disjoint", authors_disjoint, True),
+    ("training_photos", "no_benchmark_author", no_benchmark_author, True),
+    ("class_distribution", "complete", class_distribution_complete, True),
+    ("raw_photos", "not_garbage", delivery_is_not_garbage, True),
+    ("labeled_photos", "as_expected", delivery_as_expected, False),
+    ("embeddings", "complete", embeddings_complete, True),
+    ("embeddings", "in_range", embeddings_in_range, True),
+    ("class_weights", "finite", class_weights_finite, True),
+    ("heads", "beats_the_prior", head_beats_the_prior, False),
+    ("validation_report", "denominator", validation_denominator, True),
+    ("benchmark_report", "denominator", benchmark_denominator, True),
+    ("champion", "no_worse_than_the_champion", no_worse_than_the_champion, False),
+]
+CONTENT_CHECKS = [
+    asset_check(asset, name, question, blocking=blocking) for asset, name, question, blocking in QUESTIONS
 ]

@@ -21,8 +21,7 @@ OURS = {name: service for name, service in SERVICES.items() if name != "postgres
 
 def test_the_dockerfile_passes_its_linter() -> None:
     linter = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:/usr/bin:/usr/local/bin")
-    if linter is None:
-        pytest.skip("hadolint is not installed; `make setup` installs it")
+    assert linter, "`make setup` installs hadolint"
     done = subprocess.run(
         [linter, "--failure-threshold", "info", DOCKER / "Dockerfile"], capture_output=True, text=True
     )
@@ -40,17 +39,14 @@ def test_the_commands_of_the_services_exist(name: str) -> None:
     )
 
 
-def test_ports_are_on_loopback_users_without_privileges_and_secrets_without_defaults() -> None:
+def test_ports_users_secrets_and_volumes() -> None:
     assert all(port.startswith("127.0.0.1:") for service in SERVICES.values() for port in service.get("ports", ()))
     for name, service in SERVICES.items():
-        assert str(service["user"]).split(":")[0] not in {"root", "0"}, name
+        assert service["user"].split(":")[0] not in {"root", "0"}, name
         assert service["cap_drop"] == ["ALL"], name
-        assert not any("PASSWORD" in str(part) for part in service.get("command", ())), name
+        assert "PASSWORD" not in str(service.get("command")), name
     # Compose refuses to start without the password.
     assert set(re.findall(r"\$\{GEOLOC_POSTGRES_PASSWORD(..)", TEXT)) == {":?"}
-
-
-def test_mounted_files_exist_and_volumes_are_declared() -> None:
     sources = {str(volume).split(":")[0] for service in SERVICES.values() for volume in service["volumes"]}
     assert all((DOCKER / source).is_file() for source in sources if source.startswith("./"))
     assert {source for source in sources if not source.startswith("./")} == set(yaml.safe_load(TEXT)["volumes"])
@@ -69,10 +65,9 @@ def test_the_settings_are_the_projects_and_each_variable_is_given_and_read() -> 
         assert all(re.search(rf"""['"]{variable}['"]""", code) for variable in given - named), name
 
 
-def test_the_helm_values_name_an_engine_of_ours_and_no_password() -> None:
+def test_the_helm_values_name_an_engine_of_ours() -> None:
     values = yaml.safe_load((DOCKER / "helm-values.yaml").read_text())
     (deployment,) = values["dagster-user-deployments"]["deployments"]
     environment = {entry["name"]: entry["value"] for entry in deployment["env"]}
     assert environment["GEOLOC_EXECUTOR"] in CHOICES
     assert environment["GEOLOC_HOME"] in {mount["mountPath"] for mount in deployment["volumeMounts"]}
-    assert "postgresqlPassword" not in str(values), "the password comes from a Kubernetes secret"

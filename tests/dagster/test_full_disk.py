@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from geoloc_core.line.project import SOURCE_ROOT, Project
+from geoloc_core.line.project import Project
 from geoloc_core.line.receipts import all_receipts
 from geoloc_core.storage import TEMPORARY_PREFIX
 from tests.conftest import copy_of
-
-BLOCK = 64 * 1024
+from tests.dagster.tiny_line import environment
 
 
 @pytest.fixture
@@ -39,24 +38,18 @@ def fill(file: Path, spare: int) -> None:
     try:
         with file.open("wb", buffering=0) as filler:
             while True:
-                filler.write(bytes(BLOCK))
+                filler.write(bytes(64 * 1024))
     except OSError:
         os.truncate(file, max(0, file.stat().st_size - spare))
 
 
-def geoloc(project: Project, *command: str) -> subprocess.CompletedProcess[str]:
-    chosen = ["--profile", str(project.profile_path), "--home", str(project.layout.home)]
-    return subprocess.run(
-        [sys.executable, "-m", "geoloc_dagster.cli", *command, *chosen],
-        env={**os.environ, "PYTHONPATH": str(SOURCE_ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+def geoloc(project: Project, *arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "geoloc_dagster.cli", *arguments]
+    return subprocess.run(command, env=environment(project, "in_process"), capture_output=True, text=True)
 
 
 def test_a_full_disk_is_named_and_when_there_is_room_the_refresh_goes_on(small_disk: Project) -> None:
-    """Without any room Dagster's own records fail; with a little, the line goes on until an artifact does not fit."""
+    """Without any room Dagster's own records fail; with 2 MiB an artifact does not fit."""
     home = small_disk.layout.home
     before = {receipt.target: receipt.data_version for receipt in all_receipts(small_disk.layout)}
     for asset in ("deliveries", "embeddings", "labeled_photos", "class_distribution"):

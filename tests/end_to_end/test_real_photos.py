@@ -18,8 +18,9 @@ def arguments(project: Project) -> list[str]:
     return ["--profile", str(project.profile_path), "--home", str(project.layout.home)]
 
 
-def files_in(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.suffix in {".jpg", ".png"})
+@pytest.fixture
+def edge_cases(shared_data: Path) -> list[Path]:
+    return sorted(path for path in (shared_data / "photos" / "edge_cases").iterdir() if path.suffix in {".jpg", ".png"})
 
 
 def test_every_im2gps_photo_ends_as_a_country_a_nearest_country_or_a_reason(shared_data: Path) -> None:
@@ -60,28 +61,19 @@ def test_evaluate_the_folder_of_photos_with_gps(
     assert "map" in (tmp_path / "report.html").read_text().lower()
 
 
-def test_edge_cases_are_evaluated_or_refused_with_a_reason(
-    shared_data: Path, made_project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_edge_cases_are_answered_or_refused_with_a_reason(
+    edge_cases: list[Path], made_project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = shared_data / "photos" / "edge_cases"
-    status = main(["evaluate", *arguments(made_project), str(folder), "--out", str(tmp_path)])
-    out = capsys.readouterr().out
+    assert main(["evaluate", *arguments(made_project), str(edge_cases[0].parent), "--out", str(tmp_path)]) == 2
     refused = pd.read_parquet(tmp_path / "refused.parquet")
-    assert status == 2
-    assert f"0 photos evaluated, {len(refused)} of {len(refused)} files refused" in out
-    assert set(refused["name"]) >= {path.name for path in files_in(folder)}
+    assert f"0 photos evaluated, {len(refused)} of {len(refused)} files refused" in capsys.readouterr().out
+    assert set(refused["name"]) >= {path.name for path in edge_cases}
     assert (refused["reason"] != "").all()
 
-
-def test_edge_cases_are_answered_or_refused_one_by_one(
-    shared_data: Path, made_project: Project, capsys: pytest.CaptureFixture[str]
-) -> None:
-    files = files_in(shared_data / "photos" / "edge_cases")
-    status = main(["predict", *arguments(made_project), "--json", *map(str, files)])
+    assert main(["predict", *arguments(made_project), "--json", *map(str, edge_cases)]) == 1
     answers = json.loads(capsys.readouterr().out)
-    assert [answer["file"] for answer in answers] == [str(path) for path in files]
-    refused = [answer for answer in answers if answer["status"] != "ok"]
-    assert status == 1
-    assert 10 <= len(refused) <= 12
-    assert all(answer["detail"] for answer in refused)
+    assert [answer["file"] for answer in answers] == [str(path) for path in edge_cases]
+    details = [answer["detail"] for answer in answers if answer["status"] != "ok"]
+    assert all(details)
+    assert 10 <= len(details) <= 12
     assert all(answer["country_id"] for answer in answers if answer["status"] == "ok")

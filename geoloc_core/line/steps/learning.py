@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
+
+from geoloc_core.answers.decide import photo_cells
 from geoloc_core.devices import fallback, pick_device
-from geoloc_core.geography.cells import LEVELS, id_column
-from geoloc_core.learning.weights import class_weight_table
-from geoloc_core.line.experiments import places_of, train_experiment, write_places
+from geoloc_core.features.shards import shard_metadata
+from geoloc_core.geography.anchors import region_anchors as anchors_of
+from geoloc_core.geography.boundaries import read_boundaries
+from geoloc_core.geography.cells import KINDS, LEVELS, ROOT, id_column
+from geoloc_core.learning.data import TrainingData, encode_labels
+from geoloc_core.learning.head_files import save_head
+from geoloc_core.learning.recipes import head_spec, recipe
+from geoloc_core.learning.refine import References, choose_references
+from geoloc_core.learning.train import train_head
+from geoloc_core.learning.weights import CLASS_WEIGHT_SCHEMES, class_weight_table
+from geoloc_core.line.inputs import LEARNED_FROM, read_blocks
 from geoloc_core.line.steps import Job, Output, files_version
-from geoloc_core.photos.rows import write_rows
+from geoloc_core.photos.rows import read_rows, write_rows
 from geoloc_core.storage import file_sha256
 
 # What a head answers, not how its training went, is what downstream is made from.
@@ -16,8 +28,8 @@ CONTENT = ("head.safetensors", "references.safetensors", "head.json")
 
 def class_weights(job: Job) -> Output:
     """The weight of one photo of each class of a level, by scheme."""
-    columns = (*map(id_column, LEVELS), "split")
-    table = class_weight_table(job.project.warehouse().read_table("training_photos", columns=columns), job.key)
+    photos = job.project.warehouse().read_table("training_photos", columns=(*map(id_column, LEVELS), "split"))
+    table = class_weight_table(photos, job.key)
     path = job.layout.class_weights(job.key)
     write_rows(table, path)
     facts = {
@@ -31,30 +43,98 @@ def class_weights(job: Job) -> Output:
 
 
 def region_anchors(job: Job) -> Output:
-    """The points that the regions of a level answer with, and where their photos are."""
-    places = places_of(job.layout, job.project.warehouse(), job.key)
-    files, anchors = write_places(job.layout, job.key, places), places.anchors
+    """The points that the cells of a level answer with, and where their photos are: of the training split alone."""
+    kind, columns = KINDS[job.key], [*map(id_column, LEVELS), "latitude", "longitude"]
+    photos = job.project.warehouse().read_table("training_photos", {"split": "train"}, columns=columns)
+    cells = kind.cells(read_boundaries(job.layout.regions), photos)
+    photos = photos.assign(region_id=kind.of_photos(cells, photos))
+    photos = photos.loc[photos["region_id"] != "", ["region_id", "latitude", "longitude"]]
+    anchors, places = anchors_of(photos, cells), photo_cells(photos)
+    files = [job.layout.region_anchors(job.key), job.layout.region_cells(job.key)]
+    for frame, path in zip((anchors, places), files, strict=True):
+        write_rows(frame, path)
     facts = {
         "rows": len(anchors),
         "regions": int(anchors["region_id"].nunique()),
         "regions_with_photos": int(anchors.loc[anchors["kind"] == "medoid", "region_id"].nunique()),
-        "cells_with_photos": len(places.cells),
+        "cells_with_photos": len(places),
     }
     return Output(files_version(files), files, facts=facts)
 
 
 def heads(job: Job) -> Output:
-    """Train the head of an experiment."""
+    """Train the head of an experiment and keep it in its folder."""
     if slower := fallback(job.profile.device):
         job.warn(slower)
-    trained = train_experiment(job.profile, job.layout, job.project.warehouse(), job.key)
-    folder = job.layout.head(job.key)
+    experiment, layout = job.profile.experiment(job.key), job.layout
+    names, shards = job.profile.backbones_of(job.key), job.profile.training_shards()
+    photos = job.project.warehouse().read_table("training_photos", columns=LEARNED_FROM)
+    blocks, present = read_blocks(layout, names, shards, photos, keep=True)
+    weights = read_rows(layout.class_weights(experiment.cells)).set_index("region_id")
+    classes, data = training_data(photos, blocks, present, experiment.cells, weights)
+    parent_of = dict(zip(photos[id_column(experiment.cells)], photos[id_column(ROOT)], strict=True))
+    trained = train_head(
+        data,
+        head_spec(experiment.head),
+        recipe(experiment.recipe),
+        classes,
+        level=experiment.level,
+        parents=[parent_of[name] for name in classes],
+        seed=job.profile.seed,
+        device=job.profile.device,
+    )
+    versions = [shard_metadata(layout.embeddings(name, shards[0]))["identity"]["version"] for name in names]
+    features = [
+        {"backbone": name, "version": version, "dimension": int(block.shape[1])}
+        for name, version, block in zip(names, versions, blocks, strict=True)
+    ]
+    rows = choose_references(np.where(data.is_train, data.labels, -1), seed=job.profile.seed)
+    references = References.of(
+        [block[rows] for block in blocks], data.labels[rows], data.latitude[rows], data.longitude[rows], len(classes)
+    )
+    folder = layout.head(job.key)
+    description = {"experiment": job.key, "features": features, "references_sha256": references.save(folder)}
+    save_head(folder, trained, description)
+    calibration = {
+        name: float(value) for name, value in trained.head.calibration.items() if isinstance(value, int | float)
+    }
     facts = {
-        "classes": trained.classes,
-        "training_photos": trained.n_train,
-        "photos_without_vector": trained.n_without_vector,
+        "classes": len(classes),
+        "training_photos": int((data.is_train & present).sum()),
+        "photos_without_vector": int((~present).sum()),
         "device": str(pick_device(job.profile.device)),
-        **{f"validation_{name}": value for name, value in trained.metrics.items()},
-        "recipe": trained.parameters,
+        **{f"validation_{name}": value for name, value in {"best_epoch": trained.best_epoch, **calibration}.items()},
+        "recipe": {
+            **trained.recipe.as_dict(),
+            "head": experiment.head,
+            "features": experiment.features,
+            "level": experiment.level,
+        },
     }
     return Output(files_version([folder / name for name in CONTENT]), sorted(folder.iterdir()), facts=facts)
+
+
+def training_data(
+    photos: pd.DataFrame, blocks: list[np.ndarray], present: np.ndarray, level: str, weights: pd.DataFrame
+) -> tuple[list[str], TrainingData]:
+    """The classes that occur among the training photos, and everything that a head learns from.
+
+    Args:
+        photos: n photos with the columns of `LEARNED_FROM`.
+        blocks: a float16 matrix (n, D) for each backbone; present: bool (n,), which photos have a vector in all of them.
+        weights: the table of class weights, by `region_id`.
+    """
+    is_train = (photos["split"] == "train").to_numpy()
+    # A photo without a vector keeps its row, so that the matrices need no copy; without a label nobody reads that row.
+    cells = np.where(present, photos[id_column(level)].to_numpy(dtype=object), "")
+    classes, labels = encode_labels(cells, is_train)
+    data = TrainingData(
+        blocks=blocks,
+        labels=labels,
+        is_train=is_train,
+        latitude=photos["latitude"].to_numpy(),
+        longitude=photos["longitude"].to_numpy(),
+        author_id=photos["author_id"].to_numpy(dtype=object),
+        class_weights={scheme: weights.loc[classes, scheme].to_numpy() for scheme in CLASS_WEIGHT_SCHEMES},
+    )
+    return classes, data

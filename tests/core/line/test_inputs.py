@@ -5,9 +5,9 @@ import os
 import numpy as np
 import pytest
 
-from geoloc_core.line import vectors
+from geoloc_core.line import inputs
+from geoloc_core.line.inputs import forget_vectors, read_blocks
 from geoloc_core.line.project import Project
-from geoloc_core.line.vectors import forget_vectors, read_blocks
 
 NAMES = ("tiny-clip", "tiny-vit")
 
@@ -16,13 +16,13 @@ NAMES = ("tiny-clip", "tiny-vit")
 def readings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The backbone of each reading of vectors, as it happens."""
     happened: list[str] = []
-    real = vectors.open_matrix
+    real = inputs.open_matrix
 
     def counted(paths, *arguments, **settings):
         happened.append(paths[0].parent.name)
         return real(paths, *arguments, **settings)
 
-    monkeypatch.setattr(vectors, "open_matrix", counted)
+    monkeypatch.setattr(inputs, "open_matrix", counted)
     forget_vectors()
     return happened
 
@@ -60,7 +60,7 @@ def test_a_shard_made_anew_or_other_photos_are_read_anew(made_project: Project, 
 def test_no_more_is_kept_than_a_table_needs(
     made_project: Project, readings: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(vectors, "CACHE_SIZE", 1)
+    monkeypatch.setattr(inputs, "CACHE_SIZE", 1)
     photos = made_project.warehouse().read_table("training_photos").head(5)
     shards = made_project.profile.training_shards()
     for name in ("tiny-vit", "tiny-clip", "tiny-vit"):

@@ -1,7 +1,7 @@
-"""Vectors of photos from their shards of embeddings; those that heads learn from are read once in a process.
+"""What several steps read: the vectors of photos, where regions may be answered, why a photo has no vector.
 
 `geoloc refresh` trains every head in one process, one target after another: the six experiments of Table 2 share three
-backbones, and each of these is read once. What is read lies in memory, or, where it is larger, in a mapped file without a
+backbones, and each of these is read once. The matrix lies in memory, or, where it is larger, in a mapped file without a
 name, which the system keeps in memory as far as there is room. A run of its own (a sensor's, another machine's) reads what
 it needs itself.
 """
@@ -16,9 +16,18 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from geoloc_core.answers.answer import Places, anchor_points
 from geoloc_core.features.shards import open_matrix
+from geoloc_core.geography.cells import LEVELS, id_column
 from geoloc_core.line.layout import Layout
-from geoloc_core.photos.rows import frame_version
+from geoloc_core.photos.rows import frame_version, read_rows
+
+OK = "ok"
+NO_VECTOR = "no_vector"
+# What a head needs to know of a photo: columns that it does not need are not held for millions of photos.
+LEARNED_FROM = ("shard", "photo_id", "author_id", "latitude", "longitude", *map(id_column, LEVELS), "split")
+# The class prior answers with this anchor: of those there are, the one with the highest GeoScore, so that the bar is high.
+BASELINE_ANCHOR = "geoscore"
 
 CACHE_SIZE = 4
 # Of the machine's memory; a larger matrix is mapped. Four of them together leave half of it to everything else.
@@ -70,3 +79,33 @@ def _keeping(paths: Sequence[Path], shards: Sequence[str], photos: pd.DataFrame)
             _cache.popitem(last=False)
     _cache.move_to_end(key)
     return _cache[key]
+
+
+def read_places(layout: Layout, levels: Sequence[str] = LEVELS) -> dict[str, Places]:
+    """Where the regions of each level may be answered."""
+    return {
+        level: Places(read_rows(layout.region_anchors(level)), read_rows(layout.region_cells(level)))
+        for level in levels
+    }
+
+
+def read_one_point(layout: Layout, kind: str = BASELINE_ANCHOR) -> dict[str, pd.DataFrame]:
+    """By level, region_id, latitude and longitude: the one point that each region answers with, by kind of anchor."""
+    points = {}
+    for level, places in read_places(layout).items():
+        ids = sorted(places.anchors["region_id"].unique())
+        latitude, longitude = anchor_points(places.anchors, ids, kind).T
+        points[level] = pd.DataFrame({"region_id": ids, "latitude": latitude, "longitude": longitude})
+    return points
+
+
+def picture_status(layout: Layout, photos: pd.DataFrame, present: np.ndarray) -> list[str]:
+    """The word "ok" where there is a vector (n,); elsewhere the manifest's reason, or that the encoder gave none."""
+    manifests = [read_rows(layout.images(shard)).assign(shard=shard) for shard in photos["shard"].unique()]
+    columns = pd.concat(manifests)[["shard", "photo_id", "status"]] if manifests else pd.DataFrame()
+    reasons = {(shard, photo): reason for shard, photo, reason in columns.itertuples(index=False)}
+    status = []
+    for shard, photo, there in zip(photos["shard"], photos["photo_id"], present, strict=True):
+        reason = reasons.get((shard, photo), NO_VECTOR)
+        status.append(OK if there else NO_VECTOR if reason == OK else reason)
+    return status

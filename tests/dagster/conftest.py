@@ -1,6 +1,5 @@
 """A refreshed TINY of one's own, and the tools to change it."""
 
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import yaml
 
 from geoloc_core.line.project import Project, open_project
 from geoloc_dagster.refresh import open_instance
+from tests.conftest import copy_of
 
 Edit = Callable[..., Project]
 
@@ -17,9 +17,7 @@ Edit = Callable[..., Project]
 @pytest.fixture
 def copy(made_project: Project, tmp_path: Path) -> Project:
     """The refreshed TINY in a folder of its own, history included."""
-    folder = tmp_path / "copy"
-    shutil.copytree(made_project.layout.home.parent, folder)
-    return open_project(str(folder / "tiny.yaml"), folder / "home")
+    return copy_of(made_project, tmp_path / "copy")
 
 
 @pytest.fixture

@@ -1,19 +1,15 @@
 """SIGKILL at random moments of the sample line: does `geoloc refresh` end with the same content, and nothing left over?
 
-    python -m tests.dagster.kill_experiment --kills 30 [--seed 1] [--output .bench/kills.json]
-
-With `--made FOLDER` (a tiny.yaml and its home/, refreshed to the end) lines begin as a copy of that in which most receipts
-are gone: the same moments in less time, as the tests do it.
+    python -m tests.dagster.kill_experiment --kills 30 [--seed 1]
 
 Victims take turns: the process of `geoloc refresh` (run worker and step in one), a step's process and a run's worker that
 the daemon started, and the daemon itself. Each is killed at a random moment while targets are being made. Every
 `--line` kills the line is made to its end by `geoloc refresh` and compared with one that nobody disturbed, and another
-line is begun. Prints a line for each kill, then a table, and writes the counts as JSON.
+line is begun. Prints a line for each kill, then a table.
 """
 
 import argparse
 import contextlib
-import json
 import os
 import random
 import shutil
@@ -32,7 +28,7 @@ import dagster as dg
 from geoloc_core.line.project import Project, open_project
 from geoloc_core.storage import TEMPORARY_PREFIX
 from geoloc_dagster.refresh import open_instance, project_plan
-from tests.dagster.tiny_line import WORKSPACE, contents, environment, forget, log_of, new_project, start
+from tests.dagster.tiny_line import WORKSPACE, contents, forget, log_of, new_project, start, start_sensors
 
 FORGOTTEN = ("labeled_photos", "embeddings", "class_weights", "heads", "validation_report", "benchmark_report")
 VICTIMS = ("refresh", "step", "refresh", "worker", "refresh", "daemon")
@@ -114,10 +110,7 @@ def kill_of_daemon(project: Project, rng: random.Random, victim: str) -> Kill:
     """Let the daemon make some targets, then SIGKILL a step, a run's worker, or the daemon; the rest is stopped after."""
     before, began = made(project), time.monotonic()
     wanted, delay = before + rng.randrange(2), rng.uniform(0, LONGEST_DELAY_S)
-    subprocess.run(
-        [sys.executable, "-m", "dagster", "sensor", "start", "refresh", *WORKSPACE],
-        env=environment(project, EXECUTOR), check=False, capture_output=True,
-    )  # fmt: skip
+    start_sensors(project, "refresh")
     daemon = start(project, "dagster._daemon", "run", *WORKSPACE, executor=EXECUTOR)
     target = 0
     try:
@@ -150,7 +143,7 @@ def compare(project: Project, wanted: dict[str, str]) -> list[str]:
     wrong += [f"{path.relative_to(project.layout.home)} is left over" for path in left_over(project)]
     with open_instance(project.layout) as instance:
         plan = project_plan(project, instance, verify=True)
-        wrong += [f"{step.target} is out of date" for step in plan.steps]
+        wrong += [f"{step.target} is stale" for step in plan.steps]
         # A run that was asked for and has no process yet (STARTING) is Dagster's run monitoring's to end, by its time limit.
         going_on = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
         wrong += [f"run {run.run_id} never ended ({run.tags.get('geoloc/target')})" for run in going_on]
@@ -192,39 +185,25 @@ def experiment(
 
 
 def main() -> None:
-    """Run the experiment, print the table, write the counts."""
+    """Run the experiment and print the table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--line", type=int, default=5, help="kills of one line, before it is made to its end")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--victims", nargs="+", default=VICTIMS, choices=sorted(set(VICTIMS)))
-    parser.add_argument("--made", type=Path, help="begin from a copy of this refreshed project")
-    parser.add_argument("--output", type=Path, default=Path(".bench/kills.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="geoloc-kills-") as temporary:
         folder = Path(temporary)
-
-        def begin(number: int) -> Project:
-            line = folder / f"line-{number}"
-            return forgetful_copy(options.made, line) if options.made else new_project(line)
-
-        if options.made:
-            undisturbed = open_project(str(options.made / "tiny.yaml"), options.made / "home")
-        else:
-            undisturbed = new_project(folder / "undisturbed")
-            refresh_to_the_end(undisturbed)
-        wanted = contents(undisturbed)
-        print(f"undisturbed: {made(undisturbed)} targets, {len(wanted)} versions and hashes", flush=True)
-        kills, wrong = experiment(begin, wanted, options.kills, options.line, options.seed, options.victims)
-    by_victim = Counter(kill.victim for kill in kills)
+        undisturbed = new_project(folder / "undisturbed")
+        refresh_to_the_end(undisturbed)
+        kills, wrong = experiment(
+            lambda number: new_project(folder / f"line-{number}"),
+            contents(undisturbed), options.kills, options.line, options.seed, VICTIMS,
+        )  # fmt: skip
     print("\n| killed | times | left files over |\n|---|---:|---:|")
-    for victim, times in sorted(by_victim.items()):
+    for victim, times in sorted(Counter(kill.victim for kill in kills).items()):
         with_files = sum(kill.left_over > 0 for kill in kills if kill.victim == victim)
         print(f"| {victim} | {times} | {with_files} |")
     print(f"\n{len(kills)} kills, {len(wrong)} things wrong afterwards.")
-    options.output.parent.mkdir(parents=True, exist_ok=True)
-    figures = {"kills": len(kills), "wrong": len(wrong), **{f"killed_{name}": n for name, n in by_victim.items()}}
-    options.output.write_text(json.dumps(figures, indent=2) + "\n")
     sys.exit(1 if wrong else 0)
 
 

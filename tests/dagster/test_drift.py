@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import dagster as dg
-import pytest
 
 from geoloc_core.line.artifacts import Target
 from geoloc_core.line.project import Project
@@ -31,30 +30,24 @@ def move_away(project: Project) -> None:
     project.warehouse().replace_shard("labeled_photos", SHARD, rows)
 
 
-@pytest.mark.parametrize("retraining", ["always", "asked"])
 def test_drift_requests_the_heads_only_where_the_profile_leaves_them_to_it(
-    copy: Project, own_instance: dg.DagsterInstance, edit: Edit, retraining: str
+    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
 ) -> None:
-    unlearn(copy)
-    move_away(copy)
-    project = edit(copy, retraining=retraining)
-    tick = drift_tick(project, own_instance, [])
-    if retraining == "always":
-        assert isinstance(tick, dg.SkipReason)
-        assert f"{SHARD}: " in str(tick.skip_message)
-        assert "nats between" in str(tick.skip_message)
-        return
-    assert isinstance(tick, dg.SensorResult)
-    requests = tick.run_requests or []
-    assert {request.partition_key for request in requests} == set(project.profile.experiment_keys())
-    assert all(request.tags["geoloc/reason"].startswith(f"drift: {SHARD}: ") for request in requests)
-    # The same state keeps its run keys.
-    again = drift_tick(project, own_instance, [])
-    assert isinstance(again, dg.SensorResult)
-    assert [request.run_key for request in again.run_requests or []] == [request.run_key for request in requests]
-
-
-def test_without_a_new_shard_there_is_nothing_to_compare(copy: Project, own_instance: dg.DagsterInstance) -> None:
     tick = drift_tick(copy, own_instance, [])
     assert isinstance(tick, dg.SkipReason)
     assert tick.skip_message == "no shard is new to the heads"
+
+    unlearn(copy)
+    move_away(copy)
+    tick = drift_tick(edit(copy, retraining="always"), own_instance, [])
+    assert isinstance(tick, dg.SkipReason)
+    assert f"{SHARD}: " in str(tick.skip_message)
+    assert "nats between" in str(tick.skip_message)
+
+    project = edit(copy, retraining="asked")
+    # The same state keeps its run keys.
+    ticks = [drift_tick(project, own_instance, []) for _ in range(2)]
+    requests, again = [tick.run_requests or [] for tick in ticks if isinstance(tick, dg.SensorResult)]
+    assert {request.partition_key for request in requests} == set(project.profile.experiment_keys())
+    assert all(request.tags["geoloc/reason"].startswith(f"drift: {SHARD}: ") for request in requests)
+    assert [request.run_key for request in again] == [request.run_key for request in requests]

@@ -1,11 +1,11 @@
-"""One setting chooses the engine; one that is not installed says what to install."""
+"""One setting picks the engine; one that is not installed says what to install."""
 
 import importlib.util
+from collections.abc import Callable
 
 import dagster as dg
 import pytest
 import torch
-from geoloc_dagster.progress import Teller
 
 from geoloc_core.errors import ProfileError
 from geoloc_core.line.project import Project
@@ -13,7 +13,8 @@ from geoloc_dagster.definitions import defs
 from geoloc_dagster.executors import executor
 from geoloc_dagster.refresh import remake
 
-HEAD = "clip.linear.country.thesis"
+Edit = Callable[..., Project]
+HEAD, VECTORS = "clip.linear.country.thesis", "tiny-clip|sample-00"
 
 
 def test_the_engine_is_chosen_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -34,29 +35,29 @@ def test_an_engine_that_is_not_installed_names_its_extra(choice: str, package: s
         executor(choice)
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-@pytest.mark.parametrize(("asset", "partition"), [("embeddings", "tiny-clip|sample-00"), ("heads", HEAD)])
-def test_without_a_gpu_auto_uses_the_cpu_and_says_so_and_cuda_fails(
-    copy: Project, own_instance: dg.DagsterInstance, edit, asset: str, partition: str
-) -> None:
-    def log() -> str:
-        (run,) = own_instance.get_runs(limit=1)
-        return "\n".join(entry.user_message for entry in own_instance.all_logs(run.run_id))
+def log_of_newest_run(instance: dg.DagsterInstance) -> str:
+    (run,) = instance.get_runs(limit=1)
+    return "\n".join(entry.user_message for entry in instance.all_logs(run.run_id))
 
-    assert remake(copy, own_instance, defs, asset, [partition], Teller(0)).well
-    assert "no CUDA GPU is visible: this step runs on the CPU, as `device: auto` allows" in log()
-    event = own_instance.get_latest_materialization_event(dg.AssetKey(asset))
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_without_a_gpu_auto_takes_the_cpu_and_says_so_and_cuda_does_not(
+    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
+) -> None:
+    assert remake(copy, own_instance, defs, "embeddings", [VECTORS]).well
+    assert "no CUDA GPU is visible: this step runs on the CPU, as `device: auto` allows" in log_of_newest_run(
+        own_instance
+    )
+    event = own_instance.get_latest_materialization_event(dg.AssetKey("embeddings"))
+    assert event is not None
+    assert event.asset_materialization is not None
     assert event.asset_materialization.metadata["device"].value == "cpu"
 
-    assert remake(edit(copy, device="cpu"), own_instance, defs, asset, [partition], Teller(0)).well
-    assert "no CUDA GPU" not in log(), "the profile asks for the CPU"
+    assert remake(edit(copy, device="cpu"), own_instance, defs, "embeddings", [VECTORS]).well
+    assert "no CUDA GPU" not in log_of_newest_run(own_instance), "who asks for the CPU need not hear of it"
 
-    outcome = remake(edit(copy, device="cuda"), own_instance, defs, asset, [partition], Teller(0))
-    (message,) = outcome.failed.values()
-    assert message == "device 'cuda' was asked for and no CUDA GPU is visible; use device: auto or cpu"
-    assert not outcome.faults, "the user can mend it"
-
-
-def test_a_device_that_is_not_known_is_refused_with_the_profile(copy: Project, edit) -> None:
-    with pytest.raises(ProfileError, match="device 'gpu' must be one of auto, cpu, cuda"):
-        edit(copy, device="gpu")
+    for asset, partition in (("embeddings", VECTORS), ("heads", HEAD)):
+        outcome = remake(edit(copy, device="cuda"), own_instance, defs, asset, [partition])
+        (message,) = outcome.failed.values()
+        assert message == "device 'cuda' was asked for and no CUDA GPU is visible; use device: auto or cpu"
+        assert not outcome.faults, "it is the user's to mend"

@@ -30,7 +30,7 @@ def test_half_of_the_coordinates_exchanged_is_garbage(hundred: Project) -> None:
     write_rows(photos, path)
     verdict = delivery_is_not_garbage(hundred, "sample-00")
     assert not verdict.passed
-    assert "far from any land" in verdict.wrong
+    assert "far from any land" in verdict.fault
 
 
 def test_a_delivery_is_compared_with_the_one_before_and_has_pages(made_project: Project) -> None:
@@ -44,4 +44,4 @@ def test_a_delivery_is_compared_with_the_one_before_and_has_pages(made_project: 
 
 def test_what_cannot_be_read_does_not_hold(hundred: Project) -> None:
     hundred.layout.raw_photos("sample-00").write_bytes(b"no parquet")
-    assert "cannot be read" in answer(delivery_is_not_garbage, hundred, "sample-00").wrong
+    assert "cannot be read" in answer(delivery_is_not_garbage, hundred, "sample-00").fault

@@ -16,8 +16,6 @@ def test_killed_at_random_moments_the_line_ends_as_if_nothing_had_happened(
     def begin(number: int) -> Project:
         return forgetful_copy(made_project.layout.home.parent, tmp_path / f"line-{number}")
 
-    kills, wrong = experiment(
-        begin, contents(made_project), kills=3, line=3, seed=3, victims=("refresh", "daemon", "refresh")
-    )
+    kills, wrong = experiment(begin, contents(made_project), kills=2, line=2, seed=3, victims=("refresh", "daemon"))
     assert not wrong
-    assert [kill.victim for kill in kills if kill.victim == "refresh"] == ["refresh"] * 2
+    assert kills[0].victim == "refresh"

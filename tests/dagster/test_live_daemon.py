@@ -4,7 +4,6 @@ import csv
 import os
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +17,7 @@ from geoloc_core.line.project import Project, open_project
 from geoloc_core.line.receipts import read_receipt
 from geoloc_dagster.refresh import open_instance
 from tests.dagster.kill_experiment import end_group, pids
-from tests.dagster.tiny_line import WORKSPACE, forget, log_of, start, start_sensors
-
-SENSORS = ("deliveries", "refresh", "failures")
+from tests.dagster.tiny_line import WORKSPACE, log_of, start, start_sensors
 
 
 def wait_for(what: Callable[[], bool], seconds: float, log: Path) -> None:
@@ -50,59 +47,40 @@ def lay_down(project: Project) -> Path:
 
 
 @pytest.mark.slow
-def test_a_file_in_the_landing_folder_becomes_labelled_photos_by_itself(copy: Project) -> None:
-    """And the freshness of the results is told. Heads are left alone (`retraining: asked`), as they take longest."""
+def test_a_file_in_the_landing_folder_becomes_labelled_photos_though_a_run_is_killed(copy: Project) -> None:
+    """A killed run is started once more by Dagster's run monitoring and run retries: the sensor would wait for other inputs.
+
+    The freshness of the results is told, too. Heads are left alone (`retraining: asked`), as they take longest.
+    """
     profile = copy.profile_path
     profile.write_text(profile.read_text() + "retraining: asked\n")
     project = open_project(str(profile), copy.layout.home)
-    log = log_of(project)
+    log, landed = log_of(project), Target("labeled_photos", "news")
+    succeeded = [dg.DagsterRunStatus.SUCCESS]
+    again = dg.RunsFilter(statuses=succeeded, tags={"dagster/retry_number": "1"})
+    well = dg.RunsFilter(statuses=succeeded, tags={"geoloc/target": str(landed)})
     with open_instance(project.layout) as instance:
         start_sensors(project, "--start-all")
         lay_down(project)
         daemon = start(project, "dagster._daemon", "run", *WORKSPACE)
         try:
-            landed = Target("labeled_photos", "news")
-            well = dg.RunsFilter(statuses=[dg.DagsterRunStatus.SUCCESS], tags={"geoloc/target": str(landed)})
-            wait_for(lambda: bool(instance.get_runs(well)), 240, log)
-            assert read_receipt(project.layout, landed) is not None
-            wait_for(lambda: fresh(instance) is FreshnessState.PASS, 60, log)
-        finally:
-            os.killpg(daemon.pid, signal.SIGTERM)
-            try:
-                daemon.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                os.killpg(daemon.pid, signal.SIGKILL)
-                daemon.wait()
-        runs = instance.get_runs(well)
-        assert len(runs) == 1
-        assert runs[0].tags["geoloc/reason"] == "not made yet"
-        assert "news" in instance.get_dynamic_partitions("shards")
-    assert project.warehouse().rows_by_shard("labeled_photos")["news"] >= 8
-
-
-@pytest.mark.slow
-def test_a_run_whose_process_was_killed_is_started_once_more(copy: Project) -> None:
-    """By Dagster's run monitoring and run retries: the sensor itself would wait for other inputs."""
-    head = Target("heads", "clip.linear.country.thesis")
-    assert forget(copy, lambda target: target == head) == {head}
-    log = log_of(copy)
-    with open_instance(copy.layout) as instance:
-        start_sensors(copy, "refresh")
-        daemon = start(copy, "dagster._daemon", "run", *WORKSPACE)
-        try:
             wait_for(lambda: bool(pids(instance)["worker"]), 120, log)
             os.kill(pids(instance)["worker"][0], signal.SIGKILL)
-            again = dg.RunsFilter(
-                statuses=[dg.DagsterRunStatus.SUCCESS],
-                tags={"geoloc/target": str(head), "dagster/retry_number": "1"},
-            )
-            wait_for(lambda: bool(instance.get_runs(again)), 240, log)
+            wait_for(lambda: bool(instance.get_runs(again)), 180, log)
+            wait_for(lambda: bool(instance.get_runs(well)), 180, log)
+            wait_for(lambda: fresh(instance) is FreshnessState.PASS, 60, log)
         finally:
             end_group(daemon)
-        killed = instance.get_run_by_id(instance.get_runs(again)[0].parent_run_id or "")
+        retried = instance.get_runs(again)[0]
+        killed = instance.get_run_by_id(retried.parent_run_id or "")
         assert killed is not None
         assert killed.status is dg.DagsterRunStatus.FAILURE
-    assert read_receipt(copy.layout, head) is not None
+        assert killed.tags["geoloc/target"] == retried.tags["geoloc/target"] == "deliveries[news]"
+        (run,) = instance.get_runs(well)
+        assert run.tags["geoloc/reason"] == "not made yet"
+        assert "news" in instance.get_dynamic_partitions("shards")
+    assert read_receipt(project.layout, landed) is not None
+    assert project.warehouse().rows_by_shard("labeled_photos")["news"] >= 8
 
 
 def fresh(instance: dg.DagsterInstance) -> FreshnessState | None:

@@ -10,15 +10,11 @@ from geoloc_core.storage import TEMPORARY_PREFIX
 from geoloc_dagster.refresh import run_config
 from tests.dagster.tiny_line import contents, forget
 
-HEAD = "clip.linear.country.thesis"
-# Assets of one partition go into one run, so that steps meet; each room is there, the expensive steps above all.
+# Assets of one partition go into one run, so that steps meet.
 RUNS = (
-    ("sample-01", ("deliveries", "raw_photos", "images", "labeled_photos")),
-    ("", ("training_photos",)),
-    ("country", ("class_weights", "region_anchors")),
+    ("sample-01", ("raw_photos", "labeled_photos")),
     ("tiny-clip|sample-01", ("embeddings",)),
-    (HEAD, ("heads", "validation_report")),
-    (f"bench-a|{HEAD}", ("benchmark_report",)),
+    ("clip.linear.country.thesis", ("heads",)),
 )
 
 

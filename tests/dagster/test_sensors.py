@@ -10,9 +10,10 @@ import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from geoloc_core.line.artifacts import LINE, Target
-from geoloc_core.line.project import Project
+from geoloc_core.line.project import Project, open_project
 from geoloc_core.line.receipts import record_verdict, remove_receipt
 from geoloc_core.line.staleness import State, make_plan
+from geoloc_core.photos.rows import read_rows
 from geoloc_dagster import sensors
 from geoloc_dagster.checks.standing import CURRENT
 from geoloc_dagster.definitions import defs
@@ -79,10 +80,17 @@ def test_every_sensor_and_schedule_is_off_until_switched_on() -> None:
     assert weekly_retraining.default_status == dg.DefaultScheduleStatus.STOPPED
 
 
-def test_a_current_project_asks_for_nothing(copy: Project, own_instance: dg.DagsterInstance) -> None:
+def test_a_current_project_asks_for_nothing_and_a_tick_waits_while_a_person_refreshes(
+    copy: Project, own_instance: dg.DagsterInstance
+) -> None:
     data = tick(sensors.refresh, copy, own_instance)
     assert data.run_requests == []
     assert data.skip_message == "nothing is stale"
+    copy.layout.regions.unlink()
+    with refresh_lock(copy.layout):
+        data = tick(sensors.refresh, copy, own_instance)
+    assert data.run_requests == []
+    assert "`geoloc refresh` is at work" in data.skip_message
 
 
 def test_refresh_asks_only_for_what_can_be_made_now_and_runs_until_all_is_current(
@@ -106,15 +114,21 @@ def test_refresh_asks_only_for_what_can_be_made_now_and_runs_until_all_is_curren
     assert asked(tick(sensors.refresh, copy, own_instance)) == {}
 
 
-def test_a_failing_target_is_tried_once_for_each_state_of_its_inputs(
+def test_a_failing_target_is_tried_once_for_each_state_of_its_inputs_and_says_what_to_mend(
     copy: Project, own_instance: dg.DagsterInstance, edit: Edit, tmp_path: Path
 ) -> None:
     metadata = tmp_path / "mine.csv"
-    benchmark = {"name": "mine", "metadata": str(metadata), "images": str(tmp_path)}
-    broken = edit(copy, benchmarks=[benchmark])
+    broken = edit(copy, benchmarks=[{"name": "mine", "metadata": str(metadata), "images": str(tmp_path)}])
     first = tick(sensors.refresh, broken, own_instance)
     assert set(asked(first)) == {"deliveries[mine]"}
     assert carry_out(first, own_instance) == [False]
+    sensors.failures(failure_context(broken, own_instance))
+    (line,) = broken.layout.failures.read_text().splitlines()
+    run = own_instance.get_runs(limit=1)[0]
+    assert f"FAILED deliveries[mine] (run {run.run_id[:8]}): InputError: the metadata of 'mine', " in line
+    assert "mine.csv, does not exist; correct `metadata` in the profile" in line
+    assert line.endswith("or at once by `geoloc run deliveries --partition 'mine'`")
+
     again = tick(sensors.refresh, broken, own_instance)
     # The same key: the daemon starts no second run for it.
     assert asked(again) == asked(first)
@@ -125,14 +139,30 @@ def test_a_failing_target_is_tried_once_for_each_state_of_its_inputs(
     assert set(asked(tick(sensors.refresh, broken, own_instance))) == {"raw_photos[mine]"}
 
 
+def failure_context(project: Project, instance: dg.DagsterInstance) -> dg.RunFailureSensorContext:
+    """What the daemon gives the sensor `failures` after the newest run."""
+    run = instance.get_runs(limit=1)[0]
+    record = instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records[0]
+    event = record.event_log_entry.dagster_event
+    assert event is not None
+    return dg.build_run_status_sensor_context(
+        sensor_name="failures",
+        dagster_instance=instance,
+        dagster_run=run,
+        dagster_event=event,
+        resources={"project": resource(project)},
+        repository_def=defs.get_repository_def(),
+    ).for_run_failure()
+
+
 def test_content_a_b_a_is_done_again(copy: Project, own_instance: dg.DagsterInstance, edit: Edit) -> None:
     keys, target = [], "labeled_photos[sample-00]"
-    for cap in (20.0, 25.0, 20.0, 25.0):
+    for cap in (20.0, 25.0, 20.0):
         data = tick(sensors.refresh, edit(copy, near_cap_km=cap), own_instance)
         keys.append(asked(data).get(target))
         assert carry_out(data, own_instance, only=target) == [True]
     assert None not in keys
-    assert len(set(keys)) == 4
+    assert len(set(keys)) == 3
 
 
 def test_what_a_check_refused_is_not_tried_for_ever(copy: Project, own_instance: dg.DagsterInstance) -> None:
@@ -142,7 +172,7 @@ def test_what_a_check_refused_is_not_tried_for_ever(copy: Project, own_instance:
     assert "class_weights[country]: refused by its check finite: a weight is not a positive number" in data.skip_message
 
 
-def test_a_target_that_stays_out_of_date_though_its_runs_end_well_is_held_back(
+def test_a_target_that_stays_stale_though_its_runs_end_well_is_held_back(
     copy: Project, own_instance: dg.DagsterInstance
 ) -> None:
     """As when the runs write to another folder than the one that the sensor looks at."""
@@ -170,14 +200,6 @@ def test_a_lost_receipt_is_another_state_than_one_that_never_was(
         keys.add(asked(data)["regions"])
         carry_out(data, own_instance)
     assert len(keys) == 2
-
-
-def test_a_tick_waits_while_a_person_refreshes(copy: Project, own_instance: dg.DagsterInstance) -> None:
-    copy.layout.regions.unlink()
-    with refresh_lock(copy.layout):
-        data = tick(sensors.refresh, copy, own_instance)
-    assert data.run_requests == []
-    assert "`geoloc refresh` is at work" in data.skip_message
 
 
 def test_a_tick_makes_partitions_and_known_artifacts_known(copy: Project, instance: dg.DagsterInstance) -> None:
@@ -234,32 +256,6 @@ def test_heads_are_left_alone_where_retraining_is_asked_for(
     assert all(request.tags[REASON_TAG].startswith("weekly retraining; code version: ") for request in requests)
 
 
-def test_a_failed_run_becomes_a_line_that_a_person_can_act_on(
-    copy: Project, own_instance: dg.DagsterInstance, edit: Edit, tmp_path: Path
-) -> None:
-    benchmark = {"name": "mine", "metadata": str(tmp_path / "absent.csv"), "images": str(tmp_path)}
-    broken = edit(copy, benchmarks=[benchmark])
-    data = tick(sensors.refresh, broken, own_instance)
-    carry_out(data, own_instance)
-    run = own_instance.get_runs(limit=1)[0]
-    event = own_instance.get_records_for_run(run.run_id, of_type=dg.DagsterEventType.RUN_FAILURE).records[0]
-    failed = event.event_log_entry.dagster_event
-    assert failed is not None
-    context = dg.build_run_status_sensor_context(
-        sensor_name="failures",
-        dagster_instance=own_instance,
-        dagster_run=run,
-        dagster_event=failed,
-        resources={"project": resource(broken)},
-        repository_def=defs.get_repository_def(),
-    ).for_run_failure()
-    sensors.failures(context)
-    (line,) = broken.layout.failures.read_text().splitlines()
-    assert f"FAILED deliveries[mine] (run {run.run_id[:8]}): InputError: the metadata of 'mine', " in line
-    assert "absent.csv, does not exist; correct `metadata` in the profile" in line
-    assert line.endswith("or at once by `geoloc run deliveries --partition 'mine'`")
-
-
 def test_a_target_made_while_a_tick_was_looking_is_not_asked_for_again(
     copy: Project, own_instance: dg.DagsterInstance
 ) -> None:
@@ -275,3 +271,23 @@ def test_a_target_made_while_a_tick_was_looking_is_not_asked_for_again(
     late = request_runs(looked, own_instance, plan, ["class_weights"])
     assert not late.runs
     assert late.held == {target: "made while this tick was looking"}
+
+
+def test_a_file_in_the_landing_folder_is_taken_in_and_the_plan_asks_for_the_new_shard(
+    copy: Project, own_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("geoloc_core.line.landing.SETTLED_AFTER_S", 0.0)
+    source = (copy.layout.delivery("sample-01") / "metadata.csv").read_text().splitlines(keepends=True)
+    copy.layout.landing.mkdir()
+    (copy.layout.landing / "arrived.csv").write_text("".join(source[:11]).replace(".jpg", "-again.jpg"))
+    message = tick(sensors.deliveries, copy, own_instance).skip_message or ""
+    assert "arrived.csv was taken in: 1 shard of arrived" in message
+    assert "arrived" in own_instance.get_dynamic_partitions("shards")
+    assert "nothing new" in (tick(sensors.deliveries, copy, own_instance).skip_message or "")
+    extended = open_project(str(copy.profile_path), copy.layout.home)
+    plan = project_plan(extended, own_instance)
+    assert Target("deliveries", "arrived") in [step.target for step in plan.steps]
+    assert "heads" in {target.asset for target in (*plan.following, *(step.target for step in plan.steps))}
+    assert remake(extended, own_instance, defs, "labeled_photos", ["arrived"]).well
+    rows = extended.warehouse().rows_by_shard("labeled_photos")["arrived"]
+    assert rows + len(read_rows(extended.layout.rejected_rows("arrived"))) == 10

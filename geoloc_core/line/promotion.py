@@ -149,7 +149,10 @@ def _answers_of_standing(
     """The champion's predictions on the validation photos; None, and why, where it cannot answer for them."""
     if same_head and standing["experiment"] in profile.experiment_keys():
         return read_predictions(layout.validation_report(standing["experiment"]) / "predictions.parquet"), ""
-    answerer = read_answerer(layout.model, standing)
+    try:
+        answerer = read_answerer(layout.model, standing)
+    except CheckpointError as error:  # packed by an earlier version of the program
+        return None, f"The champion cannot be asked: {error}."
     head, shards = answerer.head, profile.training_shards()
     for feature in head.features:
         if feature["backbone"] not in profile.backbones():

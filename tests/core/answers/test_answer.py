@@ -11,8 +11,8 @@ from geoloc_core.answers.decide import RULES
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.geography.anchors import ANCHOR_KINDS
 from geoloc_core.geography.distance import haversine_km
-from geoloc_core.learning.recipes import HeadSpec
 from geoloc_core.learning.posterior import Head
+from geoloc_core.learning.recipes import HeadSpec
 from geoloc_core.learning.refine import References
 from geoloc_core.line.profile import ANSWERS, NEAREST_ANSWER
 

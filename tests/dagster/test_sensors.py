@@ -21,6 +21,7 @@ from geoloc_dagster.refresh import project_plan, refresh_lock, remake
 from geoloc_dagster.requests import ATTEMPT_TAG, MOST_ATTEMPTS, REASON_TAG, TARGET_TAG, request_runs
 from geoloc_dagster.resources import ProjectResource
 from geoloc_dagster.sensors import weekly_retraining
+from tests.dagster.tiny_line import carry_out
 
 Edit = Callable[..., Project]
 
@@ -50,26 +51,9 @@ def asked(data: SensorExecutionData) -> dict[str, str]:
     }
 
 
-def carry_out(data: SensorExecutionData, instance: dg.DagsterInstance, only: str = "") -> list[bool]:
-    """Run what a tick asked for as the daemon would, one after another; whether each went well."""
-    job = defs.resolve_implicit_global_asset_job_def()
-    done = []
-    for request in data.run_requests or ():
-        if only not in request.tags[TARGET_TAG]:
-            continue
-        part = job.get_subset(
-            asset_selection=set(request.asset_selection or ()),
-            asset_check_selection=set(request.asset_check_keys or ()),
-        )
-        result = part.execute_in_process(
-            run_config=request.run_config,
-            partition_key=request.partition_key,
-            instance=instance,
-            tags=dict(request.tags),
-            raise_on_error=False,
-        )
-        done.append(result.success)
-    return done
+def run_all(data: SensorExecutionData, instance: dg.DagsterInstance, only: str = "") -> list[bool]:
+    """Run what a tick asked for, one after another; whether each went well."""
+    return [carry_out(request, instance) for request in data.run_requests or () if only in request.tags[TARGET_TAG]]
 
 
 def test_every_sensor_and_schedule_is_off_until_switched_on() -> None:
@@ -86,6 +70,12 @@ def test_a_current_project_asks_for_nothing_and_a_tick_waits_while_a_person_refr
     data = tick(sensors.refresh, copy, own_instance)
     assert data.run_requests == []
     assert data.skip_message == "nothing is stale"
+    # What a check refused is not tried for ever.
+    record_verdict(copy.layout, Target("class_weights", "country"), "finite", "a weight is not a positive number")
+    data = tick(sensors.refresh, copy, own_instance)
+    assert data.run_requests == []
+    assert "class_weights[country]: refused by its check finite: a weight is not a positive number" in data.skip_message
+
     copy.layout.regions.unlink()
     with refresh_lock(copy.layout):
         data = tick(sensors.refresh, copy, own_instance)
@@ -106,10 +96,10 @@ def test_refresh_asks_only_for_what_can_be_made_now_and_runs_until_all_is_curren
     assert {key.name for key in request.asset_check_keys} == {"contract"}
     assert CURRENT not in {key.name for key in request.asset_check_keys}
     assert request.tags[REASON_TAG] == "not made yet"
-    assert all(carry_out(first, own_instance))
+    assert all(run_all(first, own_instance))
     second = tick(sensors.refresh, copy, own_instance)
     assert set(asked(second)) == {"embeddings[tiny-vit|sample-01]"}
-    assert all(carry_out(second, own_instance))
+    assert all(run_all(second, own_instance))
     # The same pictures came out, so the same vectors, so nothing further.
     assert asked(tick(sensors.refresh, copy, own_instance)) == {}
 
@@ -121,7 +111,7 @@ def test_a_failing_target_is_tried_once_for_each_state_of_its_inputs_and_says_wh
     broken = edit(copy, benchmarks=[{"name": "mine", "metadata": str(metadata), "images": str(tmp_path)}])
     first = tick(sensors.refresh, broken, own_instance)
     assert set(asked(first)) == {"deliveries[mine]"}
-    assert carry_out(first, own_instance) == [False]
+    assert run_all(first, own_instance) == [False]
     sensors.failures(failure_context(broken, own_instance))
     (line,) = broken.layout.failures.read_text().splitlines()
     run = own_instance.get_runs(limit=1)[0]
@@ -135,7 +125,7 @@ def test_a_failing_target_is_tried_once_for_each_state_of_its_inputs_and_says_wh
     metadata.write_text("IMG_ID,AUTHOR,LAT,LON\nno-such.jpg,a,52.0,5.0\n")
     mended = tick(sensors.refresh, broken, own_instance)
     assert asked(mended)["deliveries[mine]"] != asked(first)["deliveries[mine]"]
-    assert carry_out(mended, own_instance) == [True]
+    assert run_all(mended, own_instance) == [True]
     assert set(asked(tick(sensors.refresh, broken, own_instance))) == {"raw_photos[mine]"}
 
 
@@ -160,16 +150,9 @@ def test_content_a_b_a_is_done_again(copy: Project, own_instance: dg.DagsterInst
     for cap in (20.0, 25.0, 20.0):
         data = tick(sensors.refresh, edit(copy, near_cap_km=cap), own_instance)
         keys.append(asked(data).get(target))
-        assert carry_out(data, own_instance, only=target) == [True]
+        assert run_all(data, own_instance, only=target) == [True]
     assert None not in keys
     assert len(set(keys)) == 3
-
-
-def test_what_a_check_refused_is_not_tried_for_ever(copy: Project, own_instance: dg.DagsterInstance) -> None:
-    record_verdict(copy.layout, Target("class_weights", "country"), "finite", "a weight is not a positive number")
-    data = tick(sensors.refresh, copy, own_instance)
-    assert asked(data) == {}
-    assert "class_weights[country]: refused by its check finite: a weight is not a positive number" in data.skip_message
 
 
 def test_a_target_that_stays_stale_though_its_runs_end_well_is_held_back(
@@ -198,7 +181,7 @@ def test_a_lost_receipt_is_another_state_than_one_that_never_was(
         copy.layout.regions.unlink()
         data = tick(sensors.refresh, copy, own_instance)
         keys.add(asked(data)["regions"])
-        carry_out(data, own_instance)
+        run_all(data, own_instance)
     assert len(keys) == 2
 
 

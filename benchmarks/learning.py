@@ -4,15 +4,14 @@
 
 In one run, interleaved so that a busy machine is busy for all: one step on a batch that stays in cache ("bare step"), the
 same step fed by our reader from a matrix of float16, and the loop that most code has, a DataLoader over single photos
-with torch.optim. Batches of 128, 1536 inputs, 221 countries, recipe `thesis`. Then the six experiments of Table 2 from
-one reading beside one after another, and the peak memory of training from a memory-mapped matrix. Prints Markdown tables
-and writes .bench/learning.json:
+with torch.optim. Batches of 128, 1536 inputs, 221 countries, recipe `thesis`. Then the peak memory of training from a
+memory-mapped matrix. Prints Markdown tables and writes .bench/learning.json:
 
 device; mlp_share_of_bare_step, linear_share_of_bare_step (our rate over that of the bare step); mlp_share_of_sgemm
 (arithmetic of our step over the machine's rate in a large matrix product); ratio_vs_dataloader (linear head, our rate
-over the DataLoader's; mlp_ratio_vs_dataloader beside it); six_together_speedup; peak_memory_ratio (peak resident memory,
-the mapped file and the libraries included, over the bytes of the float16 matrix); peak_memory_ratio_of_data (the same
-without what the libraries had taken before any data was there: what grows with the photos).
+over the DataLoader's; mlp_ratio_vs_dataloader beside it); peak_memory_ratio (peak resident memory, the mapped file and
+the libraries included, over the bytes of the float16 matrix); peak_memory_ratio_of_data (the same without what the
+libraries had taken before any data was there: what grows with the photos).
 """
 
 from __future__ import annotations
@@ -34,19 +33,15 @@ from peak_memory import peak_bytes
 from torch.utils.data import DataLoader, Dataset
 
 from geoloc_core.devices import pick_device
-from geoloc_core.learning.batches import RowReader
-from geoloc_core.learning.data import Parts, TrainingData
-from geoloc_core.learning.descent import Descent
+from geoloc_core.learning.data import RowReader, TrainingData
+from geoloc_core.learning.descent import build_optimiser
 from geoloc_core.learning.heads import build_head
-from geoloc_core.learning.recipes import THESIS, HeadSpec, Recipe, head_spec
-from geoloc_core.learning.task import Task
-from geoloc_core.learning.train import walk
+from geoloc_core.learning.losses import build_objective
+from geoloc_core.learning.recipes import THESIS, HeadSpec, head_spec
 from geoloc_core.storage import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
-BLOCKS = (512, 1024, 1024)  # clip, vit, segvit
-CLIP_VIT = (0, 1)
-SIX = [(blocks, head) for blocks in ((0,), (0, 1), (1, 2)) for head in ("linear", "mlp")]
+BLOCKS = (512, 1024)  # clip, vit
 N_CLASSES = 221
 BATCH = THESIS.batch_size
 ROUNDS = 5
@@ -69,13 +64,10 @@ def main() -> None:
     device = pick_device("auto")
     if device.type == "cuda":
         arguments.steps *= 20  # a step takes microseconds there
-    data = invented(arguments.rows, BLOCKS)
+    data = random_data(arguments.rows, BLOCKS)
     results: dict[str, float | str] = {"device": describe(device)}
-    print(
-        f"{results['device']}; {arguments.rows:,} photos x {sum(BLOCKS[i] for i in CLIP_VIT)} inputs, batches of {BATCH}\n"
-    )
+    print(f"{results['device']}; {arguments.rows:,} photos x {sum(BLOCKS)} inputs, batches of {BATCH}\n")
     results |= speed(data, device, arguments.steps)
-    results |= six_experiments(data, device, arguments.steps)
     results |= peak_memory(arguments.memory_rows)
     write_json(ROOT / ".bench" / "learning.json", results)
     print(f"\nwritten: {Path('.bench') / 'learning.json'}")
@@ -93,7 +85,7 @@ def speed(data: TrainingData, device: torch.device, steps: int) -> dict[str, flo
             "DataLoader": dataloader_steps(data, head, device),
         }
         rate = interleaved(ways, steps, device)
-        flops = step_flops(head_spec(head), sum(BLOCKS[i] for i in CLIP_VIT))
+        flops = step_flops(head_spec(head), sum(BLOCKS))
         share = {name: value / BATCH * flops / sgemm for name, value in rate.items()}
         for name in ways:
             of_bare = rate[name] / rate["bare step"]
@@ -110,35 +102,9 @@ def speed(data: TrainingData, device: torch.device, steps: int) -> dict[str, flo
     return results
 
 
-def six_experiments(data: TrainingData, device: torch.device, steps: int) -> dict[str, float]:
-    """The six heads of Table 2 on the same batches: read once for all, beside read for each."""
-    reader = RowReader(data.blocks, device)
-    order = order_of(data, steps)
-    together = [descent(data, reader, blocks, head) for blocks, head in SIX]
-    alone = []
-    for blocks, head in SIX:
-        part = part_of(data, blocks)
-        its_reader = RowReader(part.blocks, device)
-        alone.append((its_reader, descent(part, its_reader, None, head)))
-
-    def one_after_another(n: int) -> None:
-        for its_reader, one in alone:
-            walk([one], its_reader, order[: n * BATCH], BATCH)
-
-    ways: dict[str, Callable[[int], None]] = {
-        "together": lambda n: walk(together, reader, order[: n * BATCH], BATCH),
-        "one after another": one_after_another,
-    }
-    rate = interleaved(ways, max(10, steps // 5), device)
-    speedup = rate["together"] / rate["one after another"]
-    print(f"\n| six experiments of Table 2 | photos/s |\n|---|--:|\n| from one reading | {rate['together']:,.0f} |")
-    print(f"| one after another | {rate['one after another']:,.0f} |")
-    return {"six_together_speedup": speedup, "six_together_photos_per_second": rate["together"]}
-
-
 def peak_memory(n_rows: int) -> dict[str, float]:
     """Peak resident memory of one epoch on a mapped matrix, in a process of its own."""
-    width = sum(BLOCKS[i] for i in CLIP_VIT)
+    width = sum(BLOCKS)
     with tempfile.TemporaryDirectory(dir=ROOT) as folder:
         path = Path(folder) / "vectors.npy"
         matrix = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=(n_rows, width))
@@ -148,13 +114,13 @@ def peak_memory(n_rows: int) -> dict[str, float]:
         matrix.flush()
         size = matrix.nbytes
         del matrix
-        told = subprocess.run(
+        child = subprocess.run(
             [sys.executable, __file__, "--train-mapped", str(path), str(n_rows)],
             check=True,
             capture_output=True,
             text=True,
         )
-    measured = json.loads(told.stdout.splitlines()[-1])
+    measured = json.loads(child.stdout.splitlines()[-1])
     ratio = measured["peak_bytes"] / size
     of_data = (measured["peak_bytes"] - measured["start_bytes"]) / size
     print(
@@ -172,7 +138,7 @@ def peak_memory(n_rows: int) -> dict[str, float]:
 
 
 def train_mapped(path: Path, n_rows: int) -> None:
-    """The child: train a linear head for one epoch through the public function, and tell the peak."""
+    """The child: train a linear head for one epoch through the public function, and print the peak."""
     from dataclasses import replace
 
     from geoloc_core.learning.recipes import DEFAULT
@@ -197,7 +163,7 @@ def train_mapped(path: Path, n_rows: int) -> None:
     print(json.dumps({"start_bytes": start_bytes, "peak_bytes": peak_bytes(), "photos_per_second": rate}))
 
 
-def invented(n_rows: int, widths: tuple[int, ...]) -> TrainingData:
+def random_data(n_rows: int, widths: tuple[int, ...]) -> TrainingData:
     """Photos that teach nothing, for speed alone."""
     rng = np.random.default_rng(0)
     return TrainingData(
@@ -209,58 +175,36 @@ def invented(n_rows: int, widths: tuple[int, ...]) -> TrainingData:
     )
 
 
-def part_of(data: TrainingData, blocks: tuple[int, ...]) -> TrainingData:
-    """The same photos with some of the blocks."""
-    return TrainingData([data.blocks[i] for i in blocks], data.labels, data.is_train, data.latitude, data.longitude)
-
-
-def descent(
-    data: TrainingData, reader: RowReader, blocks: tuple[int, ...] | None, head: str, recipe: Recipe = THESIS
-) -> Descent:
-    """A head in the making, as `train_heads` sets it up."""
-    classes = [f"C{index:03d}" for index in range(N_CLASSES)]
-    everyone = torch.arange(len(data.labels))
-    return Descent(
-        Task(
-            data=data,
-            reader=reader,
-            blocks=blocks or tuple(range(len(data.blocks))),
-            spec=head_spec(head),
-            recipe=recipe,
-            classes=classes,
-            parents=classes,
-            level="country",
-            parts=Parts(everyone, everyone[:1], "training"),
-            statistics=None,
-            seed=0,
-        )
-    )
-
-
-def order_of(data: TrainingData, steps: int) -> torch.Tensor:
-    """Row numbers of `steps` batches: shuffled walks through the whole matrix."""
-    generator = torch.Generator().manual_seed(0)
-    walks = [
-        torch.randperm(len(data.labels), generator=generator) for _ in range(1 + steps * BATCH // len(data.labels))
-    ]
-    return torch.cat(walks)[: steps * BATCH]
-
-
 def our_steps(data: TrainingData, head: str, device: torch.device) -> Callable[[int], None]:
     """Steps as training does them, on batches drawn from the whole matrix."""
-    part = part_of(data, CLIP_VIT)
-    reader = RowReader(part.blocks, device)
-    one = descent(part, reader, None, head)
-    order = order_of(data, 4000 if device.type == "cuda" else 400)
-    return lambda n: walk([one], reader, order[: n * BATCH], BATCH)
+    reader = RowReader(data.blocks, device)
+    network = build_head(head_spec(head), data.block_dims, N_CLASSES).to(device)
+    objective = build_objective(data, THESIS, N_CLASSES, np.arange(len(data.labels)), device=device)
+    optimiser = build_optimiser(network, THESIS, 1e-4)
+    labels = torch.from_numpy(data.labels).to(device)
+    generator = torch.Generator().manual_seed(0)
+
+    def batches():
+        while True:
+            yield from torch.randperm(len(labels), generator=generator).to(device).split(BATCH)
+
+    stream = batches()
+
+    def run(n: int) -> None:
+        for _ in range(n):
+            rows = next(stream)
+            optimiser.zero_grad()
+            objective(network(reader.read(rows)), labels[rows], rows).backward()
+            optimiser.step()
+
+    return run
 
 
 def bare_step(data: TrainingData, head: str, device: torch.device) -> Callable[[int], None]:
     """The same step on one batch that lies ready: nothing is read, and all stays in cache."""
-    part = part_of(data, CLIP_VIT)
-    module = build_head(head_spec(head), part.block_dims, N_CLASSES).to(device)
-    joined = torch.from_numpy(np.concatenate([block[:BATCH] for block in part.blocks], axis=1)).float().to(device)
-    labels = torch.from_numpy(part.labels[:BATCH]).to(device)
+    module = build_head(head_spec(head), data.block_dims, N_CLASSES).to(device)
+    joined = torch.from_numpy(np.concatenate([block[:BATCH] for block in data.blocks], axis=1)).float().to(device)
+    labels = torch.from_numpy(data.labels[:BATCH]).to(device)
     weights = torch.rand(N_CLASSES, device=device) + 0.5
     optimiser = torch.optim.SGD(module.parameters(), lr=1e-4, momentum=0.9, fused=True)
 
@@ -288,9 +232,8 @@ class SinglePhotos(Dataset):
 
 def dataloader_steps(data: TrainingData, head: str, device: torch.device) -> Callable[[int], None]:
     """The usual loop: a shuffling DataLoader, a step for each batch it hands out."""
-    part = part_of(data, CLIP_VIT)
-    loader = DataLoader(SinglePhotos(part), batch_size=BATCH, shuffle=True, pin_memory=device.type == "cuda")
-    module = build_head(head_spec(head), part.block_dims, N_CLASSES).to(device)
+    loader = DataLoader(SinglePhotos(data), batch_size=BATCH, shuffle=True, pin_memory=device.type == "cuda")
+    module = build_head(head_spec(head), data.block_dims, N_CLASSES).to(device)
     weights = torch.rand(N_CLASSES, device=device) + 0.5
     optimiser = torch.optim.SGD(module.parameters(), lr=1e-4, momentum=0.9)
 

@@ -1,10 +1,7 @@
 """Tables, described once: the name, type, bounds, meaning and origin of every column stand in a pandera schema.
 
-`validate` holds a frame against its schema before the frame is written; `columns_of` lists the columns for whoever shows
-them (Dagster's column schema and lineage, the data dictionary). The schemas of the tables of photos are in
-`geoloc_core.photos.schemas`, those of answers in `geoloc_core.evaluation.schemas`, the others here.
-
-In every table missing text is the empty string, never NaN or None.
+The schemas of the tables of photos are in `photos.schemas`, that of answers in `evaluation.prediction_table`, the others
+here. In every table missing text is the empty string, never NaN or None.
 """
 
 from __future__ import annotations
@@ -50,32 +47,33 @@ def table(
     checks: Iterable[pa.Check] = (),
 ) -> pa.DataFrameSchema:
     """A table with exactly these columns, in this order, converted to their types; `unique` together name a row."""
-    return pa.DataFrameSchema(
-        dict(columns),
-        name=name,
-        description=description,
-        unique=list(unique) or None,
-        checks=list(checks),
-        strict=True,
-        ordered=True,
-        coerce=True,
-    )
+    schema = pa.DataFrameSchema(dict(columns), checks=list(checks), strict=True, ordered=True, coerce=True)
+    schema.name, schema.description, schema.unique = name, description, list(unique) or None
+    return schema
+
+
+def column(
+    dtype: Any, description: str, *made_from: str, checks: Iterable[pa.Check] = (), **rules_and_metadata: Any
+) -> pa.Column:
+    """A column of any type; all but `unique` and `nullable` is kept as metadata."""
+    rules = {name: rules_and_metadata.pop(name, False) for name in ("unique", "nullable")}
+    metadata = {"made_from": made_from, **rules_and_metadata}
+    return pa.Column(dtype, list(checks) or None, description=description, metadata=metadata, **rules)
 
 
 def text(
     description: str,
     *made_from: str,
     filled: bool = False,
-    unique: bool = False,
     one_of: Iterable[str] = (),
     pattern: str = "",
-    **metadata: Any,
+    **more: Any,
 ) -> pa.Column:
     """A column of text. `filled`: never empty; `one_of`: the values that it may have; `pattern`: what it must match."""
     checks = [pa.Check.str_length(min_value=1)] if filled else []
     checks += [pa.Check.isin(tuple(one_of))] if one_of else []
     checks += [pa.Check.str_matches(pattern)] if pattern else []
-    return _column(str, description, made_from, checks, metadata, unique=unique)
+    return column(str, description, *made_from, checks=checks, **more)
 
 
 def number(
@@ -85,30 +83,22 @@ def number(
     low: float | None = None,
     high: float | None = None,
     above: float | None = None,
-    nullable: bool = False,
-    **metadata: Any,
+    **more: Any,
 ) -> pa.Column:
     """A column of numbers from `low` to `high`, or greater than `above`."""
     bounds = ((pa.Check.ge, low), (pa.Check.gt, above), (pa.Check.le, high))
     checks = [check(value) for check, value in bounds if value is not None]
-    return _column(dtype, description, made_from, checks, metadata, nullable=nullable)
+    return column(dtype, description, *made_from, checks=checks, **more)
 
 
-def latitude(description: str, *made_from: str, **metadata: Any) -> pa.Column:
+def latitude(description: str, *made_from: str, **more: Any) -> pa.Column:
     """Degrees north, WGS 84."""
-    return number(np.float64, description, *made_from, low=-90.0, high=90.0, **metadata)
+    return number(np.float64, description, *made_from, low=-90.0, high=90.0, **more)
 
 
-def longitude(description: str, *made_from: str, **metadata: Any) -> pa.Column:
+def longitude(description: str, *made_from: str, **more: Any) -> pa.Column:
     """Degrees east, WGS 84."""
-    return number(np.float64, description, *made_from, low=-180.0, high=180.0, **metadata)
-
-
-def _column(
-    dtype: type, description: str, made_from: Iterable[str], checks: list[pa.Check], more: dict[str, Any], **rules: Any
-) -> pa.Column:
-    metadata = {"made_from": tuple(made_from), **more}
-    return pa.Column(dtype, checks or None, description=description, metadata=metadata, **rules)
+    return number(np.float64, description, *made_from, low=-180.0, high=180.0, **more)
 
 
 def same_columns(asset: str, schema: Schema, names: Iterable[str], **rules: bool) -> dict[str, pa.Column]:
@@ -116,18 +106,12 @@ def same_columns(asset: str, schema: Schema, names: Iterable[str], **rules: bool
 
     `rules` (`unique`, `nullable`) replace those of the table that they come from.
     """
-    columns = schema_of(schema).columns
-    return {
-        name: _column(
-            columns[name].dtype,
-            columns[name].description,
-            (f"{asset}.{name}",),
-            list(columns[name].checks),
-            {},
-            **{"unique": columns[name].unique, "nullable": columns[name].nullable, **rules},
-        )
-        for name in names
-    }
+    taken = {}
+    for name in names:
+        old = schema_of(schema).columns[name]
+        own = {"unique": old.unique, "nullable": old.nullable, **rules}
+        taken[name] = column(old.dtype, old.description, f"{asset}.{name}", checks=old.checks, **own)
+    return taken
 
 
 def schema_of(schema: Schema) -> pa.DataFrameSchema:
@@ -152,7 +136,7 @@ def columns_of(schema: Schema) -> list[ColumnDescription]:
 
 
 def column_names(schema: Schema) -> list[str]:
-    """The columns of a table, in order."""
+    """The names of a table's columns, in order."""
     return list(schema_of(schema).columns)
 
 
@@ -186,14 +170,14 @@ def _first_failure(errors: SchemaErrors) -> str:
     cases: pd.DataFrame = errors.failure_cases
     first = cases.iloc[0]
     same = cases[(cases["column"] == first["column"]) & (cases["check"] == first["check"])]
-    rows = [int(index) for index in same["index"].dropna().unique()]
-    listed = ", ".join(str(row) for row in rows[:5]) + (", ..." if len(rows) > 5 else "")
+    rows = [str(int(index)) for index in same["index"].dropna().unique()]
+    listed = ", ".join([*rows[:5], "..."] if len(rows) > 5 else rows)
+    at = f" at row {listed} ({len(rows)} in all)" if rows else ""
     value: Any = first["failure_case"]
     value = value.item() if isinstance(value, np.generic) else value
     where = f"column {first['column']}" if first["schema_context"] == "Column" else "the table"
-    at = f" at row {listed} ({len(rows)} in all)" if rows else ""
-    more = cases["check"].nunique() - 1
-    also = f"; {more} more rules are broken" if more else ""
+    others = cases["check"].nunique() - 1
+    also = f"; {others} more rules are broken" if others else ""
     return f"{where} breaks the rule {first['check']!r}{at}, first value {value!r}{also}"
 
 
@@ -213,26 +197,24 @@ Regions = table(
         "country": text("Name of the country"),
         "iso_a2": text("ISO 3166-1 code of two letters; empty where there is none"),
         "continent": text("Continent of the country"),
-        "geometry": _column(object, "Polygon in longitude and latitude (WGS 84), as WKB", (), [], {}),
+        "geometry": column(object, "Polygon in longitude and latitude (WGS 84), as WKB"),
     },
     unique=("level", "region_id"),
 )
 
+_SCHEMES = {
+    "inverse": "Weight of one photo: 1 / n (the thesis), scaled so that the average photo weighs 1",
+    "sqrt": "1 / square root of n, scaled likewise",
+    "effective": "By the effective number of samples (Cui et al. 2019), scaled likewise",
+    "none": "1 for every photo",
+}
 ClassWeights = table(
     "ClassWeights",
     "How much one photo of each class counts in the loss, by scheme.",
     {
         "region_id": text("A region with photos to learn from", *LABELS, filled=True, unique=True),
         "n_photos": number(np.int64, "Photos to learn from", *SPLIT_LABELS, low=1),
-        **{
-            name: number(np.float64, meaning, *SPLIT_LABELS, above=0.0)
-            for name, meaning in {
-                "inverse": "Weight of one photo: 1 / n (the thesis), scaled so that the average photo weighs 1",
-                "sqrt": "1 / square root of n, scaled likewise",
-                "effective": "By the effective number of samples (Cui et al. 2019), scaled likewise",
-                "none": "1 for every photo",
-            }.items()
-        },
+        **{name: number(np.float64, meaning, *SPLIT_LABELS, above=0.0) for name, meaning in _SCHEMES.items()},
     },
 )
 
@@ -241,9 +223,7 @@ RegionAnchors = table(
     "The points that a region can answer with.",
     {
         "region_id": text("The region that answers", "regions.region_id", filled=True),
-        "kind": text(
-            "How the point was chosen: centroid of the polygon, or fitted to the training photos", filled=True
-        ),
+        "kind": text("How the point was chosen: centroid of the polygon, or fitted to training photos", filled=True),
         "latitude": latitude("Degrees north of the point that the region answers with", *_ANCHOR),
         "longitude": longitude("Degrees east of the point that the region answers with", *_ANCHOR),
         "n_photos": number(np.int64, "Training photos that it was fitted to", *LABELS, low=0),
@@ -256,7 +236,7 @@ Embeddings = table(
     "One vector for each photo of a shard, or the reason why there is none.",
     {
         "photo_id": text("Name of the photo, unique within its dataset", "images.photo_id", filled=True, unique=True),
-        "vector": _column(object, "The backbone's output for the picture, float16", ("images.image_path",), [], {}),
+        "vector": column(object, "The backbone's output for the picture, float16", "images.image_path"),
         "status": text("ok, or why there is no vector", "images.status", filled=True),
         "image_sha256": text("Hash of the picture that the vector was computed from", "images.sha256"),
     },

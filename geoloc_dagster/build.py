@@ -4,6 +4,7 @@ All partitions are dynamic, because the profile and the landing folder decide
 which there are while the code server goes on running; `synchronise` brings an instance's keys in line with a profile.
 """
 
+import ast
 import datetime
 import os
 import time
@@ -66,6 +67,7 @@ def _dependency(row: Artifact, name: str, selection: Selection) -> dg.AssetDep:
 def build_asset(name: str) -> dg.AssetsDefinition:
     """The asset of one row of the table."""
     row = LINE[name]
+    place, line, description = _source(row.group, name)
 
     @dg.asset(
         name=name,
@@ -77,9 +79,9 @@ def build_asset(name: str) -> dg.AssetsDefinition:
         pool=row.pool or None,
         op_tags=GPU if row.pool == "gpu" else None,
         code_version=row.version,
-        description=row.description,
+        description=description,
         freshness_policy=FRESHNESS.get(name),
-        metadata={"dagster/code_references": _code_reference(row.step)},
+        metadata={"dagster/code_references": _code_reference(place, line)},
     )
     def materialize(context: dg.AssetExecutionContext, project: ProjectResource) -> dg.MaterializeResult:
         opened, started = project.open(), time.monotonic()
@@ -92,12 +94,16 @@ def build_asset(name: str) -> dg.AssetsDefinition:
     return materialize
 
 
-def _code_reference(step: str) -> dg.CodeReferencesMetadataValue:
-    """Where the step's function is: in the repository that GEOLOC_GIT_URL (and GEOLOC_GIT_REF) names, else the file."""
-    module, function = step.split(".")
+def _source(module: str, name: str) -> tuple[str, int, str]:
+    """The file and the line of a step's function, and its docstring; read as text, as importing it would load torch."""
     place = f"geoloc_core/line/steps/{module}.py"
-    lines = (SOURCE_ROOT / place).read_text(encoding="utf-8").splitlines()
-    line = next(number for number, text in enumerate(lines, 1) if text.startswith(f"def {function}("))
+    tree = ast.parse((SOURCE_ROOT / place).read_text(encoding="utf-8"))
+    function = next(node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    return place, function.lineno, ast.get_docstring(function) or ""
+
+
+def _code_reference(place: str, line: int) -> dg.CodeReferencesMetadataValue:
+    """A link to code: in the repository that GEOLOC_GIT_URL (and GEOLOC_GIT_REF) names, else the file."""
     repository = os.environ.get("GEOLOC_GIT_URL", "").rstrip("/")
     with warnings.catch_warnings():
         # Dagster calls code references beta; the version is pinned.

@@ -12,7 +12,7 @@ import shutil
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -65,23 +65,18 @@ class ShardReport:
     images_per_second: float
 
 
-@dataclass(frozen=True)
-class _Row:
-    """Where the vector of a photo is: row `number` of the file `path`."""
-
-    path: Path
-    number: int
-    status: str
+Key = tuple[str, str]
+"""A photo's id, and the hash of its picture."""
 
 
 @dataclass
 class _Work:
-    """One target while it is being made; `rows` are those available, by photo id and hash of the picture."""
+    """One target while it is being made; `rows` are those available: a block and the number of the row in it."""
 
     target: ShardTarget
     parts: Path
-    rows: dict[tuple[str, str], _Row] = field(default_factory=dict)
-    current: EmbeddingBlock | None = None
+    current: EmbeddingBlock | None
+    rows: dict[Key, tuple[EmbeddingBlock, int]] = field(default_factory=dict)
     missing: list[int] = field(default_factory=list)
     resumed: int = 0
     batch_size: int = 0
@@ -115,10 +110,17 @@ def update_shards(
         for name in sorted(targets, key=lambda name: str(targets[name].path)):
             stack.enter_context(_only_writer(targets[name].path))
             works[name] = _open(targets[name], items)
-        _embed_missing(items, works, limits, batch_size, workers, part_rows, what)
-        for work in works.values():
-            _join(items, work)
-        return {name: _report(items, work) for name, work in works.items()}
+        groups: dict[tuple[tuple[int, ...], int], dict[str, _Work]] = {}
+        for name, work in works.items():
+            if work.missing:
+                groups.setdefault((tuple(work.missing), work.batch_size), {})[name] = work
+        for (missing, earlier_size), group in groups.items():
+            encoders = {name: work.target.load() for name, work in group.items()}
+            # A run that goes on takes the batches of the one before it: equal batches give equal bytes.
+            size = earlier_size or batch_size or choose_batch_size(encoders)
+            batches = embed_batches([items[row] for row in missing], encoders, limits, size, workers)
+            _embed_parts([items[row] for row in missing], group, batches, size, part_rows, what)
+        return {name: _join(items, work) for name, work in works.items()}
 
 
 def parts_folder(shard: Path) -> Path:
@@ -145,28 +147,25 @@ def _only_writer(shard: Path) -> Iterator[None]:
 
 
 def _open(target: ShardTarget, items: Sequence[ImageItem]) -> _Work:
-    work = _Work(target, parts_folder(target.path))
-    work.current = _block_of(target.path, target)
+    """What is there of a shard: the one on disk, and the parts of a run that was killed."""
+    work = _Work(target, parts_folder(target.path), _block_of(target.path, target))
     if work.current is not None:
-        for key, row in _rows_of(target.path, work.current).items():
-            # A failure is only certain to repeat itself for the very same bytes.
-            if row.status == OK or (key[1] and row.status not in TRANSIENT):
-                work.rows[key] = row
-    parts = {path: _block_of(path, target) for path in sorted(work.parts.glob("*.parquet"))}
-    if any(block is None for block in parts.values()):  # of another checkpoint, or damaged
+        rows = zip(_rows_of(work.current).items(), work.current.status, strict=True)
+        # A failure is only certain to repeat itself for the very same bytes.
+        work.rows = {key: row for (key, row), status in rows if status == OK or (key[1] and status not in TRANSIENT)}
+    parts = [_block_of(path, target) for path in sorted(work.parts.glob("*.parquet"))]
+    blocks = [block for block in parts if block is not None]
+    if len(blocks) < len(parts):  # of another checkpoint, or damaged
         shutil.rmtree(work.parts)
-        parts = {}
-    resumable = {}
-    for path, block in parts.items():
-        if block is not None:
-            resumable.update(_rows_of(path, block))
-    work.rows.update(resumable)
-    work.next_part = len(parts)
-    if parts:
+        blocks = []
+    if blocks:
         work.batch_size = read_json(work.parts / "run.json")["batch_size"]
-    accepted = [(row, (item.photo_id, item.sha256)) for row, item in enumerate(items) if not item.refused]
-    work.missing = [row for row, key in accepted if key not in work.rows]
-    work.resumed = sum(key in resumable for _, key in accepted)
+    resumable = {key: row for block in blocks for key, row in _rows_of(block).items()}
+    work.rows.update(resumable)
+    work.next_part = len(blocks)
+    keys = {row: (item.photo_id, item.sha256) for row, item in enumerate(items) if not item.refused}
+    work.missing = [row for row, key in keys.items() if key not in work.rows]
+    work.resumed = sum(key in resumable for key in keys.values())
     return work
 
 
@@ -179,94 +178,67 @@ def _block_of(path: Path, target: ShardTarget) -> EmbeddingBlock | None:
     return block if metadata["identity"]["version"] == target.identity.version else None
 
 
-def _rows_of(path: Path, block: EmbeddingBlock) -> dict[tuple[str, str], _Row]:
-    columns = zip(block.photo_ids, block.image_sha256, block.status, strict=True)
-    return {(name, sha256): _Row(path, row, status) for row, (name, sha256, status) in enumerate(columns)}
+def _rows_of(block: EmbeddingBlock) -> dict[Key, tuple[EmbeddingBlock, int]]:
+    keys = zip(block.photo_ids, block.image_sha256, strict=True)
+    return {key: (block, number) for number, key in enumerate(keys)}
 
 
-def _embed_missing(
+def _embed_parts(
     items: Sequence[ImageItem],
     works: Mapping[str, _Work],
-    limits: ImageLimits,
-    batch_size: int,
-    workers: int,
+    batches: Iterable[EmbeddedBatch],
+    size: int,
     part_rows: int,
     what: str,
 ) -> None:
-    """Embed what is missing into part files, backbones that lack the same pictures together."""
-    groups: dict[tuple[tuple[int, ...], int], list[str]] = {}
-    for name, work in works.items():
-        if work.missing:
-            groups.setdefault((tuple(work.missing), work.batch_size), []).append(name)
-    for (missing, earlier_size), names in groups.items():
-        encoders = {name: works[name].target.load() for name in names}
-        # A run that goes on takes the batches of the one before it: equal batches give equal bytes.
-        size = earlier_size or batch_size or choose_batch_size(encoders)
-        for name in names:
-            write_json(works[name].parts / "run.json", {"batch_size": size})
-        rows = [items[row] for row in missing]
-        started = time.monotonic()
-        part: list[EmbeddedBatch] = []
-        with bar(what, total=len(rows), unit="img") as progress:
-            for batch in embed_batches(rows, encoders, limits, size, workers):
-                part.append(batch)
-                end = min(batch.start + size, len(rows))
-                if end - part[0].start >= part_rows or end == len(rows):
-                    for name in names:
-                        _write_part(works[name], name, rows[part[0].start : end], part)
-                    part = []
-                progress.update(end - batch.start)
-        for name in names:
-            works[name].seconds = time.monotonic() - started
+    """Write `batches` of `size` pictures, the vectors of `items` from several backbones, into part files of each."""
+    for work in works.values():
+        write_json(work.parts / "run.json", {"batch_size": size})
+    started = time.monotonic()
+    part: list[EmbeddedBatch] = []
+    with bar(what, total=len(items), unit="img") as progress:
+        for batch in batches:
+            part.append(batch)
+            end = min(batch.start + size, len(items))
+            if end - part[0].start >= part_rows or end == len(items):
+                for name, work in works.items():
+                    _write_part(work, name, items[part[0].start : end], part)
+                part = []
+            progress.update(end - batch.start)
+    for work in works.values():
+        work.seconds = time.monotonic() - started
 
 
 def _write_part(work: _Work, name: str, items: Sequence[ImageItem], batches: Sequence[EmbeddedBatch]) -> None:
-    block = EmbeddingBlock(
-        [item.photo_id for item in items],
-        np.concatenate([batch.vectors[name] for batch in batches]),
-        [reason for batch in batches for reason in batch.status[name]],
-        [item.sha256 for item in items],
-    )
-    path = work.parts / f"{work.next_part:06d}.parquet"
-    write_shard(path, block, work.target.identity)
+    vectors = np.concatenate([batch.vectors[name] for batch in batches])
+    status = [reason for batch in batches for reason in batch.status[name]]
+    block = EmbeddingBlock([item.photo_id for item in items], vectors, status, [item.sha256 for item in items])
+    write_shard(work.parts / f"{work.next_part:06d}.parquet", block, work.target.identity)
     work.next_part += 1
-    work.rows.update(_rows_of(path, block))
+    work.rows.update(_rows_of(block))
 
 
-def _join(items: Sequence[ImageItem], work: _Work) -> None:
-    """Write the shard from the old one and the parts; in memory are the new vectors and those of one file."""
-    target = work.target
+def _join(items: Sequence[ImageItem], work: _Work) -> ShardReport:
+    """Write the shard from the old one and the parts, unless it is, row by row, what is on disk."""
     sources = [None if item.refused else work.rows[item.photo_id, item.sha256] for item in items]
-    status = [item.refused if row is None else row.status for item, row in zip(items, sources, strict=True)]
-    block = EmbeddingBlock([i.photo_id for i in items], np.empty(0), status, [i.sha256 for i in items])
-    if not _unchanged(block, sources, work):
-        work.current = None
-        places: dict[Path, list[tuple[int, int]]] = {}
-        for place, row in enumerate(sources):
-            if row is not None:
-                places.setdefault(row.path, []).append((place, row.number))
-        vectors = np.full((len(items), target.identity.dimension), np.nan, np.float16)
-        for path, pairs in places.items():
-            into, numbers = np.array(pairs).T
-            vectors[into] = read_shard(path)[0].vectors[numbers]
-        write_shard(target.path, EmbeddingBlock(block.photo_ids, vectors, status, block.image_sha256), target.identity)
-    shutil.rmtree(work.parts, ignore_errors=True)
-
-
-def _unchanged(block: EmbeddingBlock, sources: Sequence[_Row | None], work: _Work) -> bool:
-    """Whether the shard on disk is, row by row, what would be written."""
+    status = [
+        item.refused if source is None else source[0].status[source[1]]
+        for item, source in zip(items, sources, strict=True)
+    ]
+    ids, hashes = [item.photo_id for item in items], [item.sha256 for item in items]
     current = work.current
-    return (
-        current is not None
-        and (current.photo_ids, current.status, current.image_sha256)
-        == (block.photo_ids, block.status, block.image_sha256)
-        and all(row is None or row.path == work.target.path for row in sources)
-    )
-
-
-def _report(items: Sequence[ImageItem], work: _Work) -> ShardReport:
+    if (
+        current is None
+        or (current.photo_ids, current.status, current.image_sha256) != (ids, status, hashes)
+        or any(source is not None and source[0] is not current for source in sources)
+    ):
+        vectors = np.full((len(items), work.target.identity.dimension), np.nan, np.float16)
+        for row, source in enumerate(sources):
+            if source is not None:
+                vectors[row] = source[0].vectors[source[1]]
+        write_shard(work.target.path, EmbeddingBlock(ids, vectors, status, hashes), work.target.identity)
+    shutil.rmtree(work.parts, ignore_errors=True)
     embedded = len(work.missing)
-    status = [item.refused or work.rows[item.photo_id, item.sha256].status for item in items]
     return ShardReport(
         rows=len(items),
         reused=len(items) - embedded - work.resumed,

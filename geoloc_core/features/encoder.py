@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from geoloc_core.errors import CheckpointError
-from geoloc_core.features.checkpoints import Checkpoint, open_checkpoint
+from geoloc_core.features.checkpoints import checkpoint_error, open_checkpoint
 from geoloc_core.features.encoders import library_module
 from geoloc_core.features.encoders.base import Encoder as Encoder
 from geoloc_core.features.specification import BackboneSpec
@@ -18,15 +18,10 @@ def load_encoder(spec: BackboneSpec, checkpoints: Path | str, device: torch.devi
 
     Raises CheckpointError when weights are missing, damaged, or do not fit the specification.
     """
-    return _loaded(spec, open_checkpoint(spec, checkpoints), torch.device(device))
-
-
-def _loaded(spec: BackboneSpec, checkpoint: Checkpoint, device: torch.device) -> Encoder:
-    embedder = None
-    if spec.embedder is not None and checkpoint.embedder is not None:
-        embedder = _loaded(spec.embedder, checkpoint.embedder, device)
-    encoder: Encoder = library_module(spec.library).ENCODER(spec, checkpoint.path, device, embedder)
-    _try_out(encoder, checkpoint.path)
+    path = open_checkpoint(spec, checkpoints).path
+    embedder = None if spec.embedder is None else load_encoder(spec.embedder, checkpoints, device)
+    encoder: Encoder = library_module(spec.library).ENCODER(spec, path, torch.device(device), embedder)
+    _try_out(encoder, path)
     return encoder
 
 
@@ -51,12 +46,8 @@ def _try_out(encoder: Encoder, path: Path) -> None:
             f"{encoder.trunk_width}, so they are not those before the projection; use pooling: projected"
         )
     if tuple(vector.shape) != (1, spec.dimension):
-        raise CheckpointError(
-            f"the checkpoint of backbone {spec.name!r} in {path} gives vectors of {width} numbers and the "
-            f"specification says {spec.dimension}; set dimension: {width} or use the weights that it names"
-        )
+        problem = f"gives vectors of {width} numbers and the specification says {spec.dimension}"
+        raise checkpoint_error(spec, path, f"{problem}; set dimension: {width} or use the weights that it names")
     if not torch.isfinite(vector).all():
-        raise CheckpointError(
-            f"the checkpoint of backbone {spec.name!r} in {path} gives vectors that are not finite, so its weights are "
-            "damaged; restore it from its source"
-        )
+        problem = "gives vectors that are not finite, so its weights are damaged; restore it from its source"
+        raise checkpoint_error(spec, path, problem)

@@ -32,11 +32,11 @@ NOT_FINITE = "vector_not_finite"
 BATCHES_AHEAD = 3
 """How many batches are decoded beside a GPU before they are needed."""
 
-BATCH_SIZES = (256, 128, 64, 32, 16, 8, 4, 2)
-CPU_BATCH_BYTES, CPU_LARGEST = 17_000_000, 32
-"""On a CPU the widest tensor of a batch should stay in the cache, of which servers have 32 MiB and more: beyond that a
-ViT-B/16 loses a tenth of its rate, while its matrices are large enough from four pictures on (docs/performance.md)."""
-GPU_BATCH_BYTES = 2 << 30
+CPU_BATCH = (17_000_000, 32)
+"""Bytes of the widest tensor of a batch, and most pictures. On a CPU the tensor should stay in the cache, of which servers
+have 32 MiB and more: beyond that a ViT-B/16 loses a tenth of its rate, while its matrices are large enough from four
+pictures on (docs/performance.md)."""
+GPU_BATCH = (2 << 30, 256)
 """On a GPU it should be a small part of the memory; ViT-L/14 then runs in batches of 256."""
 
 
@@ -151,12 +151,10 @@ def _finished(batch: DecodedBatch, running: Mapping[str, _Vectors]) -> EmbeddedB
 
 
 def choose_batch_size(encoders: Mapping[str, Encoder]) -> int:
-    """How many pictures to embed at once: the size that suits the encoder with the widest tensors."""
-    return min(_suitable_size(encoder) for encoder in encoders.values())
-
-
-def _suitable_size(encoder: Encoder) -> int:
-    on_gpu = encoder.device.type == "cuda"
-    room, largest = (GPU_BATCH_BYTES, BATCH_SIZES[0]) if on_gpu else (CPU_BATCH_BYTES, CPU_LARGEST)
-    fitting = (size for size in BATCH_SIZES if size <= largest and size * encoder.widest_bytes <= room)
-    return next(fitting, BATCH_SIZES[-1])
+    """How many pictures to embed at once: the power of two that suits the encoder with the widest tensors."""
+    sizes = []
+    for encoder in encoders.values():
+        room, largest = GPU_BATCH if encoder.device.type == "cuda" else CPU_BATCH
+        fitting = min(largest, room // max(encoder.widest_bytes, 1))
+        sizes.append(2 ** max(1, fitting.bit_length() - 1))
+    return min(sizes)

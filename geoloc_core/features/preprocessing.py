@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from geoloc_core.features.specification import BackboneSpec
 
-_RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
+RESAMPLING = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 
 
 def resized_size(width: int, height: int, spec: BackboneSpec) -> tuple[int, int]:
@@ -32,9 +32,7 @@ def resized_size(width: int, height: int, spec: BackboneSpec) -> tuple[int, int]
 
 def crop_offset(margin: int, rule: str) -> int:
     """How many pixels of a `margin` (>= 0) lie before the central crop, by the `rule` of the specification's `crop`."""
-    if rule == "center_round":
-        return round(margin / 2.0)
-    return margin // 2
+    return round(margin / 2.0) if rule == "center_round" else margin // 2
 
 
 def to_pixels(image: Image.Image, spec: BackboneSpec) -> np.ndarray:
@@ -43,7 +41,7 @@ def to_pixels(image: Image.Image, spec: BackboneSpec) -> np.ndarray:
         raise ValueError(f"preprocessing takes RGB pictures, not {image.mode}; open them with photos.images.load_image")
     width, height = resized_size(*image.size, spec)
     if image.size != (width, height):
-        image = image.resize((width, height), _RESAMPLING[spec.interpolation])
+        image = image.resize((width, height), RESAMPLING[spec.interpolation])
     if spec.crop != "none":
         left = crop_offset(width - spec.input_size, spec.crop)
         top = crop_offset(height - spec.input_size, spec.crop)

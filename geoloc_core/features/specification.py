@@ -16,19 +16,19 @@ from geoloc_core.errors import ProfileError
 from geoloc_core.features.encoders import LIBRARIES
 from geoloc_core.storage import fingerprint, value_sha256
 
-POOLINGS = ("cls", "mean", "projected", "trunk", "class_area")
-RESIZES = ("shortest", "squash")
-CROPS = ("none", "center_floor", "center_round")
-INTERPOLATIONS = ("bilinear", "bicubic")
-DTYPES = ("float32", "bfloat16")
-DECODES = ("exact", "draft")
+CHOICES = {
+    "library": tuple(LIBRARIES),
+    "pooling": ("cls", "mean", "projected", "trunk", "class_area"),
+    "resize": ("shortest", "squash"),
+    "crop": ("none", "center_floor", "center_round"),
+    "interpolation": ("bilinear", "bicubic"),
+    "dtype": ("float32", "bfloat16"),
+    "decode": ("exact", "draft"),
+    "weights_kind": ("hub", "path", "site", "seeded"),
+}
 
 DRAFT_MARGIN = 2
 """A reduced decode keeps at least this many times the side that a picture is resized to; see docs/performance.md."""
-
-OPENAI_MEAN = (0.48145466, 0.4578275, 0.40821073)
-OPENAI_STD = (0.26862954, 0.26130258, 0.27577711)
-HALF = (0.5, 0.5, 0.5)
 
 _ORIGIN = ("weights", "revision", "source", "kept_as")
 """Fields that say where weights are or who described them; in an identity the weights' own hash stands for them."""
@@ -97,30 +97,30 @@ class BackboneSpec:
 
     def __post_init__(self) -> None:
         """Refuse values that no library knows; which weights exist is up to `checkpoints`."""
-        _check("library", self.library, tuple(LIBRARIES), self.name)
-        _check("pooling", self.pooling, POOLINGS, self.name)
-        _check("resize", self.resize, RESIZES, self.name)
-        _check("crop", self.crop, CROPS, self.name)
-        _check("interpolation", self.interpolation, INTERPOLATIONS, self.name)
-        _check("dtype", self.dtype, DTYPES, self.name)
-        _check("decode", self.decode, DECODES, self.name)
-        _check("kind of weights", self.weights_kind, ("hub", "path", "site", "seeded"), self.name)
-        if self.resize_size and not self.input_size <= self.resize_size:
-            raise ProfileError(f"backbone {self.name!r}: resize_size {self.resize_size} is less than input_size")
+        for name, choices in CHOICES.items():
+            if (value := getattr(self, name)) not in choices:
+                what = name.replace("weights_kind", "kind of weights")
+                raise self._error(f"{what} {value!r} is not known; choose one of {', '.join(choices)}")
+        if 0 < self.resize_size < self.input_size:
+            raise self._error(f"resize_size {self.resize_size} is less than input_size; set at least {self.input_size}")
         if self.resize_size > self.input_size and self.crop == "none":
-            raise ProfileError(f"backbone {self.name!r} resizes to more than input_size; set crop")
+            raise self._error("pictures are resized to more than input_size; set crop")
         if self.resize == "shortest" and self.crop == "none":
-            raise ProfileError(
-                f"backbone {self.name!r} resizes the short side and crops nothing, so its images would differ in "
-                "shape; set crop: center_floor or center_round, or resize: squash"
+            raise self._error(
+                "the short side is resized and nothing is cropped, so its images would differ in shape; "
+                "set crop: center_floor or center_round, or resize: squash"
             )
-        if self.decode != "exact" and self.library == "segmentation":
-            raise ProfileError(
-                f"backbone {self.name!r}: a segmentation network decides each pixel by a narrow margin, so that a reduced "
-                "decode changes its vectors too much; set decode: exact"
+        segments = self.library == "segmentation"
+        if self.decode != "exact" and segments:
+            raise self._error(
+                "a segmentation network decides each pixel by a narrow margin, so that a reduced decode changes its "
+                "vectors too much; set decode: exact"
             )
-        if (self.library == "segmentation") != (self.n_classes > 0):
-            raise ProfileError(f"backbone {self.name!r}: n_classes goes with library: segmentation, and only with it")
+        if self.n_classes not in (range(1, 151) if segments else (0,)):
+            raise self._error("n_classes goes with library: segmentation, and only with it; ADE20K has 150")
+
+    def _error(self, problem: str) -> ProfileError:
+        return ProfileError(f"backbone {self.name!r}: {problem}")
 
     @property
     def resized_side(self) -> int:
@@ -181,8 +181,3 @@ def specification_from(values: Mapping[str, Any]) -> BackboneSpec:
     for key in ("mean", "std"):
         plain[key] = tuple(plain[key])
     return BackboneSpec(**plain)
-
-
-def _check(what: str, value: str, choices: tuple[str, ...], name: str) -> None:
-    if value not in choices:
-        raise ProfileError(f"backbone {name!r}: {what} {value!r} is not known; choose one of {', '.join(choices)}")

@@ -19,8 +19,6 @@ COVERAGE = 0.9
 MAX_RISK = 0.2
 MIN_ANSWERED = 30
 NEVER_SURE = 2.0
-NO_PROMISES = {"set_threshold": 0.0, "sure_threshold": NEVER_SURE}
-"""Every class in the set, and never sure."""
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -28,11 +26,9 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
     logits (n, K), labels (n,); photos whose truth is no class are left out. Without any photo the answer is 1.
     """
-    labelled = labels >= 0
-    if not labelled.any():
+    if not (labels >= 0).any():
         return 1.0
-    scores, truth = np.asarray(logits, np.float64)[labelled], labels[labelled]
-    return _least(lambda temperature: negative_log_likelihood(scores / temperature, truth))
+    return _least(lambda temperature: negative_log_likelihood(logits / temperature, labels))
 
 
 def fit_group_temperatures(logits: np.ndarray, labels: np.ndarray, group: np.ndarray) -> tuple[float, float]:

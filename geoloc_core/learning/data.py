@@ -50,8 +50,7 @@ class TrainingData:
             if block.ndim != 2 or len(block) != n:
                 raise InputError(f"block {position} has shape {block.shape}, but there are labels for {n} photos")
         for name in ("is_train", "latitude", "longitude", "author_id"):
-            column = getattr(self, name)
-            if column is not None and len(column) != n:
+            if (column := getattr(self, name)) is not None and len(column) != n:
                 raise InputError(f"{name} has {len(column)} rows, but there are labels for {n} photos")
         if not len(self.training_rows):
             raise InputError("no photo of the training split has a label, so there is nothing to learn from")
@@ -108,9 +107,8 @@ def split_rows(data: TrainingData, held_out_share: float, seed: int) -> Split:
 
 def _held_out(data: TrainingData, rows: np.ndarray, share: float, seed: int) -> np.ndarray:
     """Which of `rows` are held out, bool: whole authors, and never the last author of a class."""
-    if data.author_id is None:
-        author = np.arange(len(rows))
-    else:
+    author = np.arange(len(rows))
+    if data.author_id is not None:
         author = np.unique(np.asarray(data.author_id, dtype=object)[rows].astype(str), return_inverse=True)[1]
     n_authors = int(author.max()) + 1
     order = np.random.default_rng(seed).permutation(n_authors)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +16,8 @@ from geoloc_core.learning.fusion import FusionHead
 from geoloc_core.learning.problem import Fit, Problem
 from geoloc_core.learning.recipes import Recipe
 
-TRIAL_RATES = (1.0, 0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4)
-TRIAL_STEPS = 60
+TRIAL_RATES = (0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4)
+TRIAL_STEPS = 200
 # A run that diverges is begun again at a third of its rate, at most so often: together a factor of half a million.
 MAX_RESTARTS = 12
 STEPS_BETWEEN_CHECKS = 100
@@ -46,19 +48,17 @@ def best_trial_rate(network: FusionHead, problem: Problem) -> float:
     """The one of `TRIAL_RATES` that lowers the training loss furthest within `TRIAL_STEPS` steps.
 
     Every rate starts from the network's present weights and sees the same batches; the loss is the mean over the second
-    half of the steps. Rates at which it diverges, or drives the network to where it learns nothing more, lose by
-    themselves. The weights are left as they were.
+    half of the steps. A rate that diverges, or kills the units of an MLP, loses by itself.
     """
     initial = _copy(network)
     losses: dict[float, float] = {}
     for rate in TRIAL_RATES:
         network.load_state_dict(initial)
         optimiser = build_optimiser(network, problem.recipe, rate)
-        batches = _endless_batches(problem)
-        steps = [_step(network, optimiser, problem, next(batches)) for _ in range(TRIAL_STEPS)]
-        loss = torch.stack(steps[TRIAL_STEPS // 2 :]).double().mean().item()
+        batches = itertools.islice(itertools.chain.from_iterable(shuffled_epochs(problem)), TRIAL_STEPS)
+        steps = [_step(network, optimiser, problem, rows) for rows in batches]
+        loss = torch.stack(steps[TRIAL_STEPS // 2 :]).mean().item()
         losses[rate] = loss if math.isfinite(loss) else math.inf
-    network.load_state_dict(initial)
     return min(losses, key=lambda rate: losses[rate])
 
 
@@ -68,14 +68,12 @@ def _train(network: FusionHead, problem: Problem, rate: float) -> Fit | None:
     n_epochs, steps_per_epoch = epochs_and_steps(recipe, len(fit))
     optimiser = build_optimiser(network, recipe, rate)
     schedule = build_schedule(optimiser, recipe, n_epochs * steps_per_epoch)
-    shuffler = torch.Generator().manual_seed(problem.seed)
     history: list[dict[str, float]] = []
     best: dict[str, Tensor] = {}
     best_epoch, best_loss = 0, math.inf
-    for epoch in range(1, n_epochs + 1):
+    for epoch, batches in zip(range(1, n_epochs + 1), shuffled_epochs(problem), strict=False):
         total = torch.zeros((), device=problem.labels.device)
-        order = fit[torch.randperm(len(fit), generator=shuffler)]
-        for step, rows in enumerate(order.split(recipe.batch_size), start=1):
+        for step, rows in enumerate(batches, start=1):
             total += _step(network, optimiser, problem, rows) * len(rows)
             if step % STEPS_BETWEEN_CHECKS == 0 and not math.isfinite(total.item()):
                 return None
@@ -116,37 +114,36 @@ def epochs_and_steps(recipe: Recipe, n_rows: int) -> tuple[int, int]:
 
 def build_optimiser(network: nn.Module, recipe: Recipe, rate: float) -> torch.optim.Optimizer:
     """torch's SGD or AdamW in its fused form: one kernel for all parameters."""
-    parameters: Iterable[nn.Parameter] = network.parameters()
+    settings: dict[str, Any] = {"lr": rate, "weight_decay": recipe.weight_decay, "fused": True}
     if recipe.optimiser == "sgd":
-        return torch.optim.SGD(
-            parameters, lr=rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay, fused=True
-        )
+        return torch.optim.SGD(network.parameters(), momentum=recipe.momentum, **settings)
     if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(parameters, lr=rate, weight_decay=recipe.weight_decay, fused=True)
+        return torch.optim.AdamW(network.parameters(), **settings)
     raise ProfileError(f"optimiser {recipe.optimiser!r} is not known; choose sgd or adamw")
 
 
-def build_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, total_steps: int) -> LambdaLR | ReduceLROnPlateau:
+def build_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, n_steps: int) -> LambdaLR | ReduceLROnPlateau:
     """The recipe's learning rate over time: LambdaLR moves with every step, ReduceLROnPlateau with every epoch's loss."""
     if recipe.schedule == "plateau":
         return ReduceLROnPlateau(optimiser, factor=0.1, patience=recipe.plateau_patience)
     if recipe.schedule != "cosine":
         raise ProfileError(f"schedule {recipe.schedule!r} is not known; choose plateau or cosine")
-    warmup = max(1, round(recipe.warmup_share * total_steps))
+    warmup = max(1, round(recipe.warmup_share * n_steps))
 
     def share_of_rate(step: int) -> float:
         if step < warmup:
             return (step + 1) / warmup
-        return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, total_steps - warmup)))
+        return 0.5 * (1.0 + math.cos(math.pi * (step - warmup) / max(1, n_steps - warmup)))
 
     return LambdaLR(optimiser, share_of_rate)
 
 
-def _endless_batches(problem: Problem) -> Iterator[Tensor]:
+def shuffled_epochs(problem: Problem) -> Iterator[tuple[Tensor, ...]]:
+    """Epoch after epoch, without end: the fitted rows in a new order, as batches."""
     shuffler = torch.Generator().manual_seed(problem.seed)
     while True:
-        order = problem.split.fit[torch.randperm(len(problem.split.fit), generator=shuffler)]
-        yield from order.split(problem.recipe.batch_size)
+        order = torch.randperm(len(problem.split.fit), generator=shuffler)
+        yield problem.split.fit[order].split(problem.recipe.batch_size)
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:
@@ -154,10 +151,6 @@ def _copy(network: nn.Module) -> dict[str, Tensor]:
 
 
 def _check_vectors(problem: Problem) -> None:
-    for rows in (problem.split.fit, problem.split.stopping):
-        for _, vectors in problem.reader.batches(rows):
-            if not torch.isfinite(vectors).all():
-                raise InputError(
-                    f"training {problem.name} diverged: the vectors hold values that are not numbers; make the "
-                    "embeddings again"
-                )
+    for _, vectors in problem.reader.batches(torch.cat([problem.split.fit, problem.split.stopping])):
+        if not torch.isfinite(vectors).all():
+            raise InputError(f"training {problem.name}: the vectors hold values that are not numbers; embed them again")

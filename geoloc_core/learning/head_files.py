@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors
 import safetensors.torch
 
 from geoloc_core import storage
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
     from geoloc_core.learning.train import TrainedHead
 
 FORMAT = 3
+PLAIN_FIELDS = ("level", "classes", "parents", "temperature", "within_temperature", "logit_adjustment", "calibration")
 
 
 def save_head(folder: str | os.PathLike[str], trained: TrainedHead, meta: Mapping[str, Any] | None = None) -> None:
@@ -36,28 +36,22 @@ def save_head(folder: str | os.PathLike[str], trained: TrainedHead, meta: Mappin
     `meta`: JSON-able values to keep beside it; "features" (a list of {"backbone", "version", "dimension"}) becomes
     `Head.features`, the rest `Head.meta`.
     """
-    described = {**trained.head.meta, **(meta or {})}
-    weights = safetensors.torch.save({name: tensor.contiguous() for name, tensor in trained.head.state.items()})
+    head, base = trained.head, os.fspath(folder).rstrip("/")
+    meta = {"features": head.features, **head.meta, **(meta or {})}
+    weights = safetensors.torch.save({name: tensor.contiguous() for name, tensor in head.state.items()})
     description = {
         "format": FORMAT,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "head": trained.head.spec.as_dict(),
-        "block_dims": list(trained.head.block_dims),
-        "level": trained.head.level,
-        "classes": trained.head.classes,
-        "parents": trained.head.parents,
-        "class_counts": [int(count) for count in trained.head.class_counts],
-        "temperature": trained.head.temperature,
-        "within_temperature": trained.head.within_temperature,
-        "logit_adjustment": trained.head.logit_adjustment,
-        "calibration": trained.head.calibration,
-        "features": described.pop("features", trained.head.features),
+        "head": head.spec.as_dict(),
+        "block_dims": list(head.block_dims),
+        "class_counts": head.class_counts.tolist(),
+        **{name: getattr(head, name) for name in PLAIN_FIELDS},
+        "features": meta.pop("features"),
         "recipe": trained.recipe.as_dict(),
         "seed": trained.seed,
         "best_epoch": trained.best_epoch,
-        "meta": described,
+        "meta": meta,
     }
-    base = os.fspath(folder).rstrip("/")
     storage.write_bytes(f"{base}/head.safetensors", weights)
     storage.write_text(f"{base}/history.csv", trained.history.to_csv(index=False, lineterminator="\n"))
     storage.write_json(f"{base}/head.json", description)
@@ -93,46 +87,34 @@ def read_references(folder: str | os.PathLike[str], head: Head) -> References:
     return References.load(folder, head.meta["references_sha256"])
 
 
-def _assemble(described: Any, weights: bytes) -> Head:
-    if not isinstance(described, dict) or described.get("format") != FORMAT:
+def _assemble(description: Any, weights: bytes) -> Head:
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise ValueError(f"head.json is not of format {FORMAT}")
-    if hashlib.sha256(weights).hexdigest() != described["weights_sha256"]:
+    if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
         raise ValueError("head.safetensors is not the file that head.json was written with")
-    classes, parents = _names(described, "classes"), _names(described, "parents")
-    counts = np.asarray(described["class_counts"], dtype=np.int64)
-    level = described["level"]
-    temperature, within = float(described["temperature"]), float(described["within_temperature"])
+    classes, parents, level = (description[name] for name in ("classes", "parents", "level"))
+    counts = np.asarray(description["class_counts"], dtype=np.int64)
+    for name, ids in (("classes", classes), ("parents", parents)):
+        if not isinstance(ids, list) or not all(isinstance(region_id, str) and region_id for region_id in ids):
+            raise ValueError(f"{name} is not a list of region ids")
     if len(set(classes)) != len(classes) or not classes:
         raise ValueError("the class list is empty or names a region twice")
     if len(parents) != len(classes) or counts.shape != (len(classes),) or (counts < 1).any():
         raise ValueError("classes, parents and class counts do not belong together")
     if level not in LEVELS:
         raise ValueError(f"level {level!r} is not known")
-    for number in (temperature, within):
+    for number in (description["temperature"], description["within_temperature"]):
         if not (math.isfinite(number) and number > 0):
             raise ValueError(f"temperature {number} is not a positive number")
     return Head(
-        spec=HeadSpec.from_dict(described["head"]),
-        block_dims=tuple(int(width) for width in described["block_dims"]),
+        spec=HeadSpec.from_dict(description["head"]),
+        block_dims=tuple(description["block_dims"]),
         state=safetensors.torch.load(weights),
-        level=level,
-        classes=classes,
-        parents=parents,
         class_counts=counts,
-        temperature=temperature,
-        within_temperature=within,
-        logit_adjustment=float(described["logit_adjustment"]),
-        calibration=dict(described["calibration"]),
-        features=[dict(feature) for feature in described["features"]],
+        **{name: description[name] for name in PLAIN_FIELDS},
+        features=[dict(feature) for feature in description["features"]],
         meta={
-            **described["meta"],
-            **{name: described[name] for name in ("recipe", "seed", "best_epoch", "weights_sha256")},
+            **description["meta"],
+            **{name: description[name] for name in ("recipe", "seed", "best_epoch", "weights_sha256")},
         },
     )
-
-
-def _names(described: dict[str, Any], key: str) -> list[str]:
-    names = described[key]
-    if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
-        raise ValueError(f"{key} is not a list of region ids")
-    return names

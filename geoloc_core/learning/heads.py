@@ -15,22 +15,22 @@ from geoloc_core.learning.fusion import Body, FusionHead, linear, multilayer
 from geoloc_core.learning.neighbours import NeighbourVote, fit_neighbours
 from geoloc_core.learning.probe import fit_probe
 from geoloc_core.learning.problem import Fit, Problem
-from geoloc_core.learning.recipes import HeadSpec
+from geoloc_core.learning.recipes import FUSIONS, HeadSpec
 
 
 class Kind(NamedTuple):
-    """body: builds the network; fit: leaves the network with its best weights; fusions: those that the fit can handle."""
+    """body: builds the network; fit: leaves it with its best weights; fusions: those that the fit can handle."""
 
     body: Body
     fit: Callable[[FusionHead, Problem], Fit]
-    fusions: tuple[str, ...] = ("concat", "normalised")
+    fusions: tuple[str, ...]
 
 
 KINDS = {
-    "linear": Kind(linear, descend, ("concat", "normalised", "gated", "late")),
-    "mlp": Kind(multilayer, descend, ("concat", "normalised", "gated", "late")),
-    "probe": Kind(linear, fit_probe),
-    "neighbours": Kind(NeighbourVote, fit_neighbours),
+    "linear": Kind(linear, descend, FUSIONS),
+    "mlp": Kind(multilayer, descend, FUSIONS),
+    "probe": Kind(linear, fit_probe, ("concat", "normalised")),
+    "neighbours": Kind(NeighbourVote, fit_neighbours, ("concat", "normalised")),
 }
 
 
@@ -45,10 +45,7 @@ def kind_of(spec: HeadSpec) -> Kind:
 
 
 def build_head(spec: HeadSpec, block_dims: Sequence[int], n_classes: int) -> FusionHead:
-    """A freshly initialised network: float32 (B, sum(block_dims)) -> logits (B, n_classes).
-
-    Initialisation draws from torch's global generator; `train` seeds it.
-    """
+    """A network float32 (B, sum(block_dims)) -> logits (B, n_classes), initialised by torch's global generator."""
     if not block_dims or min(block_dims) < 1 or n_classes < 1:
         raise ProfileError(f"a head needs at least one input and one class, got {list(block_dims)} and {n_classes}")
     return FusionHead(spec, tuple(block_dims), n_classes, kind_of(spec).body)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
+from torch.nn.functional import cross_entropy
 
 from geoloc_core.geography.sphere import EARTH_RADIUS_KM, unit_vectors
 from geoloc_core.learning.data import TrainingData
@@ -23,35 +23,24 @@ PHOTOS_FOR_TAU = 2_000
 
 
 @dataclass(frozen=True)
-class Smoothing:
-    """Haversine label smoothing: photos (n, 3) and class anchors (K, 3) on the unit sphere, tau in km."""
-
-    photos: Tensor
-    anchors: Tensor
-    tau_km: float
-
-
-@dataclass(frozen=True)
 class Objective:
     """The loss of a recipe, with what it needs on the device.
 
-    weights: (K,) or None; parent_of_class: int64 (K,), the coarser cell of each class, where the loss is taken at both
-    levels, else None; smoothing or None.
+    weights: (K,). parent_of_class: int64 (K,), the coarser cell of each class, where the loss is taken at both levels.
+    For haversine label smoothing: photos (n, 3) and class anchors (K, 3) on the unit sphere, and tau in km.
     """
 
     weights: Tensor | None = None
     parent_of_class: Tensor | None = None
-    smoothing: Smoothing | None = None
+    smoothing: tuple[Tensor, Tensor, float] | None = None
 
     def __call__(self, logits: Tensor, labels: Tensor, rows: Tensor) -> Tensor:
         """The loss to train on: logits (B, K), labels (B,), rows (B,) the photos' row numbers."""
-        if self.smoothing is None:
-            per_photo = cross_entropy(logits, labels)
-        else:
-            distance = great_circle_km(self.smoothing.photos[rows], self.smoothing.anchors)
-            targets = haversine_targets(distance, labels, self.smoothing.tau_km)
-            per_photo = soft_cross_entropy(logits, targets)
-        per_photo = self._at_both_levels(per_photo, logits, labels)
+        targets = labels
+        if self.smoothing is not None:
+            photos, anchors, tau_km = self.smoothing
+            targets = haversine_targets(great_circle_km(photos[rows], anchors), labels, tau_km)
+        per_photo = self._at_both_levels(cross_entropy(logits, targets, reduction="none"), logits, labels)
         return per_photo.mean() if self.weights is None else weighted_mean(per_photo, self.weights[labels])
 
     @torch.no_grad()
@@ -60,7 +49,7 @@ class Objective:
 
         It asks how probable the head makes the truth for photos as they come, whatever the training emphasised.
         """
-        return self._at_both_levels(cross_entropy(logits, labels), logits, labels).sum()
+        return self._at_both_levels(cross_entropy(logits, labels, reduction="none"), logits, labels).sum()
 
     def _at_both_levels(self, per_photo: Tensor, logits: Tensor, labels: Tensor) -> Tensor:
         if self.parent_of_class is None:
@@ -79,44 +68,31 @@ def build_objective(
     device: torch.device | str = "cpu",
 ) -> Objective:
     """The objective of `recipe`, fitted on `rows` of `data`; with `parents` (K,) the loss of their level is added."""
-    weights = None
+    weights = parent_of_class = smoothing = None
     if recipe.class_weights != "none":
         if data.class_weights is not None:
             values = np.asarray(data.class_weights[recipe.class_weights], dtype=np.float64)
         else:
             values = class_weights(np.bincount(data.labels[rows], minlength=n_classes), recipe.class_weights)
         weights = torch.from_numpy(values).float().to(device)
-    parent_of_class = None
     if parents is not None:
         parent_of_class = torch.from_numpy(np.unique(np.asarray(parents), return_inverse=True)[1]).to(device)
-    smoothing = None
     if recipe.smoothing_mass > 0 and n_classes > 1:
-        smoothing = _fit_smoothing(data, recipe.smoothing_mass, n_classes, rows, seed, device)
+        photos, anchors, tau_km = _fit_smoothing(data, recipe.smoothing_mass, n_classes, rows, seed)
+        smoothing = photos.to(device), anchors.to(device), tau_km
     return Objective(weights, parent_of_class, smoothing)
 
 
 def _fit_smoothing(
-    data: TrainingData, mass: float, n_classes: int, rows: np.ndarray, seed: int, device: torch.device | str
-) -> Smoothing:
-    photos = unit_vectors(data.latitude, data.longitude).astype(np.float32)
-    labels = data.labels[rows]
-    sums = np.stack([np.bincount(labels, photos[rows, axis], minlength=n_classes) for axis in range(3)], axis=1)
-    length = np.linalg.norm(sums, axis=1, keepdims=True)
-    anchors = torch.from_numpy((sums / np.maximum(length, 1e-12)).astype(np.float32))
+    data: TrainingData, mass: float, n_classes: int, rows: np.ndarray, seed: int
+) -> tuple[Tensor, Tensor, float]:
+    """Photos (n, 3), class anchors (K, 3): the mean direction of their photos; and tau in km, from a sample of `rows`."""
+    photos = torch.from_numpy(unit_vectors(data.latitude, data.longitude).astype(np.float32))
+    labels = torch.from_numpy(data.labels)
+    sums = torch.zeros((n_classes, 3)).index_add_(0, labels[rows], photos[rows])
+    anchors = torch.nn.functional.normalize(sums, dim=1)
     sample = np.random.default_rng(seed).permutation(rows)[:PHOTOS_FOR_TAU]
-    distance = great_circle_km(torch.from_numpy(photos[sample]), anchors)
-    tau = fit_tau_km(distance, torch.from_numpy(data.labels[sample]), mass)
-    return Smoothing(torch.from_numpy(photos).to(device), anchors.to(device), tau)
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """-log softmax(logits)[label] of each photo, (B,); logits (B, K), labels int64 (B,)."""
-    return functional.cross_entropy(logits, labels, reduction="none")
-
-
-def soft_cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """-sum_k target_k log softmax(logits)_k of each photo, (B,); targets (B, K)."""
-    return -(targets * functional.log_softmax(logits, dim=1)).sum(dim=1)
+    return photos, anchors, fit_tau_km(great_circle_km(photos[sample], anchors), labels[sample], mass)
 
 
 def parent_cross_entropy(logits: Tensor, parent_of_class: Tensor, parents: Tensor) -> Tensor:
@@ -155,9 +131,7 @@ def haversine_targets(distance_km: Tensor, labels: Tensor, tau_km: float) -> Ten
     lies in, the distance to the region's anchor for the others; with anchors alone a photo of Moscow would be more
     Estonian than Russian. distance_km (B, K) from photos to anchors, labels int64 (B,).
     """
-    own = torch.arange(distance_km.shape[1], device=labels.device).unsqueeze(0) == labels.unsqueeze(1)
-    to_region = distance_km.masked_fill(own, 0.0)
-    return torch.softmax(-to_region / tau_km, dim=1)
+    return torch.softmax(-distance_km.scatter(1, labels.unsqueeze(1), 0.0) / tau_km, dim=1)
 
 
 def fit_tau_km(distance_km: Tensor, labels: Tensor, mass: float) -> float:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -27,17 +26,16 @@ MIDDLE_WIDTH = 0.1
 
 
 def nearest(queries: Tensor, references: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """The k references of largest inner product with each query, best first.
+    """The k references of largest inner product with each query, best first; equal products keep the order of the rows.
 
-    queries (m, D) and references (n, D), float16 or float32, rows of length 1 for cosines; equal products keep the order
-    of the rows. Products float32 (m, k) and row numbers int64 (m, k), k no more than n.
+    queries (m, D) and references (n, D), float16 or float32, rows of length 1 for cosines. Products float32 (m, k) and
+    row numbers int64 (m, k), k no more than n.
     """
     if references.shape[0] == 0 or queries.shape[1] != references.shape[1]:
         raise InputError(
             f"queries of shape {tuple(queries.shape)} have no neighbours among {tuple(references.shape)} references"
         )
-    k = min(k, len(references))
-    parts = [_nearest(some.float(), references, k) for some in queries.split(QUERIES_AT_ONCE)]
+    parts = [_nearest(batch.float(), references, min(k, len(references))) for batch in queries.split(QUERIES_AT_ONCE)]
     return torch.cat([products for products, _ in parts]), torch.cat([rows for _, rows in parts])
 
 
@@ -125,14 +123,11 @@ def fit_neighbours(network: FusionHead, problem: Problem) -> Fit:
         for width in WIDTHS if problem.split.stopping_source != "training" else (MIDDLE_WIDTH,):
             vote.width.fill_(width)
             logits = vote.vote(cosines, voters)
+            loss = problem.objective.stopping_loss(logits, truth).item() / len(truth)
+            accuracy = (logits.argmax(dim=1) == truth).double().mean().item()
             history.append(
-                {
-                    "epoch": len(history) + 1,
-                    "width": width,
-                    "stopping_loss": problem.objective.stopping_loss(logits, truth).item() / len(truth),
-                    "stopping_accuracy": (logits.argmax(dim=1) == truth).double().mean().item(),
-                }
+                {"epoch": len(history) + 1, "width": width, "stopping_loss": loss, "stopping_accuracy": accuracy}
             )
-        best = int(np.argmin([row["stopping_loss"] for row in history]))
-        vote.width.fill_(history[best]["width"])
-    return Fit(history, best + 1)
+        best = min(history, key=lambda row: row["stopping_loss"])
+        vote.width.fill_(best["width"])
+    return Fit(history, int(best["epoch"]))

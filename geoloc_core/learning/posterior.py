@@ -26,9 +26,8 @@ class Promise:
     """What a head promises about its countries, for photos of authors that it has not seen.
 
     set_coverage: how often its set of countries holds the truth; set_threshold: the probability from which a country
-    belongs to the set. Of the answers with a probability of sure_threshold or more at most sure_max_risk are wrong; None
-    where no such threshold was found, and no answer is sure. n_photos and fitted_on: how many photos it was fitted on, and
-    which.
+    belongs to the set. Of the answers with a probability of sure_threshold or more at most sure_max_risk are wrong; None:
+    no answer is sure. n_photos and fitted_on: how many photos it was fitted on, and which.
     """
 
     set_coverage: float
@@ -88,10 +87,8 @@ class Head:
         try:
             module.load_state_dict(self.state, assign=True)
         except RuntimeError as error:
-            raise CheckpointError(
-                f"the head's weights do not fit its specification ({self.spec.kind}, {self.spec.fusion}, blocks "
-                f"{list(self.block_dims)}, {len(self.classes)} classes); train it again"
-            ) from error
+            shape = f"{self.spec.kind}, {self.spec.fusion}, blocks {self.block_dims}, {len(self.classes)} classes"
+            raise CheckpointError(f"the head's weights do not fit its shape ({shape}); train it again") from error
         return module.eval().requires_grad_(False)
 
     def logits(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
@@ -106,9 +103,8 @@ class Head:
         Where the classes have parents, a country's probability is the sum of that softmax over its own classes, and it is
         divided among them by their softmax at `within_temperature`. One temperature cannot serve both levels: on the
         sample, the one that suits 200 sub-divisions brings the ECE of the countries from 0.07 to 0.22.
-
-        `logit_adjustment` a answers for another balance of classes than the training photos' (Menon et al. 2021): 0 as
-        trained, 1 as if all classes were equally frequent; by default the head's own.
+        `logit_adjustment` a, by default the head's own, answers for another balance of classes than the training photos'
+        (Menon et al. 2021): 0 as trained, 1 as if all classes were equally frequent.
         """
         adjustment = self.logit_adjustment if logit_adjustment is None else logit_adjustment
         return self.posterior_of_logits(self.logits(blocks), adjustment)
@@ -130,20 +126,20 @@ class Head:
 
     def to_countries(self, posterior: np.ndarray) -> np.ndarray:
         """Sum the columns (n, K) of a posterior over `classes` into those of `countries` (n, C)."""
-        return sum_columns(posterior, self.country_of_class)
+        return reduce_columns(np.add, posterior, self.country_of_class)
 
     @cached_property
     def promise(self) -> Promise:
         """What the held-out photos allow it to promise; without any: every country in the set, and never sure."""
-        measured = self.calibration
-        threshold = float(measured.get("sure_threshold", math.inf))
+        measured = self.calibration.get
+        threshold = measured("sure_threshold", math.inf)
         return Promise(
-            set_coverage=float(measured.get("set_coverage", COVERAGE)),
-            set_threshold=float(measured.get("set_threshold", 0.0)),
-            sure_max_risk=float(measured.get("sure_max_risk", MAX_RISK)),
+            set_coverage=measured("set_coverage", COVERAGE),
+            set_threshold=measured("set_threshold", 0.0),
+            sure_max_risk=measured("sure_max_risk", MAX_RISK),
             sure_threshold=threshold if threshold <= 1.0 else None,
-            n_photos=int(measured.get("n_calibration", 0)),
-            fitted_on=str(measured.get("stopping_source", "nothing")),
+            n_photos=measured("n_calibration", 0),
+            fitted_on=measured("stopping_source", "nothing"),
         )
 
     def country_sets(self, country_posterior: np.ndarray) -> np.ndarray:
@@ -159,10 +155,8 @@ class Head:
         dims = tuple(block.shape[1] if block.ndim == 2 else -1 for block in blocks)
         if dims != self.block_dims:
             names = ", ".join(str(feature.get("backbone", "?")) for feature in self.features)
-            raise InputError(
-                f"this head reads vectors of widths {list(self.block_dims)}{f' ({names})' if names else ''}, "
-                f"but got {list(dims)}"
-            )
+            widths = f"{list(self.block_dims)}{f' ({names})' if names else ''}"
+            raise InputError(f"this head reads vectors of widths {widths}, but got {list(dims)}")
         if len({len(block) for block in blocks}) > 1:
             raise InputError(f"the blocks hold different numbers of photos: {[len(block) for block in blocks]}")
 
@@ -174,19 +168,17 @@ def adjust_logits(logits: np.ndarray, class_counts: np.ndarray, strength: float)
 
 
 def within_groups(logits: np.ndarray, group: np.ndarray, temperature: float) -> np.ndarray:
-    """float32 (n, K): softmax(logits / temperature) among the columns of each group; `group` as in `sum_columns`."""
-    order = np.argsort(group, kind="stable")
-    starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    highest = np.maximum.reduceat(logits[:, order], starts, axis=1)
+    """float32 (n, K): softmax(logits / temperature) among the columns of each group."""
+    highest = reduce_columns(np.maximum, logits, group)
     shares = np.exp((logits - highest[:, group]) / np.float32(temperature))
-    return shares / sum_columns(shares, group)[:, group]
+    return shares / reduce_columns(np.add, shares, group)[:, group]
 
 
-def sum_columns(posterior: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """(n, K) -> (n, C): the sum of the columns of each group; `group` int64 (K,) takes every value from 0 to C - 1."""
+def reduce_columns(operation: np.ufunc, values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """(n, K) -> (n, C): the columns of each group in one; `group` int64 (K,) takes every value from 0 to C - 1."""
     order = np.argsort(group, kind="stable")
     starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-    return np.add.reduceat(posterior[:, order], starts, axis=1)
+    return operation.reduceat(values[:, order], starts, axis=1)
 
 
 def joined_chunks(blocks: Sequence[np.ndarray], rows_at_once: int = ROWS_AT_ONCE) -> Iterator[Tensor]:

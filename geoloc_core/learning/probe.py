@@ -10,8 +10,9 @@ import warnings
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from geoloc_core.errors import InputError
 from geoloc_core.learning.fusion import FusionHead
 from geoloc_core.learning.problem import Fit, Problem
 
@@ -30,63 +31,48 @@ def fit_probe(network: FusionHead, problem: Problem) -> Fit:
     The recipe says whether inputs are standardised, how classes are weighted and which photos choose the penalty. At level
     "hierarchical" the loss is that of the classes alone.
     """
-    n_classes = network.bodies[0].out_features
-    most = max(1, MAX_NUMBERS // (sum(network.block_dims) + n_classes))
-    fit = problem.sample(problem.split.fit, most)
-    sweep = problem.sample(fit, SWEEP_PHOTOS)
-    vectors, labels = _fused(network, problem, sweep)
-    start = None
+    body = network.bodies[0]
+    assert isinstance(body, nn.Linear)
+    rows = problem.sample(problem.split.fit, max(1, MAX_NUMBERS // (body.in_features + body.out_features)))
+    sweep = _fused(network, problem, problem.sample(rows, SWEEP_PHOTOS))
     history: list[dict[str, float]] = []
+
+    def fit(vectors: np.ndarray, labels: np.ndarray, inverse_penalty: float) -> None:
+        _regress(body, vectors, labels, inverse_penalty, problem.objective.weights)
+        problem.advance()
+        history.append({"epoch": len(history) + 1, "inverse_penalty": inverse_penalty, **problem.measure(network)})
+
     for inverse_penalty in INVERSE_PENALTIES:
-        start = _fit(network, problem, vectors, labels, inverse_penalty, start)
-        history.append(_row(network, problem, inverse_penalty, len(history) + 1))
+        fit(*sweep, inverse_penalty)
         if len(history) > 1 and history[-1]["stopping_loss"] >= history[-2]["stopping_loss"]:
             break  # along the path from a strong to a weak penalty the held-out loss falls, then rises
     best = min(history, key=lambda row: row["stopping_loss"])["inverse_penalty"]
-    if len(fit) > len(sweep):
-        vectors, labels = _fused(network, problem, fit)
-    _fit(network, problem, vectors, labels, best, start)
-    history.append(_row(network, problem, best, len(history) + 1))
+    fit(*(_fused(network, problem, rows) if len(rows) > len(sweep[1]) else sweep), best)
     return Fit(history, len(history))
 
 
-def _fit(
-    network: FusionHead,
-    problem: Problem,
-    vectors: np.ndarray,
-    labels: np.ndarray,
-    inverse_penalty: float,
-    start: tuple[np.ndarray, np.ndarray] | None,
-) -> tuple[np.ndarray, np.ndarray] | None:
-    """Put the solution into the network; its weights and biases, for the next fit to start from."""
+def _regress(
+    body: nn.Linear, vectors: np.ndarray, labels: np.ndarray, inverse_penalty: float, class_weights: Tensor | None
+) -> None:
+    """Put the solution into `body`; a class without a photo here is never answered."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.linear_model import LogisticRegression
 
-    body = network.bodies[0]
     weight, bias = torch.zeros_like(body.weight), torch.full_like(body.bias, -20.0)
     classes = np.unique(labels)
+    bias[classes] = 0.0
     if len(classes) > 1:
-        model = LogisticRegression(C=inverse_penalty, tol=1e-3, max_iter=300, warm_start=True)
-        if start is not None:
-            model.coef_, model.intercept_ = start
-        class_weights = problem.objective.weights
+        photo_weights = None if class_weights is None else class_weights.cpu().numpy()[labels]
+        model = LogisticRegression(C=inverse_penalty, tol=1e-3, max_iter=300)
         with warnings.catch_warnings():
-            # After 300 iterations the answer is as good as any; the figures beside it say how good.
+            # After 300 iterations the answer is as good as any; the figures in the history say how good.
             warnings.simplefilter("ignore", ConvergenceWarning)
-            model.fit(vectors, labels, None if class_weights is None else class_weights.cpu().numpy()[labels])
-        start = model.coef_.copy(), model.intercept_.copy()
+            model.fit(vectors, labels, photo_weights)
         # Of two classes scikit-learn gives the weights of the second alone.
-        answered = classes if len(classes) > 2 else classes[1:]
-        bias[classes] = 0.0
-        weight[answered] = torch.from_numpy(model.coef_).to(weight)
-        bias[answered] = torch.from_numpy(model.intercept_).to(bias)
-    else:
-        bias[classes] = 0.0
-    with torch.no_grad():
-        body.weight.copy_(weight)
-        body.bias.copy_(bias)
-    problem.advance()
-    return start
+        described = classes if len(classes) > 2 else classes[1:]
+        weight[described] = torch.from_numpy(model.coef_).to(weight)
+        bias[described] = torch.from_numpy(model.intercept_).to(bias)
+    body.load_state_dict({"weight": weight, "bias": bias})
 
 
 def _fused(network: FusionHead, problem: Problem, rows: Tensor) -> tuple[np.ndarray, np.ndarray]:
@@ -97,8 +83,6 @@ def _fused(network: FusionHead, problem: Problem, rows: Tensor) -> tuple[np.ndar
         for batch, joined in problem.reader.batches(rows):
             vectors[start : start + len(batch)] = network.fused(joined).cpu().numpy()
             start += len(batch)
+    if not np.isfinite(vectors).all():
+        raise InputError(f"training {problem.name}: the vectors hold values that are not numbers; embed them again")
     return vectors, problem.labels.cpu().numpy()[rows.numpy()]
-
-
-def _row(network: FusionHead, problem: Problem, inverse_penalty: float, number: int) -> dict[str, float]:
-    return {"epoch": number, "inverse_penalty": inverse_penalty, **problem.measure(network)}

@@ -1,4 +1,4 @@
-"""What a way of training is handed, and what it hands back: the two ends that every kind of head shares."""
+"""What a way of training is handed, and what it hands back: the same for every kind of head."""
 
 from __future__ import annotations
 
@@ -17,11 +17,7 @@ from geoloc_core.learning.recipes import Recipe
 
 @dataclass(frozen=True)
 class Problem:
-    """A head to be fitted.
-
-    labels: int64 (n,) on the device, -1 where the truth is no class; name: for progress and errors; advance: called after
-    each step of the work.
-    """
+    """A head to be fitted. labels: int64 (n,) on the device, -1 for no class; advance: to be called after each step."""
 
     name: str
     reader: RowReader
@@ -32,15 +28,14 @@ class Problem:
     seed: int
     advance: Callable[[], object]
 
+    @torch.no_grad()
     def measure(self, network: FusionHead) -> dict[str, float]:
         """stopping_loss and stopping_accuracy: means over the photos that decide when to stop."""
-        loss = torch.zeros((), dtype=torch.float64, device=self.labels.device)
-        n_correct = torch.zeros((), dtype=torch.int64, device=self.labels.device)
-        with torch.no_grad():
-            for rows, vectors in self.reader.batches(self.split.stopping):
-                logits, labels = network(vectors), self.labels[rows.to(self.labels.device)]
-                loss += self.objective.stopping_loss(logits, labels)
-                n_correct += (logits.argmax(dim=1) == labels).sum()
+        loss, n_correct = torch.zeros((2, 1), dtype=torch.float64, device=self.labels.device)
+        for rows, vectors in self.reader.batches(self.split.stopping):
+            logits, labels = network(vectors), self.labels[rows.to(self.labels.device)]
+            loss += self.objective.stopping_loss(logits, labels)
+            n_correct += (logits.argmax(dim=1) == labels).sum()
         n = len(self.split.stopping)
         return {"stopping_loss": loss.item() / n, "stopping_accuracy": n_correct.item() / n}
 
@@ -53,7 +48,7 @@ class Problem:
 
 @dataclass(frozen=True)
 class Fit:
-    """How fitting went. history: one row for each epoch (or strength, or width tried), with what `Problem.measure` gives;
+    """How fitting went. history: one row for each epoch (or penalty, or width), with what `Problem.measure` gives;
     best_epoch: the row (from 1) whose weights the network holds; learning_rate: the one that was used, or 0.
     """
 

@@ -5,11 +5,13 @@ To add a recipe: one entry in `RECIPES`. To add a head of an existing kind: one 
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any, TypeVar
 
 from geoloc_core.errors import ProfileError
 
+T = TypeVar("T")
 FUSIONS = ("concat", "normalised", "gated", "late")
 
 
@@ -48,10 +50,7 @@ class HeadSpec:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> HeadSpec:
-        """The inverse of `as_dict`; an unknown key is a ProfileError."""
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise ProfileError(f"a head has no setting {', '.join(unknown)}")
+        """The inverse of `as_dict`; a TypeError names an unknown key."""
         return cls(**{**values, "hidden": tuple(values.get("hidden", cls.hidden))})
 
 
@@ -69,9 +68,7 @@ HEADS = {
 
 def head_spec(name: str) -> HeadSpec:
     """The head of this name; a ProfileError lists the names there are."""
-    if name not in HEADS:
-        raise ProfileError(f"head {name!r} is not known; choose one of {', '.join(HEADS)}")
-    return HEADS[name]
+    return _named("head", name, HEADS)
 
 
 @dataclass(frozen=True)
@@ -162,6 +159,10 @@ RECIPES = {recipe.name: recipe for recipe in (THESIS, THESIS_UNWEIGHTED, DEFAULT
 
 def recipe(name: str) -> Recipe:
     """The recipe of this name; a ProfileError lists the names there are."""
-    if name not in RECIPES:
-        raise ProfileError(f"recipe {name!r} is not known; choose one of {', '.join(RECIPES)}")
-    return RECIPES[name]
+    return _named("recipe", name, RECIPES)
+
+
+def _named(what: str, name: str, choices: Mapping[str, T]) -> T:
+    if name not in choices:
+        raise ProfileError(f"{what} {name!r} is not known; choose one of {', '.join(choices)}")
+    return choices[name]

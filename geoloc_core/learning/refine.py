@@ -33,13 +33,11 @@ MAX_MOVE_KM = 1000.0
 
 @dataclass(frozen=True)
 class References:
-    """Training photos by class: unit vectors float16 (n, D), the position of their class, degrees; ordered by class.
-
-    starts: int64 (K + 1,), where the photos of each class begin.
+    """Training photos ordered by class: unit vectors float16 (n, D), degrees (n,); starts: int64 (K + 1,), where the
+    photos of each class begin.
     """
 
     vectors: Tensor
-    labels: np.ndarray
     latitude: np.ndarray
     longitude: np.ndarray
     starts: np.ndarray
@@ -58,18 +56,12 @@ class References:
         order = labelled[np.argsort(labels[labelled], kind="stable")]
         vectors = unit_rows([block[order] for block in blocks]).half()
         starts = np.searchsorted(labels[order], np.arange(n_classes + 1))
-        return cls(vectors, labels[order], latitude[order], longitude[order], starts)
+        return cls(vectors, latitude[order], longitude[order], starts)
 
     def save(self, folder: str | os.PathLike[str]) -> str:
         """Write `references.safetensors` to `folder` (local or remote); the hash of its bytes."""
-        tensors = {
-            "vectors": self.vectors.contiguous(),
-            "labels": torch.from_numpy(self.labels),
-            "latitude": torch.from_numpy(self.latitude),
-            "longitude": torch.from_numpy(self.longitude),
-            "starts": torch.from_numpy(self.starts),
-        }
-        content = safetensors.torch.save(tensors)
+        arrays = {name: torch.from_numpy(getattr(self, name)) for name in ("latitude", "longitude", "starts")}
+        content = safetensors.torch.save({"vectors": self.vectors.contiguous(), **arrays})
         storage.write_bytes(f"{os.fspath(folder).rstrip('/')}/{REFERENCES_FILE}", content)
         return hashlib.sha256(content).hexdigest()
 
@@ -84,8 +76,7 @@ class References:
         if hashlib.sha256(content).hexdigest() != sha256:
             raise CheckpointError(f"{path} is not the file that head.json was written with; train the head again")
         tensors = safetensors.torch.load(content)
-        arrays = {name: tensors[name].numpy() for name in ("labels", "latitude", "longitude", "starts")}
-        return cls(vectors=tensors["vectors"], **arrays)
+        return cls(tensors["vectors"], *(tensors[name].numpy() for name in ("latitude", "longitude", "starts")))
 
 
 def choose_references(labels: np.ndarray, most: int = REFERENCES_PER_CLASS, seed: int = 0) -> np.ndarray:

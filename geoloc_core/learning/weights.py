@@ -6,13 +6,14 @@ can be swapped without touching the learning rate. A class without photos has we
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 
 from geoloc_core.errors import InputError, ProfileError
 from geoloc_core.geography import cells
 
-CLASS_WEIGHT_SCHEMES = ("inverse", "sqrt", "effective", "none")
 HIERARCHICAL = "hierarchical"
 """Classes of the finest level, trained with the loss of the coarser level added."""
 LEVELS = (*cells.LEVELS, HIERARCHICAL)
@@ -20,6 +21,15 @@ LEVELS = (*cells.LEVELS, HIERARCHICAL)
 EFFECTIVE_NUMBER_BETA = 0.9999
 """Cui et al. (2019), "Class-balanced loss based on effective number of samples": beta = (N - 1) / N for N = 10,000
 prototypes of a class; a class with far more photos than that gains nothing from the next one."""
+
+UNSCALED: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "inverse": lambda counts: 1.0 / counts,
+    "sqrt": lambda counts: 1.0 / np.sqrt(counts),
+    # 1 - beta^n by way of expm1: at n = 1 the plain form has already lost twelve of its sixteen digits.
+    "effective": lambda counts: (1.0 - EFFECTIVE_NUMBER_BETA) / -np.expm1(counts * np.log(EFFECTIVE_NUMBER_BETA)),
+    "none": np.ones_like,
+}
+CLASS_WEIGHT_SCHEMES = tuple(UNSCALED)
 
 
 def class_weights(n_photos: np.ndarray, scheme: str) -> np.ndarray:
@@ -33,23 +43,10 @@ def class_weights(n_photos: np.ndarray, scheme: str) -> np.ndarray:
     counts = np.asarray(n_photos, dtype=np.float64)
     if counts.ndim != 1 or not np.isfinite(counts).all() or (counts < 0).any():
         raise InputError("class weights need one count of photos for each class, none of them negative")
-    seen = counts > 0
-    if not seen.any():
+    if not counts.any():
         raise InputError("no class has a training photo, so there is nothing to weigh")
-    weights = np.zeros_like(counts)
-    weights[seen] = _unscaled(counts[seen], scheme)
+    weights = np.where(counts > 0, UNSCALED[scheme](np.maximum(counts, 1.0)), 0.0)
     return weights * counts.sum() / (weights @ counts)
-
-
-def _unscaled(counts: np.ndarray, scheme: str) -> np.ndarray:
-    if scheme == "inverse":
-        return 1.0 / counts
-    if scheme == "sqrt":
-        return 1.0 / np.sqrt(counts)
-    if scheme == "effective":
-        # 1 - beta^n by way of expm1: at n = 1 the plain form has already lost twelve of its sixteen digits.
-        return (1.0 - EFFECTIVE_NUMBER_BETA) / -np.expm1(counts * np.log(EFFECTIVE_NUMBER_BETA))
-    return np.ones_like(counts)
 
 
 def class_weight_table(training: pd.DataFrame, level: str) -> pd.DataFrame:
@@ -62,23 +59,13 @@ def class_weight_table(training: pd.DataFrame, level: str) -> pd.DataFrame:
     counts = labels.value_counts().sort_index()
     if counts.empty:
         raise InputError(f"no training photo has a {column.removesuffix('_id')}, so there are no classes to weigh")
-    schemes = {scheme: class_weights(counts.to_numpy(dtype=np.int64), scheme) for scheme in CLASS_WEIGHT_SCHEMES}
-    return pd.DataFrame(
-        {
-            "region_id": counts.index.to_numpy(dtype=object),
-            "n_photos": counts.to_numpy(dtype=np.int64),
-            **schemes,
-        }
-    )
-
-
-def class_level(level: str) -> str:
-    """The level of cells that the classes of a head of `level` belong to."""
-    if level not in LEVELS:
-        raise ProfileError(f"level {level!r} is not known; choose one of {', '.join(LEVELS)}")
-    return cells.FINEST if level == HIERARCHICAL else level
+    n_photos = counts.to_numpy(dtype=np.int64)
+    schemes = {scheme: class_weights(n_photos, scheme) for scheme in CLASS_WEIGHT_SCHEMES}
+    return pd.DataFrame({"region_id": counts.index.to_numpy(dtype=object), "n_photos": n_photos, **schemes})
 
 
 def label_column(level: str) -> str:
     """The column of a table of photos that holds the labels of a head of `level`."""
-    return cells.id_column(class_level(level))
+    if level not in LEVELS:
+        raise ProfileError(f"level {level!r} is not known; choose one of {', '.join(LEVELS)}")
+    return cells.id_column(cells.FINEST if level == HIERARCHICAL else level)

@@ -16,13 +16,8 @@ from geoloc_core.geography.cells import ROOT
 from geoloc_core.learning.posterior import Head
 from geoloc_core.learning.recipes import HeadSpec
 
-TEMPLATES = (
-    "a photo taken in {}",
-    "a photo of a place in {}",
-    "a photo of everyday life in {}",
-    "a landscape in {}",
-    "a street in {}",
-)
+SUBJECTS = ("photo taken", "photo of a place", "photo of everyday life", "landscape", "street")
+TEMPLATES = tuple(f"a {subject} in {{}}" for subject in SUBJECTS)
 """Sentences around a region's name; their vectors are averaged (Radford et al. 2021 call this prompt ensembling)."""
 
 
@@ -51,10 +46,7 @@ def zero_shot_head(text: np.ndarray, logit_scale: float, classes: Sequence[str],
     return Head(
         spec=HeadSpec("linear", fusion="normalised"),
         block_dims=(dimension,),
-        state={
-            "bodies.0.weight": torch.from_numpy(weight.astype(np.float32)),
-            "bodies.0.bias": torch.zeros(len(classes)),
-        },
+        state={"bodies.0.weight": torch.from_numpy(weight).float(), "bodies.0.bias": torch.zeros(len(classes))},
         level=level,
         classes=list(classes),
         parents=list(classes),

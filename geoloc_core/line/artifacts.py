@@ -122,16 +122,15 @@ def _no_settings(profile: Profile, key: str) -> dict[str, Any]:
 class Artifact:
     """One row of the table.
 
-    step: function of `line/steps/`, as "module.function"; it is called with a `Job`. version: raised when the step would
-    write something else from the same inputs. by: dimensions, in the order of their names. made_from: upstream artifacts, each
-    with the selection of its partitions. settings: what else the content depends on. suffix: how the name of its
-    file ends, empty where it is a folder. pool: "gpu" or "warehouse", where
-    only one step may work at a time.
+    Its step is the function of its name in `line/steps/GROUP.py`, whose docstring is what people read.
+
+    version: raised when the step would write something else from the same inputs. by: dimensions, in the order of their
+    names. made_from: upstream artifacts, each with the selection of its partitions. settings: what else the content
+    depends on. suffix: how the name of its file ends, empty for a folder. pool: "gpu" or "warehouse", where only one step
+    works at a time.
     """
 
     group: str
-    step: str
-    description: str
     version: str = "1"
     by: tuple[Dimension, ...] = ()
     made_from: Mapping[str, Selection] = field(default_factory=dict)
@@ -181,229 +180,91 @@ def _head_settings(profile: Profile, key: str) -> dict[str, Any]:
     }
 
 
-def _answer(profile: Profile, key: str) -> dict[str, Any]:
-    return {f"answer of {key}": profile.answer_of(key)}
+def _boundary_settings(profile: Profile, key: str) -> dict[str, Any]:
+    return {f"boundaries {profile.boundaries}": lambda: boundary_version(profile.boundaries)}
 
 
-def _answers(profile: Profile) -> dict[str, Any]:
-    return {name: value for key in profile.experiment_keys() for name, value in _answer(profile, key).items()}
+def _backbone_settings(profile: Profile, name: str) -> dict[str, Any]:
+    return {f"specification of {name}": profile.backbone(name).fingerprint()}
 
 
+def _profile_keys(*names: str) -> Settings:
+    """The values of keys of the profile."""
+    return lambda profile, key: {name: getattr(profile, name) for name in names}
+
+
+def _benchmark_settings(profile: Profile, key: str) -> dict[str, Any]:
+    return _answers(profile, key.split("|")[1])
+
+
+def _report_settings(profile: Profile, key: str) -> dict[str, Any]:
+    return {"name": profile.name, "notice": profile.notice, "split": profile.split, **_answers(profile, key)}
+
+
+def _results_settings(profile: Profile, key: str) -> dict[str, Any]:
+    shown = {"name": profile.name, "notice": profile.notice, "map_country": profile.map_country}
+    return shown | _answers(profile, *profile.experiment_keys())
+
+
+def _champion_settings(profile: Profile, key: str) -> dict[str, Any]:
+    return _answers(profile, *profile.experiment_keys())
+
+
+def _answers(profile: Profile, *experiments: str) -> dict[str, Any]:
+    return {f"answer of {experiment}": profile.answer_of(experiment) for experiment in experiments}
+
+
+# fmt: off
 LINE: dict[str, Artifact] = {
-    "regions": Artifact(
-        "geography",
-        "geography.regions",
-        "Countries and their first-level sub-divisions: the cells that a photo can be labelled with. Countries are the union "
-        "of their sub-divisions, so the two levels never disagree. What had to be repaired in a boundary set is listed with "
-        "each materialization.",
-        settings=lambda profile, key: {
-            f"boundaries {profile.boundaries}": lambda: boundary_version(profile.boundaries)
-        },
-        suffix=".parquet",
-    ),
-    "deliveries": Artifact(
-        "photos",
-        "photos.deliveries",
-        "A metadata file as it arrived, with the photos that it names. The sample's deliveries are drawn by the program; all "
-        "others lie where the profile says, and only their content is recorded here.",
-        "2",
-        by=(SHARD,),
-        settings=_delivery_settings,
-        kinds=("file",),
-    ),
+    "regions": Artifact("geography", suffix=".parquet", settings=_boundary_settings),
+    "deliveries": Artifact("photos", "2", by=(SHARD,), settings=_delivery_settings, kinds=("file",)),
     "raw_photos": Artifact(
-        "photos",
-        "photos.raw_photos",
-        "One row for each photo that the delivery names. Rows that cannot be used lie beside it, each with its number, the "
-        "reason and the raw text: accepted + rejected = rows in.",
-        "2",
-        by=(SHARD,),
-        made_from={"deliveries": same},
-        settings=_rows_settings,
-        kinds=("parquet", "pandera"),
-        suffix=".parquet",
-    ),
+        "photos", "2", by=(SHARD,), suffix=".parquet", settings=_rows_settings, kinds=("parquet", "pandera"),
+        made_from={"deliveries": same}),
     "images": Artifact(
-        "photos",
-        "photos.images",
-        "Manifest of the pictures: size, hash and perceptual hash of each, or the reason why there is none. Archives are "
-        "unpacked, and pictures fetched by their URLs, on the way; a second materialization asks only for what did not come.",
-        "3",
-        by=(SHARD,),
-        made_from={"deliveries": same, "raw_photos": same},
-        settings=_picture_settings,
-        kinds=("parquet", "pandera"),
-        suffix=".parquet",
-    ),
+        "photos", "3", by=(SHARD,), suffix=".parquet", settings=_picture_settings, kinds=("parquet", "pandera"),
+        made_from={"deliveries": same, "raw_photos": same}),
     "labeled_photos": Artifact(
-        "photos",
-        "photos.labeled_photos",
-        "The country and the sub-division of each photo, and how that is known: `inside` a polygon, `near` one (with the "
-        "distance), or `none`.",
-        by=(SHARD,),
-        made_from={"raw_photos": same, "regions": whole},
-        settings=lambda profile, key: {"near_cap_km": profile.near_cap_km},
-        kinds=("duckdb", "pandera"),
-        pool="warehouse",
-    ),
+        "photos", by=(SHARD,), pool="warehouse", kinds=("duckdb", "pandera"), settings=_profile_keys("near_cap_km"),
+        made_from={"raw_photos": same, "regions": whole}),
     "training_photos": Artifact(
-        "photos",
-        "photos.training_photos",
-        "The photos that heads learn from, split by author. Excluded, each with its reason: benchmark photos, their authors, "
-        "near-duplicates of them, photos without a label or a usable picture.",
-        "2",
-        made_from={"labeled_photos": every(SHARD), "images": every(SHARD)},
-        settings=_split_settings,
-        kinds=("duckdb", "pandera"),
-        pool="warehouse",
-    ),
+        "photos", "2", pool="warehouse", kinds=("duckdb", "pandera"), settings=_split_settings,
+        made_from={"labeled_photos": every(SHARD), "images": every(SHARD)}),
     "class_distribution": Artifact(
-        "photos",
-        "photos.class_distribution",
-        "Table 1: photos of each country and sub-division, the head and the tail, and the coverage map.",
-        "2",
-        made_from={"training_photos": whole, "regions": whole},
-        settings=lambda profile, key: {"map_country": profile.map_country},
-        kinds=("parquet", "pandera"),
-    ),
+        "photos", "2", kinds=("parquet", "pandera"), settings=_profile_keys("map_country"),
+        made_from={"training_photos": whole, "regions": whole}),
     "backbones": Artifact(
-        "features",
-        "features.backbones",
-        "The identity of a frozen encoder: its specification and the hash of its weights. The sample's weights are made here "
-        "from a seed; all others must be there, and their hash is taken.",
-        by=(BACKBONE,),
-        settings=lambda profile, name: {f"specification of {name}": profile.backbone(name).fingerprint()},
-        kinds=("pytorch", "huggingface"),
-        suffix=".json",
-    ),
+        "features", by=(BACKBONE,), suffix=".json", kinds=("pytorch", "huggingface"), settings=_backbone_settings),
     "embeddings": Artifact(
-        "features",
-        "features.embeddings",
-        "One float16 vector for each usable picture of a shard; a picture without one is a row with the reason. Only what is "
-        "missing is embedded: a killed run goes on from what it had, ten more photos embed ten.",
-        "3",
-        by=(BACKBONE, SHARD),
-        made_from={"backbones": first, "images": second},
-        kinds=("parquet", "pytorch"),
-        pool="gpu",
-        suffix=".parquet",
-    ),
-    "class_weights": Artifact(
-        "learning",
-        "learning.class_weights",
-        "How much one photo of each region counts in the loss, by scheme: inverse frequency (the thesis), its square root, "
-        "the effective number of samples, none.",
-        "2",
-        by=(LEVEL,),
-        made_from={"training_photos": whole},
-        suffix=".parquet",
-    ),
+        "features", "3", by=(BACKBONE, SHARD), suffix=".parquet", kinds=("parquet", "pytorch"), pool="gpu",
+        made_from={"backbones": first, "images": second}),
+    "class_weights": Artifact("learning", "2", by=(LEVEL,), suffix=".parquet", made_from={"training_photos": whole}),
     "region_anchors": Artifact(
-        "learning",
-        "learning.region_anchors",
-        "The coordinates that a region answers with: the polygon's centroid (the thesis), and points fitted to the training "
-        "photos: mean, medoid, the best point by GeoScore, within 200 km and within 750 km; and where in each region the "
-        "training photos are, for answers from the whole posterior.",
-        "3",
-        by=(LEVEL,),
-        made_from={"training_photos": whole, "regions": whole},
-        suffix=".parquet",
-    ),
+        "learning", "3", by=(LEVEL,), suffix=".parquet", made_from={"training_photos": whole, "regions": whole}),
     "heads": Artifact(
-        "learning",
-        "learning.heads",
-        "A small classifier on frozen vectors: given a photo's vector, how probable is each region. Its partition reads "
-        "features.head.level.recipe: which backbones, which network, which cells, how it is trained.",
-        "3",
-        by=(EXPERIMENT,),
-        made_from={"training_photos": whole, "class_weights": _cells, "embeddings": _training_vectors},
-        settings=_head_settings,
-        kinds=("pytorch", "mlflow"),
-        pool="gpu",
-    ),
+        "learning", "3", by=(EXPERIMENT,), kinds=("pytorch", "mlflow"), pool="gpu", settings=_head_settings,
+        made_from={"training_photos": whole, "class_weights": _cells, "embeddings": _training_vectors}),
     "validation_report": Artifact(
-        "evaluation",
-        "evaluation.validation_report",
-        "One experiment on the validation photos, whose authors it never learned from: every prediction, the scores of Table "
-        "2, and how well the head's promises of certainty hold; and the head, packed so that it answers by itself and logged "
-        "in MLflow as a model.",
-        "3",
-        by=(EXPERIMENT,),
-        made_from={
-            "heads": same,
-            "training_photos": whole,
-            "region_anchors": every(LEVEL),
-            "embeddings": _training_vectors,
-            # What the packed head says of itself, beyond its own files.
-            "regions": whole,
-            "backbones": _backbones,
-        },
-        settings=lambda profile, key: {
-            "name": profile.name,
-            "notice": profile.notice,
-            "split": profile.split,
-            **_answer(profile, key),
-        },
-    ),
+        "evaluation", "3", by=(EXPERIMENT,), settings=_report_settings,
+        # Regions and backbones: what the packed head says of itself, beyond its own files.
+        made_from={"heads": same, "training_photos": whole, "region_anchors": every(LEVEL), "embeddings": _training_vectors,
+                   "regions": whole, "backbones": _backbones}),
     "benchmark_report": Artifact(
-        "evaluation",
-        "evaluation.benchmark_report",
-        "One experiment on one benchmark: every photo of it counts, those without a picture as wrong.",
-        "3",
-        by=(BENCHMARK, EXPERIMENT),
-        made_from={
-            "heads": second,
-            "labeled_photos": first,
-            "region_anchors": every(LEVEL),
-            "embeddings": _benchmark_vectors,
-        },
-        settings=lambda profile, key: _answer(profile, key.split("|")[1]),
-    ),
+        "evaluation", "3", by=(BENCHMARK, EXPERIMENT), settings=_benchmark_settings,
+        made_from={"heads": second, "labeled_photos": first, "region_anchors": every(LEVEL),
+                   "embeddings": _benchmark_vectors}),
     "results": Artifact(
-        "evaluation",
-        "evaluation.results",
-        "Tables 1, 2 and 3 beside the class prior, the best constant point, a random photo and zero-shot CLIP; maps; the "
-        "HTML report.",
-        "3",
-        made_from={
-            "class_distribution": whole,
-            "training_photos": whole,
-            "regions": whole,
-            "labeled_photos": _all_benchmarks,
-            "images": _all_benchmarks,
-            "region_anchors": every(LEVEL),
-            "backbones": _text_towers,
-            "embeddings": _zero_shot_vectors,
-            "validation_report": every(EXPERIMENT),
-            "benchmark_report": every(BENCHMARK, EXPERIMENT),
-        },
-        settings=lambda profile, key: {
-            "name": profile.name,
-            "notice": profile.notice,
-            "map_country": profile.map_country,
-            **_answers(profile),
-        },
-        kinds=("markdown",),
-    ),
+        "evaluation", "3", kinds=("markdown",), settings=_results_settings,
+        made_from={"class_distribution": whole, "training_photos": whole, "regions": whole,
+                   "labeled_photos": _all_benchmarks, "images": _all_benchmarks, "region_anchors": every(LEVEL),
+                   "backbones": _text_towers, "embeddings": _zero_shot_vectors,
+                   "validation_report": every(EXPERIMENT), "benchmark_report": every(BENCHMARK, EXPERIMENT)}),
     "champion": Artifact(
-        "evaluation",
-        "evaluation.champion",
-        "The head that answers for new photos, packed with all it needs except the backbones' weights, registered in MLflow "
-        "under the alias `champion`. The best head on the validation photos challenges it; it moves only if that one is better "
-        "beyond its interval and loses on no continent more than a margin. Why is recorded in champion.json.",
-        "3",
-        made_from={
-            "results": whole,
-            "heads": every(EXPERIMENT),
-            "validation_report": every(EXPERIMENT),
-            "region_anchors": every(LEVEL),
-            "regions": whole,
-            "backbones": every(BACKBONE),
-        },
-        settings=lambda profile, key: _answers(profile),
-        kinds=("mlflow",),
-    ),
+        "evaluation", "3", kinds=("mlflow",), settings=_champion_settings,
+        made_from={"results": whole, "heads": every(EXPERIMENT), "validation_report": every(EXPERIMENT),
+                   "region_anchors": every(LEVEL), "regions": whole, "backbones": every(BACKBONE)}),
 }
+# fmt: on
 # Upstream before downstream.
 ASSETS = tuple(LINE)
 

@@ -34,8 +34,8 @@ def make(job: Job, asset: str, run_id: str = "", record: Recorder = lambda outpu
     """
     project, target, row = job.project, Target(asset, job.key), LINE[asset]
     made_from = input_versions(project, target)
-    module, function = row.step.split(".")
-    step: Callable[[Job], Output] = getattr(importlib.import_module(f"geoloc_core.line.steps.{module}"), function)
+    module = importlib.import_module(f"geoloc_core.line.steps.{row.group}")
+    step: Callable[[Job], Output] = getattr(module, asset)
     output = step(job)
     recorded = record(output, made_from)
     home = project.home

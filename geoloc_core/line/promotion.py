@@ -174,7 +174,10 @@ def _answers_of_standing(
     """The champion's predictions on the validation photos; None, and why, where it cannot answer for them."""
     if same_head and standing["experiment"] in profile.experiment_keys():
         return read_predictions(layout.validation_report(standing["experiment"]) / "predictions.parquet"), ""
-    head, shards = read_answerer(layout.model, standing).head, profile.training_shards()
+    try:
+        head, shards = read_answerer(layout.model, standing).head, profile.training_shards()
+    except CheckpointError as error:  # packed by an earlier version of the program
+        return None, f"The champion cannot be asked: {error}."
     for feature in head.features:
         name = feature["backbone"]
         if name not in profile.backbones():

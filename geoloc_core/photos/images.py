@@ -113,10 +113,7 @@ def read_image_bytes(source: Path | bytes, limits: ImageLimits) -> bytes:
 
 
 def build_manifest(
-    photos: pd.DataFrame,
-    folder: Path,
-    limits: ImageLimits | None = None,
-    workers: int | None = None,
+    photos: pd.DataFrame, folder: Path, limits: ImageLimits | None = None, workers: int | None = None
 ) -> pd.DataFrame:
     """`ImageManifest` of `photos` (`RawPhotos`), one row each in the same order, from the files below `folder`.
 

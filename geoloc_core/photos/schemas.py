@@ -99,10 +99,7 @@ ImageManifest = table(
         "phash": text("Perceptual hash: near-duplicates differ in few bits", _PICTURE, pattern=r"^([0-9a-f]{16})?$"),
     },
     checks=[
-        pa.Check(
-            _ok_means_usable,
-            error="a picture has a size and a perceptual hash exactly when its status is 'ok'",
-        )
+        pa.Check(_ok_means_usable, error="a picture has a size and a perceptual hash exactly when its status is 'ok'")
     ],
 )
 

@@ -55,23 +55,14 @@ class Warehouse:
         with _WRITERS[self.path.resolve()], self._named_errors():
             if not self.path.exists():
                 self._create()
-            connection = self._connect(read_only=False)
-            try:
+            # To close a connection in a transaction is to roll back.
+            with contextlib.closing(self._connect(read_only=False)) as connection:
                 connection.begin()
-                try:
-                    yield connection
-                except BaseException:
-                    # After some errors DuckDB has rolled back by itself, and says so by another error.
-                    with contextlib.suppress(duckdb.Error):
-                        connection.rollback()
-                    raise
+                yield connection
                 connection.commit()
-            finally:
-                with contextlib.suppress(duckdb.Error):
-                    connection.close()
 
     def _create(self) -> None:
-        """An empty database, which appears whole: whoever met it half-made would take it for a damaged one."""
+        """Make an empty database that appears whole: one half-made would be taken for damaged."""
         with temporary_folder(self.path.parent) as folder:
             new = folder / self.path.name
             duckdb.connect(str(new)).close()
@@ -103,9 +94,9 @@ class Warehouse:
             try:
                 return duckdb.connect(str(self.path), read_only=read_only, config={"memory_limit": self.memory_limit})
             except duckdb.Error as error:
+                if no_room(error):
+                    raise
                 if not any(words in str(error) for words in _BUSY):
-                    if no_room(error):
-                        raise disk_full(self.path.parent) from error
                     raise DamagedWarehouseError(
                         f"{self.path} cannot be opened as a DuckDB file ({' '.join(str(error).split())[:200]});"
                         " `geoloc refresh` sets it aside and makes its tables anew"
@@ -121,14 +112,17 @@ class Warehouse:
     def set_aside_if_damaged(self, every_byte: bool = False) -> Path | None:
         """Move a file that DuckDB cannot read, or an empty one, out of the way, so that its tables can be made again.
 
-        The file is kept beside its old place, by the name of `...damaged`; None where nothing was wrong. With `every_byte`
-        all of it is read, which proves the checksum of every block; otherwise the names of the tables and their shards are.
+        Returns where it is now, or None where nothing was wrong. With `every_byte` all of it is read, which proves the
+        checksum of every block; otherwise the names of the tables and their shards are.
         """
         if not self.path.is_file():
             return None
         if self.path.stat().st_size > 0:
             with contextlib.suppress(DamagedWarehouseError):
-                for table in self._tables():
+                with self.reader() as connection:
+                    query = "SELECT DISTINCT table_name FROM information_schema.columns WHERE column_name = 'shard'"
+                    tables = [row[0] for row in connection.execute(query).fetchall()]
+                for table in tables:
                     self.rows_by_shard(table, every_byte)
                 return None
         aside = self.path.with_name(f"{self.path.name}.damaged")
@@ -138,10 +132,9 @@ class Warehouse:
         return aside
 
     def replace_shard(self, table: str, shard: str, frame: pd.DataFrame) -> int:
-        """Put the rows of one shard in place of those that `table` had of it, in one transaction; the number of rows.
+        """Replace the rows that `table` has of one shard, in one transaction; the number of rows.
 
-        `frame` has a column `shard` that says `shard` throughout. A reader sees the old rows or the new, never a
-        mixture; doing it twice is doing it once.
+        `frame` has a column `shard` that says `shard` throughout. A reader sees the old rows or the new, never a mixture.
         """
         foreign = frame.loc[frame["shard"] != shard, "shard"]
         if len(foreign):
@@ -151,7 +144,7 @@ class Warehouse:
             return _append(connection, table, frame)
 
     def replace_table(self, table: str, frame: pd.DataFrame) -> int:
-        """Put these rows in place of all that `table` had, columns included, in one transaction; the number of rows."""
+        """Replace all of `table`, columns included, in one transaction; the number of rows."""
         with self.writer() as connection:
             connection.execute(f"DROP TABLE IF EXISTS {_quoted(table)}")
             return _append(connection, table, frame)
@@ -162,23 +155,21 @@ class Warehouse:
             return _delete_shard(connection, table, shard)
 
     def read_table(
-        self,
-        table: str,
-        where: Mapping[str, str | Sequence[str]] | None = None,
-        columns: Sequence[str] | None = None,
+        self, table: str, where: Mapping[str, str | Sequence[str]] | None = None, columns: Sequence[str] = ()
     ) -> pd.DataFrame:
-        """Rows of `table`, ordered by shard and photo id where it has them.
+        """Rows of `table`, all columns or some, ordered by shard and photo id where it has them.
 
         `where` maps a column to the value, or the values, that it must have.
         """
         where = where or {}
         with self.reader() as connection:
             order = [column for column in ("shard", "photo_id") if column in self._columns(connection, table)]
-            query = f"SELECT {', '.join(map(_quoted, columns)) if columns else '*'} FROM {_quoted(table)}"
-            if where:
-                query += " WHERE " + " AND ".join(f"list_contains(?, {_quoted(column)})" for column in where)
-            if order:
-                query += f" ORDER BY {', '.join(order)}"
+            query = f"SELECT {', '.join(map(_quoted, columns)) or '*'} FROM {_quoted(table)}"
+            query += "".join(
+                f" {'AND' if number else 'WHERE'} list_contains(?, {_quoted(column)})"
+                for number, column in enumerate(where)
+            )
+            query += f" ORDER BY {', '.join(order)}" if order else ""
             values = [[value] if isinstance(value, str) else list(value) for value in where.values()]
             return connection.execute(query, values).df()
 
@@ -195,7 +186,7 @@ class Warehouse:
             return {}
         whole = ", bit_xor(hash(t))" if every_byte else ""
         with self.reader() as connection:
-            if not _exists(connection, table):
+            if not _columns_of(connection, table):
                 return {}
             query = f"SELECT shard, count(*){whole} FROM {_quoted(table)} AS t GROUP BY shard"
             return {str(row[0]): int(row[1]) for row in connection.execute(query).fetchall()}
@@ -211,20 +202,16 @@ class Warehouse:
             query = f"SELECT {names}, count(*) AS n FROM {_quoted(table)} GROUP BY ALL ORDER BY n DESC, {names}"
             return connection.execute(query).df()
 
-    def _tables(self) -> list[str]:
-        with self.reader() as connection:
-            query = "SELECT DISTINCT table_name FROM information_schema.columns WHERE column_name = 'shard'"
-            return [row[0] for row in connection.execute(query).fetchall()]
-
     def _columns(self, connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-        if not _exists(connection, table):
+        columns = _columns_of(connection, table)
+        if not columns:
             raise InputError(f"the warehouse {self.path} has no table {table} yet; materialize {table} first")
-        return _described(connection, table)
+        return columns
 
 
 def _delete_shard(connection: duckdb.DuckDBPyConnection, table: str, shard: str) -> int:
     """The number of rows that the table had of the shard."""
-    if not _exists(connection, table):
+    if not _columns_of(connection, table):
         return 0
     deleted = connection.execute(f"DELETE FROM {_quoted(table)} WHERE shard = ?", [shard]).fetchone()
     return int(deleted[0]) if deleted else 0
@@ -232,10 +219,12 @@ def _delete_shard(connection: duckdb.DuckDBPyConnection, table: str, shard: str)
 
 def _append(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFrame) -> int:
     """Insert by column name, making the table from the first frame; the number of rows."""
-    incoming = _to_arrow(frame)  # DuckDB finds it by this name
-    if not _exists(connection, table):
-        connection.execute(f"CREATE TABLE {_quoted(table)} AS SELECT * FROM incoming LIMIT 0")
-    columns = _described(connection, table)
+    incoming = pa.Table.from_pandas(frame, preserve_index=False)  # DuckDB finds it by this name
+    for position, field in enumerate(incoming.schema):
+        if pa.types.is_null(field.type):  # a column of text in which no row shows it
+            incoming = incoming.set_column(position, field.name, incoming.column(position).cast(pa.string()))
+    connection.execute(f"CREATE TABLE IF NOT EXISTS {_quoted(table)} AS SELECT * FROM incoming LIMIT 0")
+    columns = _columns_of(connection, table)
     if sorted(columns) != sorted(frame.columns):
         raise InputError(
             f"table {table} has the columns {', '.join(columns)}, the new rows {', '.join(map(str, frame.columns))}"
@@ -244,27 +233,14 @@ def _append(connection: duckdb.DuckDBPyConnection, table: str, frame: pd.DataFra
     return incoming.num_rows
 
 
-def _described(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
-    return [row[0] for row in connection.execute(f"DESCRIBE {_quoted(table)}").fetchall()]
-
-
-def _to_arrow(frame: pd.DataFrame) -> pa.Table:
-    """Text columns stay text even where no row shows it."""
-    table = pa.Table.from_pandas(frame, preserve_index=False)
-    for position, field in enumerate(table.schema):
-        if pa.types.is_null(field.type):
-            table = table.set_column(position, field.name, table.column(position).cast(pa.string()))
-    return table
-
-
-def _exists(connection: duckdb.DuckDBPyConnection, table: str) -> bool:
-    _quoted(table)
-    query = "SELECT 1 FROM information_schema.tables WHERE table_name = ? AND table_schema = 'main'"
-    return connection.execute(query, [table]).fetchone() is not None
+def _columns_of(connection: duckdb.DuckDBPyConnection, table: str) -> list[str]:
+    """The columns of a table, in order; none where there is no such table."""
+    query = "SELECT column_name FROM information_schema.columns WHERE table_name = ? ORDER BY ordinal_position"
+    return [row[0] for row in connection.execute(query, [table]).fetchall()]
 
 
 def _quoted(name: str) -> str:
-    """A table or column name for use inside SQL."""
+    """A table's or column's name for use inside SQL."""
     if not _TABLE_NAME.match(name):
         raise InputError(f"{name!r} is not a name of a table or column: use small letters, digits and _")
     return f'"{name}"'

@@ -3,18 +3,21 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
+
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.geography import EMBEDDED_FILE
 from geoloc_core.geography.cells import ROOT, id_column
 from geoloc_core.line.artifacts import Target
 from geoloc_core.line.project import Project
 from geoloc_core.line.receipts import read_receipt
+from geoloc_core.photos.rows import read_rows
+from geoloc_core.storage import read_json
 from geoloc_dagster.checks import Question, Verdict, asset_check
 from geoloc_dagster.metadata import file_link, schemas
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from geoloc_core.photos.expectations import Outcome
 
 
@@ -39,10 +42,8 @@ def contract(asset: str) -> Question:
     return fits
 
 
-def read_table(project: Project, target: Target) -> "pd.DataFrame":
+def read_table(project: Project, target: Target) -> pd.DataFrame:
     """The rows of a target: from the warehouse where its receipt counts them there, else from its Parquet file."""
-    from geoloc_core.photos.rows import read_rows
-
     receipt = read_receipt(project.layout, target)
     if receipt is None:
         raise StaleArtifactError(f"{target} does not exist; materialize {target.asset} first")
@@ -54,7 +55,6 @@ def read_table(project: Project, target: Target) -> "pd.DataFrame":
 
 def raw_photos_complete(project: Project, shard: str) -> Verdict:
     """Rejected rows fit their schema, and no row of the delivery is both accepted and rejected."""
-    from geoloc_core.photos.rows import read_rows
     from geoloc_core.photos.schemas import RejectedRows, validate
 
     accepted = read_rows(project.layout.raw_photos(shard))
@@ -66,8 +66,6 @@ def raw_photos_complete(project: Project, shard: str) -> Verdict:
 
 def images_complete(project: Project, shard: str) -> Verdict:
     """The manifest has one row for each photo of the shard, in the same order."""
-    from geoloc_core.photos.rows import read_rows
-
     manifest = read_rows(project.layout.images(shard))
     photos = read_rows(project.layout.raw_photos(shard))["photo_id"]
     same = manifest["photo_id"].tolist() == photos.tolist()
@@ -77,8 +75,6 @@ def images_complete(project: Project, shard: str) -> Verdict:
 
 def labeled_photos_complete(project: Project, shard: str) -> Verdict:
     """Every photo of the shard is in the table once, with a label or said to have none."""
-    from geoloc_core.photos.rows import read_rows
-
     rows = read_table(project, Target("labeled_photos", shard))
     photos = read_rows(project.layout.raw_photos(shard))["photo_id"]
     fault = "" if set(rows["photo_id"]) == set(photos) else f"{len(photos)} photos went in and {len(rows)} came out"
@@ -146,7 +142,6 @@ def delivery_is_not_garbage(project: Project, shard: str) -> Verdict:
     """
     from geoloc_core.photos.damage import coordinate_damage
     from geoloc_core.photos.labels import locator_of
-    from geoloc_core.photos.rows import read_rows
 
     accepted = read_rows(project.layout.raw_photos(shard))
     rejected = read_rows(project.layout.rejected_rows(shard))
@@ -184,7 +179,6 @@ def delivery_as_expected(project: Project, shard: str) -> Verdict:
 def delivery_outcomes(project: Project, shard: str, data_docs: Path | None = None) -> "list[Outcome]":
     """How a labelled shard compares with what is usual, and with the shard before it; the pages go to `data_docs`."""
     from geoloc_core.photos.expectations import check_delivery
-    from geoloc_core.photos.rows import read_rows
 
     warehouse, before = project.warehouse(), previous_shard(project, shard)
     previous = warehouse.read_table("labeled_photos", {"shard": before}) if before else None
@@ -210,7 +204,6 @@ SHORTEST, LONGEST = 1e-3, 6e4
 def embeddings_complete(project: Project, key: str) -> Verdict:
     """The shard has one row for each row of the image manifest, and a vector for each usable picture."""
     from geoloc_core.features.shards import read_shard
-    from geoloc_core.photos.rows import read_rows
 
     backbone, shard = key.split("|")
     block, _ = read_shard(project.layout.embeddings(backbone, shard))
@@ -224,8 +217,6 @@ def embeddings_complete(project: Project, key: str) -> Verdict:
 
 def embeddings_in_range(project: Project, key: str) -> Verdict:
     """No vector holds NaN or infinity, and every length is plausible."""
-    import numpy as np
-
     from geoloc_core.features.shards import read_shard
 
     backbone, shard = key.split("|")
@@ -243,10 +234,7 @@ def embeddings_in_range(project: Project, key: str) -> Verdict:
 
 def class_weights_finite(project: Project, level: str) -> Verdict:
     """Every weight of every scheme is a positive, finite number, and every class has a photo."""
-    import numpy as np
-
     from geoloc_core.learning.weights import CLASS_WEIGHT_SCHEMES
-    from geoloc_core.photos.rows import read_rows
 
     table = read_rows(project.layout.class_weights(level))
     weights = table[list(CLASS_WEIGHT_SCHEMES)].to_numpy(dtype=np.float64)
@@ -259,8 +247,6 @@ def head_beats_the_prior(project: Project, key: str) -> Verdict:
     """On the photos that decided when to stop, the head's log loss is below that of always answering with the class
     shares: it has learned something from the vectors.
     """
-    import numpy as np
-
     from geoloc_core.learning.head_files import load_head
 
     head = load_head(project.layout.head(key))
@@ -295,7 +281,6 @@ def no_worse_than_the_champion(project: Project, _: str) -> Verdict:
     is, the champion stays, and somebody should look at what changed in the data.
     """
     from geoloc_core.evaluation.baselines import CLASS_PRIOR
-    from geoloc_core.storage import read_json
 
     last = read_json(project.layout.champion_decision)[0]
     gain = last["gain"]

@@ -23,10 +23,3 @@ ffcc00 ff008f 00ffeb 85ff00 ff00eb f500ff ff007a fff500 0abed4 d6ff00 00ccff 140
 
 ADE20K_COLOURS = np.array([list(bytes.fromhex(colour)) for colour in _HEX.split()], dtype=np.uint8)
 """(150, 3) uint8: red, green, blue of each class."""
-
-
-def class_colours(n_classes: int) -> np.ndarray:
-    """(n_classes, 3) uint8 colours: the table above; raises ValueError for more classes than it has."""
-    if n_classes > len(ADE20K_COLOURS):
-        raise ValueError(f"ADE20K has colours for {len(ADE20K_COLOURS)} classes, not for {n_classes}")
-    return ADE20K_COLOURS[:n_classes]

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from geoloc_core.errors import CheckpointError
-from geoloc_core.features.checkpoints import ensure_tokenizer, weights_file
+from geoloc_core.features.checkpoints import checkpoint_error, weights_file
 from geoloc_core.features.encoders.base import Encoder, TextTower
-from geoloc_core.features.encoders.loading import first_line, tokenizer_error
+from geoloc_core.features.encoders.loading import check_preprocessing, first_line, load_tokenizer
 from geoloc_core.features.encoders.seeded import redraw
+from geoloc_core.storage import read_json
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
@@ -56,85 +57,72 @@ def check_pretrained_tag(spec: BackboneSpec) -> None:
             f"backbone {spec.name!r}: open_clip knows no model {spec.model_id!r} with weights {spec.pretrained!r}; "
             "correct model_id and pretrained"
         )
-    quick, expected = bool(config.get("quick_gelu", False)), bool(tag.get("quick_gelu", False))
+    quick, expected = bool(config.get("quick_gelu")), bool(tag.get("quick_gelu"))
     if quick != expected:
-        right = spec.model_id.removesuffix("-quickgelu") + ("-quickgelu" if expected else "")
-        raise CheckpointError(
-            f"backbone {spec.name!r}: the weights {spec.pretrained!r} were trained with {_gelu(expected)} and the "
-            f"architecture {spec.model_id!r} computes {_gelu(quick)}; use model_id: {right}"
+        plain = spec.model_id.removesuffix("-quickgelu")
+        trained, computes, right = (
+            ("QuickGELU", "plain GELU", f"{plain}-quickgelu") if expected else ("plain GELU", "QuickGELU", plain)
         )
-    published = {
-        "mean": tuple(tag["mean"]),
-        "std": tuple(tag["std"]),
-        "interpolation": tag["interpolation"],
-        "resize": tag["resize_mode"],
-    }
-    for key, value in published.items():
-        if getattr(spec, key) != value:
-            raise CheckpointError(
-                f"backbone {spec.name!r}: the weights {spec.pretrained!r} want {key} = {value} and the specification "
-                f"says {getattr(spec, key)}; correct the specification"
-            )
+        raise CheckpointError(
+            f"backbone {spec.name!r}: the weights {spec.pretrained!r} were trained with {trained} and the "
+            f"architecture {spec.model_id!r} computes {computes}; use model_id: {right}"
+        )
+    own = {"mean": tuple(tag["mean"]), "std": tuple(tag["std"]), "resize": tag["resize_mode"]}
+    specified = {key: getattr(spec, key) for key in ("mean", "std", "interpolation", "resize")}
+    source = f"backbone {spec.name!r}: open_clip with the weights {spec.pretrained!r}"
+    check_preprocessing(source, {**own, "interpolation": tag["interpolation"]}, specified)
 
 
 def load_model(spec: BackboneSpec, path: Path) -> Any:
     """The whole open_clip model, both towers, in evaluation mode; whatever does not fit is a CheckpointError."""
     import open_clip
 
-    file = weights_file(path)
-    arguments: dict[str, Any] = {"device": "cpu", "weights_only": True, "require_pretrained": True}
+    configured = (path / "open_clip_config.json").is_file()
+    source = (f"local-dir:{path}", None) if configured else (spec.model_id, str(weights_file(path)))
     try:
         with _warnings_are_errors():
-            if path.is_dir() and (path / "open_clip_config.json").is_file():
-                model = open_clip.create_model(f"local-dir:{path}", **arguments)
-            else:
-                model = open_clip.create_model(spec.model_id, pretrained=str(file), **arguments)
+            model = open_clip.create_model(*source, device="cpu", weights_only=True, require_pretrained=True)
     except Exception as error:  # the library raises many kinds for one cause: these files are not that model
-        raise CheckpointError(
-            f"the checkpoint of backbone {spec.name!r} in {path} cannot be loaded by open_clip: {first_line(error)}; "
-            "restore it from its source, or correct model_id"
-        ) from error
-    _check_architecture(model, spec, path)
+        problem = f"cannot be loaded by open_clip: {first_line(error)}; restore it from its source, or correct model_id"
+        raise checkpoint_error(spec, path, problem) from error
+    if configured:
+        _check_architecture(spec, path)
     return model.eval().requires_grad_(False)
 
 
 @contextmanager
 def _warnings_are_errors() -> Iterator[None]:
     """open_clip says what is wrong with a checkpoint by warning and by logging, and goes on; here it stops."""
-    records: list[str] = []
+    messages: list[str] = []
 
-    class Collect(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            if record.levelno >= logging.WARNING and "open_clip" in record.pathname:
-                records.append(record.getMessage())
+    def collect(record: logging.LogRecord) -> bool:
+        if record.levelno >= logging.WARNING and "open_clip" in record.pathname:
+            messages.append(record.getMessage())
+        return False
 
-    handler = Collect()
-    root = logging.getLogger()
-    root.addHandler(handler)
+    handler = logging.Handler()
+    handler.addFilter(collect)
+    logging.getLogger().addHandler(handler)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
             yield
     finally:
-        root.removeHandler(handler)
-    if records:
-        raise CheckpointError(records[0])
+        logging.getLogger().removeHandler(handler)
+    if messages:
+        raise CheckpointError(messages[0])
 
 
-def _check_architecture(model: Any, spec: BackboneSpec, path: Path) -> None:
+def _check_architecture(spec: BackboneSpec, path: Path) -> None:
     """A folder brings its own configuration; where the specification names a published one, they must agree."""
     import open_clip
 
-    published = open_clip.get_model_config(spec.model_id)
-    if published is None or not path.is_dir() or not (path / "open_clip_config.json").is_file():
-        return
-    own = json.loads((path / "open_clip_config.json").read_text(encoding="utf-8"))["model_cfg"]
+    own = read_json(path / "open_clip_config.json")["model_cfg"]
+    published = open_clip.get_model_config(spec.model_id) or own
     for key in ("embed_dim", "quick_gelu", "vision_cfg"):
         if own.get(key, False) != published.get(key, False):
-            raise CheckpointError(
-                f"the checkpoint of backbone {spec.name!r} in {path} has {key} = {own.get(key)} and open_clip's "
-                f"{spec.model_id} has {published.get(key)}; correct model_id or use the weights it was written for"
-            )
+            problem = f"has {key} = {own.get(key)} and open_clip's {spec.model_id} has {published.get(key)}"
+            raise checkpoint_error(spec, path, f"{problem}; correct model_id or use the weights it was written for")
 
 
 def _check_preprocessing(model: Any, spec: BackboneSpec, path: Path) -> None:
@@ -143,20 +131,14 @@ def _check_preprocessing(model: Any, spec: BackboneSpec, path: Path) -> None:
     own = get_model_preprocess_cfg(model)
     size = own.get("size", spec.input_size)
     sides = (size, size) if isinstance(size, int) else tuple(size)
-    pairs = {
-        "input_size": (sides, (spec.input_size, spec.input_size)),
-        "resize_size": (sides[0], spec.resized_side),
-        "mean": (tuple(own["mean"]), spec.mean),
-        "std": (tuple(own["std"]), spec.std),
-        "interpolation": (own["interpolation"], spec.interpolation),
-        "resize": (own["resize_mode"], spec.resize),
+    own |= {"mean": tuple(own["mean"]), "std": tuple(own["std"]), "resize": own["resize_mode"]}
+    specified = {
+        "input_size": (spec.input_size, spec.input_size),
+        "resize_size": spec.resized_side,
+        **{key: getattr(spec, key) for key in ("mean", "std", "interpolation", "resize")},
     }
-    for key, (value, expected) in pairs.items():
-        if value != expected:
-            raise CheckpointError(
-                f"the checkpoint of backbone {spec.name!r} in {path} prepares pictures with {key} = {value} and the "
-                f"specification says {expected}; correct the specification"
-            )
+    own |= {"input_size": sides, "resize_size": sides[0]}
+    check_preprocessing(f"the checkpoint of backbone {spec.name!r} in {path}", own, specified)
 
 
 def _drop_projection(visual: Any, spec: BackboneSpec) -> int:
@@ -173,10 +155,6 @@ def _drop_projection(visual: Any, spec: BackboneSpec) -> int:
     raise CheckpointError(f"backbone {spec.name!r}: {spec.model_id} has no trunk apart from its projection")
 
 
-def _gelu(quick: bool) -> str:
-    return "QuickGELU" if quick else "plain GELU"
-
-
 ENCODER = OpenClipEncoder
 
 
@@ -191,15 +169,8 @@ def write_seeded(spec: BackboneSpec, folder: Path) -> None:
     redraw(model, spec.initial_std)
     weights = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
     save_file(weights, folder / "open_clip_model.safetensors", metadata={"format": "pt"})
-    described = {
-        "model_cfg": config,
-        "preprocess_cfg": {
-            "mean": list(spec.mean),
-            "std": list(spec.std),
-            "interpolation": spec.interpolation,
-            "resize_mode": spec.resize,
-        },
-    }
+    preprocess = {"mean": spec.mean, "std": spec.std, "interpolation": spec.interpolation, "resize_mode": spec.resize}
+    described = {"model_cfg": config, "preprocess_cfg": preprocess}
     (folder / "open_clip_config.json").write_text(json.dumps(described, indent=2) + "\n", encoding="utf-8")
 
 
@@ -208,11 +179,8 @@ def text_tower(spec: BackboneSpec, path: Path, device: torch.device) -> TextTowe
     import open_clip
 
     check_pretrained_tag(spec)
-    ensure_tokenizer(spec, path)
+    name = f"local-dir:{path}" if path.is_dir() else spec.model_id
+    tokenizer = load_tokenizer(spec, path, lambda: open_clip.get_tokenizer(name))
     model = load_model(spec, path).to(device)
-    try:
-        tokenizer = open_clip.get_tokenizer(f"local-dir:{path}" if path.is_dir() else spec.model_id)
-    except Exception as error:  # the libraries raise many kinds for one cause: these files are no tokenizer
-        raise tokenizer_error(spec, path, error) from error
     table = model.token_embedding if hasattr(model, "token_embedding") else model.text.token_embedding
     return TextTower(tokenizer, model.encode_text, table.num_embeddings, float(model.logit_scale.exp()))

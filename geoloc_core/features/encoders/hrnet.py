@@ -32,16 +32,14 @@ class HighResolutionSegmenter(nn.Module):
             if isinstance(module, nn.Upsample):
                 module.mode = "bilinear"
                 module.align_corners = False
-        channels = sum(config["stage4"]["num_channels"])
-        self.decoder = C1Head(channels, n_classes)
+        self.decoder = C1Head(sum(config["stage4"]["num_channels"]), n_classes)
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """float32 (B, 3, H, W), sides multiples of 32 -> class scores (B, K, H/4, W/4)."""
         branches = self.encoder.forward_features(pictures)
-        finest = branches[0]
-        size = finest.shape[-2:]
-        coarser = [interpolate(branch, size=size, mode="bilinear", align_corners=False) for branch in branches[1:]]
-        return self.decoder(torch.cat([finest, *coarser], dim=1))
+        size = branches[0].shape[-2:]
+        enlarged = [interpolate(branch, size=size, mode="bilinear", align_corners=False) for branch in branches[1:]]
+        return self.decoder(torch.cat([branches[0], *enlarged], dim=1))
 
 
 class C1Head(nn.Module):
@@ -69,18 +67,3 @@ def load_published(model: HighResolutionSegmenter, encoder: Mapping[str, Any], d
             missing, extra = sorted(expected - set(published)), sorted(set(published) - expected)
             raise ValueError(f"{len(missing)} weights are missing {missing[:2]}, {len(extra)} are unknown {extra[:2]}")
         part.load_state_dict(published, strict=False)
-
-
-def published_states(model: HighResolutionSegmenter) -> list[dict[str, torch.Tensor]]:
-    """The states of encoder and decoder as CSAIL publishes them, with what its batch normalisation keeps for training."""
-    states = []
-    for part in (model.encoder, model.decoder):
-        state = dict(part.state_dict())
-        for name in [name for name in state if name.endswith("running_mean")]:
-            stem = name.removesuffix("running_mean")
-            state[f"{stem}_tmp_running_mean"] = state[name].clone()
-            state[f"{stem}_tmp_running_var"] = state[f"{stem}running_var"].clone()
-            state[f"{stem}_running_iter"] = torch.ones(1)
-            del state[f"{stem}num_batches_tracked"]
-        states.append(state)
-    return states

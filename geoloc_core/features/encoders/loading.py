@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from geoloc_core.errors import CheckpointError
-from geoloc_core.features.checkpoints import weights_file
+from geoloc_core.features.checkpoints import checkpoint_error, ensure_tokenizer, weights_file
+from geoloc_core.features.preprocessing import RESAMPLING
+from geoloc_core.storage import read_json
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
@@ -41,18 +43,15 @@ def load_pretrained(model_class: Any, path: Path, spec: BackboneSpec, **argument
             **arguments,
         )
     except Exception as error:  # the library raises many kinds for one cause: these files are not that model
-        raise CheckpointError(
-            f"the checkpoint of backbone {spec.name!r} in {path} cannot be loaded as {model_class.__name__}: "
-            f"{first_line(error)}; restore it from its source"
-        ) from error
+        problem = f"cannot be loaded as {model_class.__name__}: {first_line(error)}; restore it from its source"
+        raise checkpoint_error(spec, path, problem) from error
     missing = sorted(report["missing_keys"])
     misshapen = sorted(str(entry[0]) if isinstance(entry, tuple) else str(entry) for entry in report["mismatched_keys"])
     if missing or misshapen:
-        raise CheckpointError(
-            f"the checkpoint of backbone {spec.name!r} in {path} does not fit {model_class.__name__}: "
-            f"{len(missing)} weights are missing ({', '.join(missing[:3])}), {len(misshapen)} have another shape "
-            f"({', '.join(misshapen[:3])}); use the weights that the specification names"
-        )
+        weights = f"{len(missing)} weights are missing ({', '.join(missing[:3])}), "
+        weights += f"{len(misshapen)} have another shape ({', '.join(misshapen[:3])})"
+        problem = f"does not fit {model_class.__name__}: {weights}; use the weights that the specification names"
+        raise checkpoint_error(spec, path, problem)
     return model.eval().requires_grad_(False)
 
 
@@ -64,6 +63,14 @@ def silence_transformers() -> None:
     logging.disable_progress_bar()
 
 
+def check_preprocessing(source: str, own: Mapping[str, Any], specified: Mapping[str, Any]) -> None:
+    """Raise CheckpointError if the settings of a `source` differ from the specification's; None is not compared."""
+    for key, value in specified.items():
+        if own.get(key) is not None and own[key] != value:
+            problem = f"prepares pictures with {key} = {own[key]} and the specification says {value}"
+            raise CheckpointError(f"{source} {problem}; correct the specification")
+
+
 def check_processor(path: Path, spec: BackboneSpec) -> None:
     """Compare the checkpoint's own preprocessor_config.json with the specification; a difference is an error.
 
@@ -72,39 +79,23 @@ def check_processor(path: Path, spec: BackboneSpec) -> None:
     file = path / "preprocessor_config.json"
     if not file.is_file():
         return
-    settings = json.loads(file.read_text(encoding="utf-8"))
-    expected: dict[str, Any] = {
-        "image_mean": list(spec.mean),
-        "image_std": list(spec.std),
-        "resample": 3 if spec.interpolation == "bicubic" else 2,
-        "size": _sides(spec.resized_side, spec.resize),
-    }
-    if spec.crop != "none":
-        expected["crop_size"] = _sides(spec.input_size, "squash")
-    for key, value in expected.items():
-        own = settings.get(key)
-        if key in ("size", "crop_size") and isinstance(own, int):
-            own = _sides(own, "shortest" if key == "size" and spec.resize == "shortest" else "squash")
-        if spec.library == "segmentation" and key == "size" and "shortest_edge" in (own or {}):
-            continue  # the network takes any shape, and the specification decides for the square
-        if key in ("size", "crop_size") and isinstance(own, dict):
-            own = {name: number for name, number in own.items() if number is not None}
-        if own is not None and own != value:
-            raise CheckpointError(
-                f"the checkpoint of backbone {spec.name!r} in {path} prepares pictures with {key} = {own} and the "
-                f"specification says {value}; correct the specification"
-            )
+    own = dict(read_json(file))
+    specified = {key: value for key, value in processor_settings(spec).items() if not key.startswith("do_")}
+    for key, rule in (("size", spec.resize), ("crop_size", "squash")):
+        if isinstance(own.get(key), int):
+            own[key] = _sides(own[key], rule)
+        elif own.get(key):
+            own[key] = {name: number for name, number in own[key].items() if number is not None}
+    if spec.library == "segmentation" and "shortest_edge" in (own.get("size") or {}):
+        del own["size"]  # the network takes any shape, and the specification decides for the square
+    check_preprocessing(f"the checkpoint of backbone {spec.name!r} in {path}", own, specified)
 
 
 def processor_settings(spec: BackboneSpec) -> dict[str, Any]:
     """The arguments of a transformers image processor that does what the specification says."""
-    from PIL import Image
-
-    side, crop = spec.resized_side, spec.input_size
-    resample = Image.Resampling.BICUBIC if spec.interpolation == "bicubic" else Image.Resampling.BILINEAR
     settings: dict[str, Any] = {
-        "size": {"height": side, "width": side} if spec.resize == "squash" else {"shortest_edge": side},
-        "resample": resample,
+        "size": _sides(spec.resized_side, spec.resize),
+        "resample": RESAMPLING[spec.interpolation],
         "image_mean": list(spec.mean),
         "image_std": list(spec.std),
         "do_resize": True,
@@ -112,7 +103,7 @@ def processor_settings(spec: BackboneSpec) -> dict[str, Any]:
         "do_normalize": True,
     }
     if spec.crop != "none":
-        settings |= {"do_center_crop": True, "crop_size": {"height": crop, "width": crop}}
+        settings |= {"do_center_crop": True, "crop_size": _sides(spec.input_size, "squash")}
     return settings
 
 
@@ -123,10 +114,8 @@ def load_config(path: Path, spec: BackboneSpec) -> Any:
     try:
         return transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise CheckpointError(
-            f"the checkpoint of backbone {spec.name!r} in {path} has no config.json that transformers understands; "
-            "restore it from its source"
-        ) from error
+        problem = "has no config.json that transformers understands; restore it from its source"
+        raise checkpoint_error(spec, path, problem) from error
 
 
 def _sides(side: int, resize: str) -> dict[str, int]:
@@ -138,9 +127,11 @@ def first_line(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
 
 
-def tokenizer_error(spec: BackboneSpec, path: Path, error: Exception) -> CheckpointError:
-    """The error of a tokenizer that its library cannot load."""
-    return CheckpointError(
-        f"the tokenizer of backbone {spec.name!r} in {path} cannot be loaded: {first_line(error)}; "
-        "restore its files from the source of the weights"
-    )
+def load_tokenizer(spec: BackboneSpec, path: Path, load: Callable[[], Any]) -> Any:
+    """The tokenizer that a library's `load` returns; CheckpointError where its files are missing or damaged."""
+    ensure_tokenizer(spec, path)
+    try:
+        return load()
+    except Exception as error:  # the libraries raise many kinds for one cause: these files are no tokenizer
+        problem = f"cannot be loaded: {first_line(error)}; restore its files from the source of the weights"
+        raise CheckpointError(f"the tokenizer of backbone {spec.name!r} in {path} {problem}") from error

@@ -7,6 +7,7 @@ pooling "class_area" the vector is the share of the picture that each class cove
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
@@ -16,11 +17,11 @@ from torch.nn.functional import interpolate
 
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features import preprocessing
-from geoloc_core.features.checkpoints import load_pickled_weights
+from geoloc_core.features.checkpoints import checkpoint_error
 from geoloc_core.features.encoders import HRNET_FILES, HRNET_MODEL_ID
-from geoloc_core.features.encoders.ade20k import class_colours
+from geoloc_core.features.encoders.ade20k import ADE20K_COLOURS
 from geoloc_core.features.encoders.base import Encoder
-from geoloc_core.features.encoders.hrnet import HighResolutionSegmenter, load_published, published_states
+from geoloc_core.features.encoders.hrnet import HighResolutionSegmenter, load_published
 from geoloc_core.features.encoders.loading import (
     check_processor,
     first_line,
@@ -33,7 +34,6 @@ from geoloc_core.features.encoders.seeded import redraw, settle_batch_norms
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
-
 
 SCORES_AT_ONCE = 64 * 1024 * 1024
 """How many class scores at full size are held at once (256 MB of float32)."""
@@ -51,38 +51,29 @@ class SegmentationEncoder(Encoder):
         self.embedder = embedder
         self.trunk_width = 0 if embedder is None else embedder.trunk_width
         self.network = load_network(spec, path).to(device)
-        self.colours = torch.from_numpy(class_colours(spec.n_classes)).to(device)
+        self.colours = torch.from_numpy(ADE20K_COLOURS).to(device)
 
     def class_map(self, batch: torch.Tensor) -> torch.Tensor:
         """float32 (B, 3, S, S) -> class of each pixel, int64 (B, S, S)."""
         with self.precision():
             scores = class_scores(self.network, batch)  # (B, K, h, w), mostly h = w = S/4
         if scores.shape[1] != self.spec.n_classes:
-            raise CheckpointError(
-                f"backbone {self.spec.name!r}: the network has {scores.shape[1]} classes and the specification "
-                f"says {self.spec.n_classes}; correct n_classes"
-            )
+            problem = f"the network has {scores.shape[1]} classes and the specification says {self.spec.n_classes}"
+            raise CheckpointError(f"backbone {self.spec.name!r}: {problem}; correct n_classes")
         # Scores at full size are 150 planes of floats for each picture, so only a few pictures at a time.
         at_once = max(1, SCORES_AT_ONCE // (scores.shape[1] * batch.shape[-1] * batch.shape[-2]))
-        return torch.cat([_best_class(part, batch.shape[-2:]) for part in scores.float().split(at_once)])
-
-    def coloured(self, classes: torch.Tensor) -> torch.Tensor:
-        """Class map (B, S, S) -> pictures, uint8 (B, S, S, 3)."""
-        return self.colours[classes]
+        enlarge = partial(interpolate, size=batch.shape[-2:], mode="bilinear", align_corners=False)
+        return torch.cat([enlarge(part).argmax(dim=1) for part in scores.float().split(at_once)])
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """float32 (B, 3, S, S) -> (B, D)."""
         classes = self.class_map(batch)
         if self.embedder is None:
             return class_areas(classes, self.spec.n_classes)
-        pictures = preprocessing.resize_batch(self.coloured(classes), self.embedder.spec)
+        pictures = preprocessing.resize_batch(self.colours[classes], self.embedder.spec)
         normalized = self.embedder.normalize(pictures)
         with self.embedder.precision():
             return self.embedder.forward(normalized)
-
-
-def _best_class(scores: torch.Tensor, size: torch.Size) -> torch.Tensor:
-    return interpolate(scores, size=size, mode="bilinear", align_corners=False).argmax(dim=1)
 
 
 def class_areas(classes: torch.Tensor, n_classes: int) -> torch.Tensor:
@@ -107,15 +98,6 @@ def class_scores(network: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:
     return torch.einsum("bqc,bqhw->bchw", classes, masks)
 
 
-def load_network(spec: BackboneSpec, path: Path) -> torch.nn.Module:
-    """The segmentation network of a specification, in evaluation mode."""
-    if spec.model_id == HRNET_MODEL_ID:
-        return _load_hrnet(spec, path)
-    if path.is_dir():
-        check_processor(path, spec)
-    return load_pretrained(_model_class(load_config(path, spec).model_type), path, spec)
-
-
 def _model_class(model_type: str) -> Any:
     import transformers
 
@@ -124,16 +106,19 @@ def _model_class(model_type: str) -> Any:
     return transformers.AutoModelForSemanticSegmentation
 
 
-def _load_hrnet(spec: BackboneSpec, path: Path) -> torch.nn.Module:
+def load_network(spec: BackboneSpec, path: Path) -> torch.nn.Module:
+    """The segmentation network of a specification, in evaluation mode."""
+    if spec.model_id != HRNET_MODEL_ID:
+        check_processor(path, spec)
+        return load_pretrained(_model_class(load_config(path, spec).model_type), path, spec)
     model = HighResolutionSegmenter(spec.n_classes, spec.architecture)
     try:
-        states = [load_pickled_weights(path / name) for name in HRNET_FILES]
+        # Nothing in the pickles is executed: those of anything but tensors are refused.
+        states = [torch.load(path / name, map_location="cpu", weights_only=True) for name in HRNET_FILES]  # noqa: TID251
         load_published(model, *states)
-    except (OSError, ValueError, RuntimeError, UnpicklingError) as error:
-        raise CheckpointError(
-            f"the checkpoint of backbone {spec.name!r} in {path} is not HRNetV2 with a C1 head: "
-            f"{first_line(error)}; restore it from its source"
-        ) from error
+    except (OSError, ValueError, RuntimeError, AttributeError, UnpicklingError) as error:
+        problem = f"is not HRNetV2 with a C1 head: {first_line(error)}; restore it from its source"
+        raise checkpoint_error(spec, path, problem) from error
     return model.eval().requires_grad_(False)
 
 
@@ -146,8 +131,8 @@ def write_seeded(spec: BackboneSpec, folder: Path) -> None:
         hrnet = HighResolutionSegmenter(spec.n_classes, spec.architecture)
         redraw(hrnet, spec.initial_std)
         settle_batch_norms(hrnet, hrnet, spec)
-        for name, state in zip(HRNET_FILES, published_states(hrnet), strict=True):
-            torch.save(state, folder / name)
+        for name, part in zip(HRNET_FILES, (hrnet.encoder, hrnet.decoder), strict=True):
+            torch.save(part.state_dict(), folder / name)
         return
     import transformers
 

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from geoloc_core.errors import CheckpointError
-from geoloc_core.features.checkpoints import ensure_tokenizer
 from geoloc_core.features.encoders.base import Encoder, TextTower
 from geoloc_core.features.encoders.loading import (
     check_processor,
     load_config,
     load_pretrained,
+    load_tokenizer,
     processor_settings,
     silence_transformers,
-    tokenizer_error,
 )
 from geoloc_core.features.encoders.seeded import redraw
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
+
+
+CLASSES = {
+    ("clip", "image_embeds", "projected"): "CLIPVisionModelWithProjection",
+    ("clip", "pooled", "trunk"): "CLIPVisionModel",
+    ("siglip", "image_embeds", "projected"): "SiglipVisionModel",
+}
+"""By kind of model, layer and pooling; all kinds but SigLIP also have the mean or the first of their tokens."""
 
 
 class TransformersEncoder(Encoder):
@@ -31,30 +39,20 @@ class TransformersEncoder(Encoder):
         super().__init__(spec, device)
         import transformers
 
-        if path.is_dir():
-            check_processor(path, spec)
+        check_processor(path, spec)
         config = load_config(path, spec)
-        kind, output = config.model_type, (spec.layer, spec.pooling)
-        tokens = output in (("last_hidden_state", "cls"), ("last_hidden_state", "mean"))
-        model_class: Any
-        extra: dict[str, Any] = {}
-        if kind == "clip" and output == ("image_embeds", "projected"):
-            model_class = transformers.CLIPVisionModelWithProjection
-        elif kind == "clip" and (tokens or output == ("pooled", "trunk")):
-            model_class = transformers.CLIPVisionModel
-        elif kind == "siglip" and output == ("image_embeds", "projected"):
-            model_class = transformers.SiglipVisionModel
-        elif kind not in ("clip", "siglip") and tokens:
-            model_class = transformers.AutoModel
-        else:
+        kind = config.model_type
+        name = CLASSES.get((kind, spec.layer, spec.pooling))
+        if name is None and kind != "siglip" and spec.layer == "last_hidden_state" and spec.pooling in ("cls", "mean"):
+            name = "CLIPVisionModel" if kind == "clip" else "AutoModel"
+        if name is None:
             raise CheckpointError(
                 f"backbone {spec.name!r}: a {kind} model of transformers offers last_hidden_state with cls or mean; if "
                 "it is a CLIP, also image_embeds with projected and pooled with trunk; if it is a SigLIP, only "
                 f"image_embeds with projected; not {spec.layer} with {spec.pooling}"
             )
-        if kind == "vit":
-            # ViT's pooler is a tanh layer on top of the last hidden state, which nothing here reads.
-            extra = {"add_pooling_layer": False}
+        # ViT's pooler is a tanh layer on top of the last hidden state, which nothing here reads.
+        extra: dict[str, Any] = {"add_pooling_layer": False} if kind == "vit" else {}
         if kind in ("clip", "siglip"):
             extra = {"config": config.vision_config}
         if kind == "clip":
@@ -62,7 +60,7 @@ class TransformersEncoder(Encoder):
             config.vision_config.projection_dim = config.projection_dim
         if spec.pooling == "trunk":
             self.trunk_width = config.vision_config.hidden_size
-        self.model = load_pretrained(model_class, path, spec, **extra).to(device)
+        self.model = load_pretrained(getattr(transformers, name), path, spec, **extra).to(device)
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:
         """float32 (B, 3, S, S) -> (B, D)."""
@@ -101,21 +99,16 @@ def text_tower(spec: BackboneSpec, path: Path, device: torch.device) -> TextTowe
         raise CheckpointError(
             f"backbone {spec.name!r} is a {kind} model, which has no text tower; use a CLIP or SigLIP backbone"
         )
-    ensure_tokenizer(spec, path)
+    from_folder = partial(transformers.AutoTokenizer.from_pretrained, local_files_only=True, trust_remote_code=False)
+    tokenizer = load_tokenizer(spec, path, partial(from_folder, path))
     model: Any = load_pretrained(transformers.AutoModel, path, spec).to(device)
     settings = model.config.text_config
-    try:
-        tokenizer = transformers.AutoTokenizer.from_pretrained(path, local_files_only=True, trust_remote_code=False)
-    except Exception as error:  # the library raises many kinds for one cause: these files are no tokenizer
-        raise tokenizer_error(spec, path, error) from error
+    # CLIP reads up to the first end-of-text token, so padding changes nothing. SigLIP was trained on sentences padded to
+    # its full length, and reads the last token.
+    full = {"padding": "max_length", "truncation": True, "max_length": settings.max_position_embeddings}
 
     def tokenize(sentences: list[str]) -> torch.Tensor:
-        # CLIP reads up to the first end-of-text token, so padding changes nothing. SigLIP was trained on sentences
-        # padded to its full length, and reads the last token.
-        length = settings.max_position_embeddings
-        return tokenizer(sentences, padding="max_length", truncation=True, max_length=length, return_tensors="pt")[
-            "input_ids"
-        ]
+        return tokenizer(sentences, return_tensors="pt", **full)["input_ids"]
 
     def encode(tokens: torch.Tensor) -> torch.Tensor:
         return model.get_text_features(input_ids=tokens).pooler_output

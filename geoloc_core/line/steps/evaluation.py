@@ -26,7 +26,10 @@ from geoloc_core.storage import write_json
 
 
 def validation_report(job: Job) -> Output:
-    """Predictions and scores of an experiment on the validation photos, and the head packed."""
+    """One experiment on the validation photos, whose authors it never learned from: every prediction, the scores of
+    Table 2, and how well the head's promises of certainty hold; and the head, packed so that it answers by
+    itself and logged in MLflow as a model.
+    """
     photos = job.project.warehouse().read_table("training_photos", {"split": "validation"})
     folder, shards = job.layout.validation_report(job.key), job.profile.training_shards()
     report = _report(job, job.key, VALIDATION, photos, shards, folder)
@@ -35,7 +38,7 @@ def validation_report(job: Job) -> Output:
 
 
 def benchmark_report(job: Job) -> Output:
-    """Predictions and scores of an experiment on all photos of a benchmark."""
+    """One experiment on one benchmark: every photo of it counts, those without a picture as wrong."""
     benchmark, key = job.key.split("|")
     photos = job.project.warehouse().read_table("labeled_photos", {"shard": benchmark})
     return _report(job, key, benchmark, photos, (benchmark,), job.layout.benchmark_report(key, benchmark))
@@ -88,7 +91,9 @@ def _check_versions(layout: Layout, head: Head, shards: tuple[str, ...]) -> None
 
 
 def results(job: Job) -> Output:
-    """Tables, maps and the report."""
+    """Tables 1, 2 and 3 beside the class prior, the best constant point, a random photo and zero-shot CLIP; maps; the
+    HTML report.
+    """
     written = write_results(job.profile, job.layout, job.project.warehouse(), job.project.checkpoints)
     facts = {
         "report": written.report,
@@ -100,7 +105,11 @@ def results(job: Job) -> Output:
 
 
 def champion(job: Job) -> Output:
-    """Let the best head challenge the champion, and pack the one that answers."""
+    """The head that answers for new photos, packed with all it needs except the backbones' weights, registered in
+    MLflow under the alias `champion`. The best head on the validation photos challenges it; it moves only if
+    that one is better beyond its interval and loses on no continent more than a margin. Why is recorded in
+    champion.json.
+    """
     choice = choose_champion(job.profile, job.layout, job.project.warehouse())
     packed = choice.packed
     facts = {

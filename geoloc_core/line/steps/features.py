@@ -17,7 +17,10 @@ from geoloc_core.storage import file_sha256, read_json, write_json
 
 
 def backbones(job: Job) -> Output:
-    """The identity of a frozen encoder: its specification and the hash of its weights."""
+    """The identity of a frozen encoder: its specification and the hash of its weights.
+
+    The sample's weights are made here from a seed; all others must be there, and their hash is taken.
+    """
     spec = job.profile.backbone(job.key)
     checkpoint = open_checkpoint(spec, job.project.checkpoints, mend_seeded=True)
     identity, path = checkpoint.identity, job.layout.backbone(spec.name)
@@ -35,10 +38,9 @@ def backbones(job: Job) -> Output:
 
 
 def embeddings(job: Job) -> Output:
-    """The vectors of one shard by one backbone; those of other backbones that wait for the shard, from the same decode.
+    """One float16 vector for each usable picture of a shard; a picture without one is a row with the reason.
 
-    Only what is missing is embedded: a killed run goes on, and rows of another checkpoint, or of a picture that has been
-    replaced, are made again. Pictures that the manifest refuses keep their row, with its reason.
+    Only what is missing is embedded: a killed run goes on from what it had, ten more photos embed ten.
     """
     name, shard = job.key.split("|")
     if slower := fallback(job.profile.device):

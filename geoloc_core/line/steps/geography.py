@@ -10,7 +10,11 @@ MOST_REPAIRS_SHOWN = 60
 
 
 def regions(job: Job) -> Output:
-    """Read the profile's boundary set, repair it, and keep it as GeoParquet."""
+    """Countries and their first-level sub-divisions: the cells that a photo can be labelled with.
+
+    Countries are the union of their sub-divisions, so the two levels never disagree. What had to be repaired in a
+    boundary set is listed with each materialization.
+    """
     boundaries = load_boundaries(job.profile.boundaries)
     path = job.layout.regions
     write_boundaries(boundaries, path)

@@ -27,7 +27,9 @@ CONTENT = ("head.safetensors", "references.safetensors", "head.json")
 
 
 def class_weights(job: Job) -> Output:
-    """The weight of one photo of each class of a level, by scheme."""
+    """How much one photo of each region counts in the loss, by scheme: inverse frequency (the thesis), its square root,
+    the effective number of samples, none.
+    """
     photos = job.project.warehouse().read_table("training_photos", columns=(*map(id_column, LEVELS), "split"))
     table = class_weight_table(photos, job.key)
     path = job.layout.class_weights(job.key)
@@ -43,7 +45,10 @@ def class_weights(job: Job) -> Output:
 
 
 def region_anchors(job: Job) -> Output:
-    """The points that the cells of a level answer with, and where their photos are: of the training split alone."""
+    """The coordinates that a region answers with: the polygon's centroid (the thesis), and points fitted to the
+    training photos: mean, medoid, the best point by GeoScore, within 200 km and within 750 km; and where in each
+    region the training photos are, for answers from the whole posterior.
+    """
     kind, columns = KINDS[job.key], [*map(id_column, LEVELS), "latitude", "longitude"]
     photos = job.project.warehouse().read_table("training_photos", {"split": "train"}, columns=columns)
     cells = kind.cells(read_boundaries(job.layout.regions), photos)
@@ -63,7 +68,10 @@ def region_anchors(job: Job) -> Output:
 
 
 def heads(job: Job) -> Output:
-    """Train the head of an experiment and keep it in its folder."""
+    """A small classifier on frozen vectors: given a photo's vector, how probable is each region.
+
+    Its partition reads features.head.level.recipe: which backbones, which network, which cells, how it is trained.
+    """
     if slower := fallback(job.profile.device):
         job.warn(slower)
     experiment, layout = job.profile.experiment(job.key), job.layout

@@ -24,7 +24,11 @@ from geoloc_core.storage import file_sha256, value_sha256, write_bytes
 
 
 def deliveries(job: Job) -> Output:
-    """Record the content of a dataset's metadata; draw the sample's."""
+    """A metadata file as it arrived, with the photos that it names.
+
+    The sample's deliveries are drawn by the program; all others lie where the profile says, and only their content
+    is recorded here.
+    """
     membership = job.profile.dataset_of(job.key)
     if membership is None:
         return _drawn(job)
@@ -53,7 +57,11 @@ def _drawn(job: Job) -> Output:
 
 
 def raw_photos(job: Job) -> Output:
-    """The rows of one shard: accepted ones, and rejected ones with their reasons."""
+    """One row for each photo that the delivery names.
+
+    Rows that cannot be used lie beside it, each with its number, the reason and the raw text: accepted + rejected =
+    rows in.
+    """
     dataset, number = dataset_of(job.profile, job.layout, job.key)
     rows = read_shard_rows(dataset, number, job.layout.cut(dataset.name), LINE["raw_photos"].version)
     paths = [job.layout.raw_photos(job.key), job.layout.rejected_rows(job.key)]
@@ -69,7 +77,11 @@ def raw_photos(job: Job) -> Output:
 
 
 def images(job: Job) -> Output:
-    """Bring the pictures of a shard to where they belong, and describe each of them."""
+    """Manifest of the pictures: size, hash and perceptual hash of each, or the reason why there is none.
+
+    Archives are unpacked, and pictures fetched by their URLs, on the way; a second materialization asks only for
+    what did not come.
+    """
     dataset, _ = dataset_of(job.profile, job.layout, job.key)
     own, ledger = job.layout.pictures(dataset.name), job.layout.fetched(dataset.name)
     rows, limits = read_rows(job.layout.raw_photos(job.key)), job.profile.images
@@ -94,7 +106,9 @@ def images(job: Job) -> Output:
 
 
 def labeled_photos(job: Job) -> Output:
-    """The cell of each level that each photo of a shard lies in, into the warehouse."""
+    """The country and the sub-division of each photo, and how that is known: `inside` a polygon, `near` one (with the
+    distance), or `none`.
+    """
     locator = locator_of(job.layout.regions, job.profile.near_cap_km)
     labeled = label_photos(read_rows(job.layout.raw_photos(job.key)), job.key, locator)
     job.project.warehouse().replace_shard("labeled_photos", job.key, labeled)
@@ -110,7 +124,11 @@ def labeled_photos(job: Job) -> Output:
 
 
 def training_photos(job: Job) -> Output:
-    """The photos of all training shards, split by author; what is excluded, with the reason; both into the warehouse."""
+    """The photos that heads learn from, split by author.
+
+    Excluded, each with its reason: benchmark photos, their authors, near-duplicates of them, photos without a label
+    or a usable picture.
+    """
     warehouse = job.project.warehouse()
     manifests = {shard: job.layout.images(shard) for shard in job.profile.shards()}
     training, excluded = collect_training(
@@ -135,7 +153,7 @@ def training_photos(job: Job) -> Output:
 
 
 def class_distribution(job: Job) -> Output:
-    """Table 1 and two maps."""
+    """Table 1: photos of each country and sub-division, the head and the tail, and the coverage map."""
     from geoloc_core.evaluation.maps import country_map, coverage_map
 
     warehouse, country = job.project.warehouse(), job.profile.map_country

@@ -8,7 +8,7 @@ import pytest
 
 from geoloc_core.evaluation.published import THESIS, thesis_rows
 from geoloc_core.evaluation.tables import table2, table3
-from geoloc_core.features.specification import HALF, OPENAI_MEAN, OPENAI_STD, BackboneSpec
+from geoloc_core.features.specification import BackboneSpec
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "reproduction.md"
 SHARED = {"input_size": 224, "resize": "shortest", "crop": "center_round", "interpolation": "bicubic"}

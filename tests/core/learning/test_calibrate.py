@@ -25,14 +25,6 @@ def test_temperature_finds_the_one_the_labels_were_drawn_with(temperature):
     assert calibrate.fit_temperature(logits, labels) == pytest.approx(temperature, rel=0.03)
 
 
-def test_temperature_is_the_minimum_of_the_likelihood():
-    logits, labels = draws(n=500)
-    best = calibrate.fit_temperature(logits, labels)
-    at = [calibrate.negative_log_likelihood(logits / t, labels) for t in (best * 0.99, best, best * 1.01)]
-    assert at[1] < at[0]
-    assert at[1] < at[2]
-
-
 def test_photos_whose_truth_is_no_class_are_left_out_of_the_fit():
     logits, labels = draws(n=2000)
     more = np.concatenate([logits, logits[:300]]), np.concatenate([labels, np.full(300, -1)])
@@ -57,23 +49,11 @@ def test_error_by_hand_in_two_bins():
     assert table["accuracy"].tolist() == pytest.approx([1 / 3, 1.0])
 
 
-def test_empty_bins_hold_nothing():
-    table = calibrate.reliability_table(np.array([0.99]), np.array([True]), n_bins=10)
-    assert table["n"].sum() == 1
-    assert table["confidence"].isna().sum() == 9
-
-
 def test_brier_by_hand():
     p = np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4], [1.0, 0.0, 0.0]])
     labels = np.array([0, 1, -1])
     by_hand = np.mean([0.3**2 + 0.2**2 + 0.1**2, 0.3**2 + 0.7**2 + 0.4**2, 2.0])
     assert calibrate.brier_score(p, labels) == pytest.approx(by_hand)
-
-
-def test_likelihood_by_hand():
-    logits = np.log(np.array([[0.7, 0.2, 0.1], [0.3, 0.3, 0.4]]))
-    assert calibrate.negative_log_likelihood(logits, np.array([0, 2])) == pytest.approx(-np.log(0.7 * 0.4) / 2)
-    assert np.isnan(calibrate.negative_log_likelihood(logits, np.array([-1, -1])))
 
 
 def test_each_level_gets_the_temperature_that_undoes_its_own_distortion():

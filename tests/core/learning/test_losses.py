@@ -18,31 +18,17 @@ def softmax_by_hand(logits):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
-def test_cross_entropy_by_hand():
-    by_hand = -np.log(softmax_by_hand(LOGITS)[np.arange(7), LABELS])
-    np.testing.assert_allclose(losses.cross_entropy(LOGITS, LABELS), by_hand, rtol=1e-12)
-
-
-def test_weighted_average_is_torch_convention():
-    weights = torch.tensor(RNG.uniform(0.1, 5, 6))
-    ours = losses.weighted_mean(losses.cross_entropy(LOGITS, LABELS), weights[LABELS])
-    theirs = torch.nn.functional.cross_entropy(LOGITS, LABELS, weight=weights)
-    assert ours.item() == pytest.approx(theirs.item(), rel=1e-12)
-
-
-def test_gradient_of_soft_cross_entropy_is_probability_minus_target():
-    logits = LOGITS.clone().requires_grad_()
-    targets = torch.softmax(torch.tensor(RNG.normal(size=(7, 6))), dim=1)
-    losses.soft_cross_entropy(logits, targets).sum().backward()
-    np.testing.assert_allclose(logits.grad, softmax_by_hand(LOGITS) - targets.numpy(), atol=1e-12)
-
-
-def test_the_probability_of_a_parent_is_the_sum_over_its_classes():
-    countries = COUNTRY_OF_CLASS[LABELS]
-    ours = losses.parent_cross_entropy(LOGITS, COUNTRY_OF_CLASS, countries)
-    p = softmax_by_hand(LOGITS)
-    by_hand = [-np.log(p[row, COUNTRY_OF_CLASS.numpy() == country].sum()) for row, country in enumerate(countries)]
-    np.testing.assert_allclose(ours, by_hand, rtol=1e-9)
+def test_the_objective_by_hand():
+    """Both levels, weighted by the photos' classes, divided by the sum of the batch's weights as torch does."""
+    weights, rows = torch.tensor(RNG.uniform(0.1, 5, 6)), torch.arange(7)
+    plain = torch.nn.functional.cross_entropy(LOGITS, LABELS, weight=weights)
+    assert losses.Objective(weights)(LOGITS, LABELS, rows).item() == pytest.approx(plain.item(), rel=1e-12)
+    p, at = softmax_by_hand(LOGITS), np.arange(7)
+    country = np.stack([p[:, [0, 2]].sum(1), p[:, [1, 4, 5]].sum(1), p[:, 3]], axis=1)
+    by_hand = -np.log(p[at, LABELS]) - np.log(country[at, COUNTRY_OF_CLASS[LABELS]])
+    both = losses.Objective(parent_of_class=COUNTRY_OF_CLASS)
+    assert both(LOGITS, LABELS, rows).item() == pytest.approx(by_hand.mean())
+    assert both.stopping_loss(LOGITS, LABELS).item() == pytest.approx(by_hand.sum())
 
 
 def test_the_loss_of_the_parent_survives_what_underflows():
@@ -52,16 +38,6 @@ def test_the_loss_of_the_parent_survives_what_underflows():
     loss.sum().backward()
     assert torch.isfinite(logits.grad).all()
     assert logits.grad[0, 1].item() == pytest.approx(-1 / (2 + np.exp(-1)), rel=1e-5)
-
-
-@pytest.mark.parametrize("function", ["cross_entropy", "marginal"])
-def test_gradients_against_finite_differences(function):
-    def loss(logits):
-        if function == "cross_entropy":
-            return losses.cross_entropy(logits, LABELS)
-        return losses.parent_cross_entropy(logits, COUNTRY_OF_CLASS, COUNTRY_OF_CLASS[LABELS])
-
-    assert torch.autograd.gradcheck(loss, (LOGITS.clone().requires_grad_(),))
 
 
 def test_distance_is_the_haversine():

@@ -41,9 +41,6 @@ def test_fewer_references_than_neighbours():
     assert rows.tolist() == [[0, 1], [1, 0]]
     assert products.tolist() == [[1.0, 0.0], [1.0, 0.0]]
     assert neighbours.nearest(torch.zeros(0, 2), torch.eye(2), 1)[1].shape == (0, 1)
-
-
-def test_refusal():
     with pytest.raises(InputError, match="no neighbours"):
         neighbours.nearest(torch.eye(2), torch.zeros(0, 2), 1)
 

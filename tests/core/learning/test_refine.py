@@ -64,7 +64,7 @@ def test_kept_photos_are_read_back_or_refused(tmp_path):
     sha256 = REFERENCES.save(tmp_path)
     found = References.load(tmp_path, sha256)
     assert np.array_equal(found.vectors.numpy(), REFERENCES.vectors.numpy())
-    for name in ("labels", "latitude", "longitude", "starts"):
+    for name in ("latitude", "longitude", "starts"):
         assert np.array_equal(getattr(found, name), getattr(REFERENCES, name))
     file = tmp_path / REFERENCES_FILE
     content = bytearray(file.read_bytes())

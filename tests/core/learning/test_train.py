@@ -148,19 +148,6 @@ def test_a_country_is_the_sum_of_its_sub_divisions(level, train, clusters):
     np.testing.assert_allclose(c.sum(axis=1), 1.0, rtol=1e-5)
 
 
-def test_the_hierarchical_loss_holds_both_levels(train, clusters):
-    data, parents = clusters(n=600, n_classes=6), ["BBB", "AAA", "BBB", "CCC", "AAA", "BBB"]
-    plain = replace(FAST_THESIS, class_weights="none", epochs=1)
-    trained = train(data, how=plain, n_classes=6, level="hierarchical", parents=parents)
-    held = ~data.is_train
-    blocks, labels = [block[held] for block in data.blocks], data.labels[held]
-    p, c = trained.head.posterior(blocks), trained.head.country_posterior(blocks)
-    country = np.array([trained.head.countries.index(name) for name in parents])[labels]
-    rows = np.arange(len(labels))
-    by_hand = -np.log(p[rows, labels]).mean() - np.log(c[rows, country]).mean()
-    assert trained.history["stopping_loss"].iloc[0] == pytest.approx(by_hand, rel=1e-4)
-
-
 def test_logit_adjustment_divides_by_the_prior(train, clusters):
     data = clusters(n=500)
     head = train(data).head

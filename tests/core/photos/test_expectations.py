@@ -7,13 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoloc_core.photos.expectations import (
-    DeliveryThresholds,
-    check_delivery,
-    delivery_rows,
-    drift_limit,
-    drift_of,
-)
+from geoloc_core.photos.expectations import DeliveryThresholds, check_delivery, delivery_rows, drift_limit, drift_of
 
 
 def labeled(n=1000, near=0.1, none=0.02, by_one=0.05, countries=("NLD", "BEL", "NAM"), weights=(0.6, 0.3, 0.1)):

@@ -94,8 +94,7 @@ def test_each_reason_in_its_order():
         ]
     )
     manifest = images(
-        photos["photo_id"].tolist(),
-        phash=[far, far, far, far, "", "00000000fffffff0", "0" * 16, "00000000ffffffe0"],
+        photos["photo_id"].tolist(), phash=[far, far, far, far, "", "00000000fffffff0", "0" * 16, "00000000ffffffe0"]
     )
     manifest.loc[4, "status"] = "truncated_image"
     benchmark = labeled([("bench", "y", "NLD"), ("other", "z", "NLD"), ("nobody", "", "NLD")], shard="im2gps")

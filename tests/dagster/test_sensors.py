@@ -11,7 +11,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from geoloc_core.line.artifacts import LINE, Target
 from geoloc_core.line.project import Project, open_project
-from geoloc_core.line.receipts import record_verdict, remove_receipt
+from geoloc_core.line.receipts import Receipt, read_receipt, record_verdict, remove_receipt, write_receipt
 from geoloc_core.line.staleness import State, make_plan
 from geoloc_core.photos.rows import read_rows
 from geoloc_dagster import sensors
@@ -20,10 +20,11 @@ from geoloc_dagster.definitions import defs
 from geoloc_dagster.refresh import project_plan, refresh_lock, remake
 from geoloc_dagster.requests import ATTEMPT_TAG, MOST_ATTEMPTS, REASON_TAG, TARGET_TAG, request_runs
 from geoloc_dagster.resources import ProjectResource
-from geoloc_dagster.sensors import weekly_retraining
+from geoloc_dagster.sensors import drift_tick, weekly_retraining
 from tests.dagster.tiny_line import carry_out
 
 Edit = Callable[..., Project]
+NEWEST = "sample-02"
 
 
 def resource(project: Project) -> ProjectResource:
@@ -274,3 +275,43 @@ def test_a_file_in_the_landing_folder_is_taken_in_and_the_plan_asks_for_the_new_
     assert remake(extended, own_instance, defs, "labeled_photos", ["arrived"]).well
     rows = extended.warehouse().rows_by_shard("labeled_photos")["arrived"]
     assert rows + len(read_rows(extended.layout.rejected_rows("arrived"))) == 10
+
+
+def unlearn(project: Project) -> None:
+    """Heads as they would be had they been trained before the shard came."""
+    for key in project.profile.experiment_keys():
+        receipt = read_receipt(project.layout, Target("heads", key))
+        assert receipt is not None
+        rest = {name: version for name, version in receipt.made_from.items() if f"|{NEWEST}]" not in name}
+        write_receipt(project.layout, Receipt(**{**vars(receipt), "made_from": rest}))
+
+
+def move_away(project: Project) -> None:
+    """Photos of this shard were all taken in one far country, by twenty people."""
+    rows = project.warehouse().read_table("labeled_photos", {"shard": NEWEST})
+    rows["country_id"] = "FJI"
+    rows["author_id"] = [f"traveller{row % 20}" for row in range(len(rows))]
+    project.warehouse().replace_shard("labeled_photos", NEWEST, rows)
+
+
+def test_drift_requests_the_heads_only_where_the_profile_leaves_them_to_it(
+    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
+) -> None:
+    tick = drift_tick(copy, own_instance, [])
+    assert isinstance(tick, dg.SkipReason)
+    assert tick.skip_message == "no shard is new to the heads"
+
+    unlearn(copy)
+    move_away(copy)
+    tick = drift_tick(edit(copy, retraining="always"), own_instance, [])
+    assert isinstance(tick, dg.SkipReason)
+    assert f"{NEWEST}: " in str(tick.skip_message)
+    assert "nats between" in str(tick.skip_message)
+
+    project = edit(copy, retraining="asked")
+    # The same state keeps its run keys.
+    ticks = [drift_tick(project, own_instance, []) for _ in range(2)]
+    requests, again = [tick.run_requests or [] for tick in ticks if isinstance(tick, dg.SensorResult)]
+    assert {request.partition_key for request in requests} == set(project.profile.experiment_keys())
+    assert all(request.tags["geoloc/reason"].startswith(f"drift: {NEWEST}: ") for request in requests)
+    assert [request.run_key for request in again] == [request.run_key for request in requests]

@@ -20,7 +20,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import dagster as dg
@@ -30,23 +29,13 @@ from geoloc_core.storage import TEMPORARY_PREFIX
 from geoloc_dagster.refresh import open_instance, project_plan
 from tests.dagster.tiny_line import WORKSPACE, contents, forget, log_of, new_project, start, start_sensors
 
-FORGOTTEN = ("labeled_photos", "embeddings", "class_weights", "heads", "validation_report", "benchmark_report")
+FORGOTTEN = ("labeled_photos", "embeddings", "heads", "validation_report")
 VICTIMS = ("refresh", "step", "refresh", "worker", "refresh", "daemon")
 # Steps in processes of their own, so that one can be killed alone.
 EXECUTOR = "multiprocess"
 LONGEST_WAIT_S = 120.0
-# How many targets are let through before a kill, at most, and how long after the last of them.
+# How many targets `geoloc refresh` makes before it is killed, at most, and how long after the last of them.
 MOST_TARGETS, LONGEST_DELAY_S = 9, 1.5
-
-
-@dataclass(frozen=True)
-class Kill:
-    """Who was killed, how many targets were made by then, and after how many seconds of its work."""
-
-    victim: str
-    targets: int
-    seconds: float
-    left_over: int
 
 
 def forgetful_copy(made_folder: Path, folder: Path) -> Project:
@@ -94,46 +83,32 @@ def pids(instance: dg.DagsterInstance) -> dict[str, list[int]]:
     return found
 
 
-def kill_refresh(project: Project, rng: random.Random) -> Kill:
-    """SIGKILL `geoloc refresh` after some targets."""
-    before, began = made(project), time.monotonic()
-    wanted, delay = before + rng.randrange(MOST_TARGETS), rng.uniform(0, LONGEST_DELAY_S)
-    child = start(project, "geoloc_dagster.cli", "refresh", executor=EXECUTOR)
-    while made(project) <= wanted and child.poll() is None and time.monotonic() - began < LONGEST_WAIT_S:
-        time.sleep(0.01)
-    time.sleep(delay)
-    end_group(child)
-    return Kill("refresh", made(project) - before, time.monotonic() - began, len(left_over(project)))
+def kill(project: Project, victim: str, rng: random.Random) -> str:
+    """Let `geoloc refresh` or the daemon make some targets, then SIGKILL the victim; who was killed.
 
-
-def kill_of_daemon(project: Project, rng: random.Random, victim: str) -> Kill:
-    """Let the daemon make some targets, then SIGKILL a step, a run's worker, or the daemon; the rest is stopped after."""
-    before, began = made(project), time.monotonic()
-    wanted, delay = before + rng.randrange(2), rng.uniform(0, LONGEST_DELAY_S)
-    start_sensors(project, "refresh")
-    daemon = start(project, "dagster._daemon", "run", *WORKSPACE, executor=EXECUTOR)
-    target = 0
+    What the victim leaves alive goes on for a moment, as it would, and is then stopped.
+    """
+    began, by_hand = time.monotonic(), victim == "refresh"
+    enough = made(project) + rng.randrange(MOST_TARGETS if by_hand else 2) - (not by_hand)
+    command = ("geoloc_dagster.cli", "refresh") if by_hand else ("dagster._daemon", "run", *WORKSPACE)
+    if not by_hand:
+        start_sensors(project, "refresh")
+    leader, killed = start(project, *command, executor=EXECUTOR), 0
     try:
         with open_instance(project.layout) as instance:
-            while time.monotonic() - began < LONGEST_WAIT_S:
-                alive = pids(instance)
-                ready = alive[victim] if victim != "daemon" else alive["worker"]
-                if ready and made(project) >= wanted:
-                    target = daemon.pid if victim == "daemon" else rng.choice(ready)
-                    break
-                time.sleep(0.05)
-        time.sleep(delay)
-        try:
-            if target:
-                os.kill(target, signal.SIGKILL)
-        except ProcessLookupError:
-            target = 0
-        # What the victim leaves alive goes on for a moment, as it would.
+            while not killed and leader.poll() is None and time.monotonic() - began < LONGEST_WAIT_S:
+                time.sleep(0.02)
+                ready = [leader.pid] if by_hand else pids(instance)["step" if victim == "step" else "worker"]
+                if ready and made(project) > enough:
+                    killed = leader.pid if victim == "daemon" else rng.choice(ready)
         time.sleep(rng.uniform(0, LONGEST_DELAY_S))
+        if killed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(killed, signal.SIGKILL)
+            time.sleep(0 if by_hand else rng.uniform(0, LONGEST_DELAY_S))
     finally:
-        end_group(daemon)
-    killed = victim if target else f"{victim} (was gone)"
-    return Kill(killed, made(project) - before, time.monotonic() - began, len(left_over(project)))
+        end_group(leader)
+    return victim if killed else f"{victim} (was gone)"
 
 
 def compare(project: Project, wanted: dict[str, str]) -> list[str]:
@@ -155,33 +130,30 @@ def compare(project: Project, wanted: dict[str, str]) -> list[str]:
 
 def experiment(
     begin: Callable[[int], Project], wanted: dict[str, str], kills: int, line: int, seed: int, victims: Sequence[str]
-) -> tuple[list[Kill], list[str]]:
-    """Kill, and compare the line after every `line` kills; all kills, and everything that was wrong.
+) -> tuple[list[str], list[str]]:
+    """Kill, and compare the line after every `line` kills: who was killed, and everything that was wrong.
 
-    `begin` gives the project of a new line.
+    `begin` gives the project of a new line, `wanted` are the contents of one that nobody disturbed.
     """
-    rng = random.Random(seed)
-    done: list[Kill] = []
-    wrong: list[str] = []
-    while len(done) < kills:
-        project = begin(len(done))
+    rng, killed, wrong = random.Random(seed), [], []
+    while len(killed) < kills:
+        project = begin(len(killed))
         with open_instance(project.layout):
             pass
-        for _ in range(min(line, kills - len(done))):
-            victim = victims[len(done) % len(victims)]
-            kill = kill_refresh(project, rng) if victim == "refresh" else kill_of_daemon(project, rng, victim)
-            done.append(kill)
+        for _ in range(min(line, kills - len(killed))):
+            before = made(project)
+            killed.append(kill(project, victims[len(killed) % len(victims)], rng))
             print(
-                f"{len(done):3d} {kill.victim:18s} {kill.targets:2d} targets more, {kill.seconds:5.1f} s,"
-                f" {kill.left_over} files left over",
+                f"{len(killed):3d} {killed[-1]:18s} {made(project) - before:2d} targets more, "
+                f"{len(left_over(project))} files left over",
                 flush=True,
             )
         refresh_to_the_end(project)
-        found = compare(project, wanted)
-        wrong += found
-        print(f"    line made to its end: {found or 'the same as undisturbed, nothing left over'}", flush=True)
+        differences = compare(project, wanted)
+        wrong += differences
+        print(f"    line made to its end: {differences or 'the same as undisturbed, nothing left over'}", flush=True)
         shutil.rmtree(project.layout.home.parent)
-    return done, wrong
+    return killed, wrong
 
 
 def main() -> None:
@@ -195,15 +167,14 @@ def main() -> None:
         folder = Path(temporary)
         undisturbed = new_project(folder / "undisturbed")
         refresh_to_the_end(undisturbed)
-        kills, wrong = experiment(
+        killed, wrong = experiment(
             lambda number: new_project(folder / f"line-{number}"),
             contents(undisturbed), options.kills, options.line, options.seed, VICTIMS,
         )  # fmt: skip
-    print("\n| killed | times | left files over |\n|---|---:|---:|")
-    for victim, times in sorted(Counter(kill.victim for kill in kills).items()):
-        with_files = sum(kill.left_over > 0 for kill in kills if kill.victim == victim)
-        print(f"| {victim} | {times} | {with_files} |")
-    print(f"\n{len(kills)} kills, {len(wrong)} things wrong afterwards.")
+    print(
+        "\n".join(["", "| killed | times |", "|---|---:|", *(f"| {who} | {n} |" for who, n in Counter(killed).items())])
+    )
+    print(f"\n{len(killed)} kills, {len(wrong)} things wrong afterwards.")
     sys.exit(1 if wrong else 0)
 
 

@@ -36,7 +36,7 @@ def test_every_asset_of_the_line_is_defined_with_group_owner_description_kind_an
         assert spec.description
 
 
-def test_results_that_nobody_renewed_for_a_month_are_told() -> None:
+def test_results_that_nobody_renewed_for_a_month_are_overdue() -> None:
     """Dagster's freshness daemon warns after eight days and fails after 31."""
     policies = {spec.key.to_user_string(): spec.freshness_policy for spec in defs.resolve_all_asset_specs()}
     policy = policies.pop("results")

@@ -16,6 +16,6 @@ def test_killed_at_random_moments_the_line_ends_as_if_nothing_had_happened(
     def begin(number: int) -> Project:
         return forgetful_copy(made_project.layout.home.parent, tmp_path / f"line-{number}")
 
-    kills, wrong = experiment(begin, contents(made_project), kills=2, line=2, seed=3, victims=("refresh", "daemon"))
+    killed, wrong = experiment(begin, contents(made_project), kills=2, line=2, seed=3, victims=("refresh", "daemon"))
     assert not wrong
-    assert kills[0].victim == "refresh"
+    assert killed[0] == "refresh"

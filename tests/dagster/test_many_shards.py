@@ -17,8 +17,8 @@ from geoloc_core.line.receipts import Receipt, Stamp, write_receipt
 from geoloc_core.line.staleness import State, make_plan
 from geoloc_core.line.steps import Job
 from geoloc_dagster.build import synchronise
-from geoloc_dagster.definitions import defs
 from geoloc_dagster.requests import request_runs
+from tests.dagster.tiny_line import carry_out
 
 SHARDS = 110
 CITIES = [(52.37, 4.9), (48.86, 2.35), (35.68, 139.69), (-33.87, 151.21), (40.71, -74.01), (-1.29, 36.82)]
@@ -79,10 +79,9 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Project:
     return project
 
 
-def carry_out(project: Project, instance: dg.DagsterInstance) -> list[Target]:
+def make_all(project: Project, instance: dg.DagsterInstance) -> list[Target]:
     """Make what is stale in the photos' and the learning rooms by real runs, wave after wave, as the sensor does."""
     synchronise(instance, project.profile)
-    job = defs.resolve_implicit_global_asset_job_def()
     done: list[Target] = []
     while True:
         state = State(project)
@@ -90,29 +89,22 @@ def carry_out(project: Project, instance: dg.DagsterInstance) -> list[Target]:
         if not requests:
             return done
         for request in requests:
-            (key,) = request.asset_selection or ()
-            result = job.get_subset(asset_selection={key}, asset_check_selection=set()).execute_in_process(
-                run_config=request.run_config,
-                partition_key=request.partition_key,
-                instance=instance,
-                tags=dict(request.tags),
-            )
-            assert result.success
-            done.append(Target(key.path[-1], request.partition_key or ""))
+            assert carry_out(request, instance)
+            done.append(Target(request.asset_selection[0].path[-1], request.partition_key or ""))
 
 
 @pytest.mark.slow
 def test_of_many_shards_only_what_changed_is_made(made: Project, instance: dg.DagsterInstance) -> None:
     """Cases a, b, k and l, one after another, by real runs against an instance that knows nothing at first."""
     whole = {"training_photos", "class_distribution", "class_weights", "region_anchors"}
-    first = carry_out(made, instance)
+    first = make_all(made, instance)
     assert {target.asset for target in first} == whole - {"training_photos"}
 
     made.layout.receipt("raw_photos", "d037").unlink()
-    assert carry_out(made, instance) == [Target("raw_photos", "d037")]
+    assert make_all(made, instance) == [Target("raw_photos", "d037")]
 
     write_metadata(made.layout.home.parent / "d037.csv", 37, moved=True)
-    changed = carry_out(made, instance)
+    changed = make_all(made, instance)
     of_shards = [target for target in changed if target.partition.startswith("d")]
     assert of_shards == [Target(asset, "d037") for asset in ("deliveries", "raw_photos", "images", "labeled_photos")]
     assert {target.asset for target in changed if target not in of_shards} == whole
@@ -126,7 +118,7 @@ def test_of_many_shards_only_what_changed_is_made(made: Project, instance: dg.Da
     for target in orphans:
         state.remove(target)
     assert len(made.warehouse().read_table("labeled_photos", columns=["photo_id"])) == before - 2
-    after = carry_out(fewer, instance)
+    after = make_all(fewer, instance)
     assert {target.asset for target in after} == whole
     plan = make_plan(State(fewer))
     assert {step.target.asset for step in plan.steps} == {"backbones", "embeddings", "heads", *REPORTS}

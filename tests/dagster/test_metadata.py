@@ -11,121 +11,112 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from geoloc_core.line.artifacts import ASSETS, partitions
+from geoloc_core.line.artifacts import partitions, targets
 from geoloc_core.line.project import Project
 from geoloc_core.photos.contact_sheet import MOST_PICTURES, SIDE, contact_sheet
-from geoloc_dagster.build import build_asset
-from geoloc_dagster.columns import COLUMNS, CONTRACTS
+from geoloc_core.tables import columns_of
+from geoloc_dagster.build import ALSO_TAG, build_asset
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.metadata import LARGEST_PICTURE_BYTES, file_link
+from geoloc_dagster.metadata import LARGEST_PICTURE_BYTES, file_link, schemas
 from geoloc_dagster.op_tags import GPU
 from geoloc_dagster.refresh import open_instance
 
 # Kinds that the UI of this version draws an icon for.
 WITH_ICON = {"duckdb", "pytorch", "huggingface", "mlflow", "pandas", "pandera", "parquet", "file", "markdown", "numpy"}
-TABLES = sorted(COLUMNS)
+TABLES = schemas()
+
+
+Metadata = dict[str, list[dict[str, Any]]]
 
 
 @pytest.fixture(scope="module")
-def told(made_project: Project) -> dict[str, list[dict[str, dg.MetadataValue]]]:
-    """The metadata of every partition's last materialization, by asset."""
-    found: dict[str, list[dict[str, dg.MetadataValue]]] = {asset: [] for asset in ASSETS}
+def events(made_project: Project) -> Metadata:
+    """The metadata of every partition's last materialization, by asset; `also` is the tag of its run."""
+    shown: Metadata = {}
     with open_instance(made_project.layout) as instance:
-        for asset in ASSETS:
-            for partition in partitions(made_project.profile, asset):
-                records = instance.fetch_materializations(
-                    dg.AssetRecordsFilter(dg.AssetKey(asset), asset_partitions=[partition] if partition else None), 1
-                ).records
-                event = records[0].asset_materialization
-                assert event is not None, f"{asset}[{partition}]"
-                found[asset].append(dict(event.metadata))
-    return found
+        for target in targets(made_project.profile):
+            keys = [target.partition] if target.partition else None
+            records = instance.fetch_materializations(
+                dg.AssetRecordsFilter(dg.AssetKey(target.asset), asset_partitions=keys), 5
+            ).records
+            assert len(records) == 1, target
+            event, run = records[0].asset_materialization, instance.get_run_by_id(records[0].run_id)
+            assert event is not None
+            assert run is not None
+            shown.setdefault(target.asset, []).append({**event.metadata, "also": run.tags.get(ALSO_TAG, "")})
+    return shown
 
 
-def test_every_asset_is_described_and_drawn_with_icons() -> None:
+def test_every_asset_check_and_sensor_is_described_and_drawn_with_icons() -> None:
     for spec in defs.resolve_all_asset_specs():
-        name = spec.key.to_user_string()
-        assert spec.kinds <= WITH_ICON, name
-        assert spec.description, name
+        assert spec.kinds <= WITH_ICON, spec.key
+        assert spec.description, spec.key
     for check in defs.asset_checks or ():
         assert all(check_spec.description for check_spec in check.check_specs)
-    for sensor in defs.sensors or ():
-        assert isinstance(sensor, dg.SensorDefinition)
-        assert sensor.description, sensor.name
+    assert all(sensor.description for sensor in defs.sensors or () if isinstance(sensor, dg.SensorDefinition))
 
 
 @pytest.mark.parametrize("asset", TABLES)
-def test_every_column_of_every_table_is_explained(told: dict[str, Any], asset: str) -> None:
-    for metadata in told[asset]:
-        schema = metadata["dagster/column_schema"].value
-        assert [column.name for column in schema.columns] == list(COLUMNS[asset]), asset
-        for column in schema.columns:
-            assert column.description == COLUMNS[asset][column.name].description, f"{asset}.{column.name}"
-            assert column.type, f"{asset}.{column.name}"
-    if asset in CONTRACTS:
-        rules = [rule for column in schema.columns for rule in column.constraints.other]
-        assert rules or asset == "images", asset
-
-
-@pytest.mark.parametrize("asset", [asset for asset in TABLES if asset not in {"regions", "raw_photos"}])
-def test_column_lineage_leads_to_columns_that_are_there(told: dict[str, Any], asset: str) -> None:
-    upstream = {
-        dep.asset_key.to_user_string()
-        for spec in defs.resolve_all_asset_specs()
-        if spec.key.to_user_string() == asset
-        for dep in spec.deps
-    }
-    for metadata in told[asset]:
+def test_every_column_of_every_table_is_explained_and_its_lineage_leads_to_columns(
+    events: Metadata, asset: str
+) -> None:
+    (spec,) = (spec for spec in defs.resolve_all_asset_specs() if spec.key == dg.AssetKey(asset))
+    upstream = {dep.asset_key.to_user_string() for dep in spec.deps}
+    names = [column.name for column in columns_of(TABLES[asset])]
+    for metadata in events[asset]:
+        columns = metadata["dagster/column_schema"].value.columns
+        assert [column.name for column in columns] == names
+        assert all(column.description and column.type for column in columns)
         lineage = metadata["dagster/column_lineage"].value.deps_by_column
-        assert set(lineage) <= set(COLUMNS[asset])
-        for column, sources in lineage.items():
-            for source in sources:
-                name = source.asset_key.to_user_string()
-                assert name in upstream, f"{asset}.{column} <- {name}"
-                assert source.column_name in COLUMNS[name], f"{asset}.{column} <- {name}.{source.column_name}"
+        assert set(lineage) <= set(names)
+        for source in (source for sources in lineage.values() for source in sources):
+            above = source.asset_key.to_user_string()
+            assert above in upstream, f"{asset} <- {above}"
+            assert source.column_name in {column.name for column in columns_of(TABLES[above])}, f"{asset} <- {source}"
 
 
 def test_column_lineage_goes_from_the_delivery_to_the_weights() -> None:
     chain = ["class_weights.inverse", "training_photos.country_id", "labeled_photos.country_id", "raw_photos.latitude"]
     for made, source in itertools.pairwise(chain):
-        asset, column = made.split(".")
-        assert source in COLUMNS[asset][column].made_from, made
+        asset, name = made.split(".")
+        (column,) = (column for column in columns_of(TABLES[asset]) if column.name == name)
+        assert source in column.made_from, made
 
 
-def test_row_counts_and_sizes_are_those_of_the_files(made_project: Project, told: dict[str, Any]) -> None:
+def test_row_counts_and_sizes_are_those_of_the_files(made_project: Project, events: Metadata) -> None:
     for asset in TABLES:
-        for metadata in told[asset]:
+        for metadata in events[asset]:
             assert isinstance(metadata["dagster/row_count"].value, int), asset
     rows = [len(pd.read_parquet(made_project.layout.raw_photos(shard))) for shard in made_project.profile.shards()]
-    assert [metadata["dagster/row_count"].value for metadata in told["raw_photos"]] == rows
+    assert [metadata["dagster/row_count"].value for metadata in events["raw_photos"]] == rows
     sizes = [made_project.layout.images(shard).stat().st_size for shard in made_project.profile.shards()]
-    assert [metadata["dagster/size_bytes"].value for metadata in told["images"]] == sizes
+    assert [metadata["dagster/size_bytes"].value for metadata in events["images"]] == sizes
 
 
-def test_the_same_numbers_are_there_for_every_partition_so_that_they_plot(told: dict[str, Any]) -> None:
+def test_the_same_numbers_are_there_for_every_partition_so_that_they_plot(events: Metadata) -> None:
     for asset in ("raw_photos", "images", "labeled_photos", "embeddings", "class_weights", "region_anchors", "heads"):
         numbers = [
-            {name for name, value in metadata.items() if isinstance(value.value, int | float)}
-            for metadata in told[asset]
+            {name for name, value in metadata.items() if isinstance(getattr(value, "value", None), int | float)}
+            for metadata in events[asset]
         ]
         assert len(numbers) > 1
         assert all(names == numbers[0] for names in numbers), asset
         assert len(numbers[0]) >= 4, asset
-    accuracies = [metadata["accuracy"].value for metadata in told["validation_report"]]
+    accuracies = [metadata["accuracy"].value for metadata in events["validation_report"]]
     assert all(0 <= accuracy <= 100 for accuracy in accuracies)
 
 
-def test_pictures_and_maps_stand_in_the_events_and_are_small(told: dict[str, Any]) -> None:
+def test_pictures_and_maps_stand_in_the_events_and_are_small(events: Metadata) -> None:
     shown = {
         asset: [
             value.value
-            for metadata in told[asset]
+            for metadata in events[asset]
             for value in metadata.values()
             if isinstance(value, dg.MarkdownMetadataValue) and "data:image/" in (value.value or "")
         ]
-        for asset in ASSETS
+        for asset in events
     }
-    assert len(shown["images"]) == len(told["images"]), "a contact sheet of every shard"
+    assert len(shown["images"]) == len(events["images"]), "a contact sheet of every shard"
     assert shown["class_distribution"], "the coverage map"
     assert shown["results"], "the map of errors"
     for pictures in shown.values():
@@ -144,12 +135,12 @@ def test_a_contact_sheet_shows_usable_pictures_only(made_project: Project) -> No
 
 
 def test_the_report_and_the_run_are_named_where_no_server_gives_them_out(
-    made_project: Project, told: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+    made_project: Project, events: Metadata, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (results,) = told["results"]
+    (results,) = events["results"]
     assert isinstance(results["report"], dg.PathMetadataValue)
     assert Path(str(results["report"].value)).is_file()
-    for metadata in told["heads"]:
+    for metadata in events["heads"]:
         assert "mlflow ui --backend-store-uri 'sqlite:///" in metadata["mlflow_run"].value
     home, report = made_project.layout.home, made_project.layout.results / "report.html"
     monkeypatch.setenv("GEOLOC_FILES_URL", "https://example.org/files/")
@@ -167,6 +158,24 @@ def test_every_asset_links_to_the_code_of_its_step(monkeypatch: pytest.MonkeyPat
     regions = build_asset("regions")
     (linked,) = regions.metadata_by_key[regions.key]["dagster/code_references"].code_references
     assert linked.url.startswith("https://github.com/owner/name/blob/v1/geoloc_core/line/steps/geography.py#L")
+
+
+def test_a_run_records_how_its_vectors_came_to_be(made_project: Project, events: Metadata) -> None:
+    """Backbones of one shard share one decode: the first's run makes the vectors of both, the second's finds them."""
+    for key, event in zip(partitions(made_project.profile, "embeddings"), events["embeddings"], strict=True):
+        name, shard = key.split("|")
+        first = name == "tiny-clip"
+        facts = {label: value.value for label, value in event.items() if isinstance(value, dg.MetadataValue)}
+        rows = 24 if shard == "bench-a" else 40
+        assert event["also"] == (f"tiny-vit|{shard}" if first else "")
+        assert (facts["dagster/row_count"], facts["vectors"] + facts["without_vector"]) == (rows, rows)
+        assert facts["embedded_now"] == (facts["vectors"] if first else 0)
+        assert facts["kept"] == rows - facts["embedded_now"]
+        assert facts["decoded_together"] == "tiny-clip, tiny-vit"
+        assert facts["images_per_second"] > 0
+        assert (facts["device"].split(":")[0], facts["decode"], facts["dtype"]) == ("cpu", "exact", "float32")
+        assert facts["checkpoint"]["weights_sha256"] == facts["weights_sha256"]
+        assert facts["failures"].startswith("| failures | count |")
 
 
 def test_gpu_work_is_tagged_for_every_engine() -> None:

@@ -11,7 +11,7 @@ from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from geoloc_core.line.artifacts import LINE, Target
 from geoloc_core.line.project import Project, open_project
-from geoloc_core.line.receipts import record_verdict, remove_receipt
+from geoloc_core.line.receipts import Receipt, read_receipt, record_verdict, remove_receipt, write_receipt
 from geoloc_core.line.staleness import State, make_plan
 from geoloc_core.photos.rows import read_rows
 from geoloc_dagster import sensors
@@ -20,9 +20,11 @@ from geoloc_dagster.definitions import defs
 from geoloc_dagster.refresh import project_plan, refresh_lock, remake
 from geoloc_dagster.requests import ATTEMPT_TAG, MOST_ATTEMPTS, REASON_TAG, TARGET_TAG, request_runs
 from geoloc_dagster.resources import ProjectResource
-from geoloc_dagster.sensors import weekly_retraining
+from geoloc_dagster.sensors import drift_tick, weekly_retraining
+from tests.dagster.tiny_line import carry_out
 
 Edit = Callable[..., Project]
+NEWEST = "sample-02"
 
 
 def resource(project: Project) -> ProjectResource:
@@ -50,26 +52,9 @@ def asked(data: SensorExecutionData) -> dict[str, str]:
     }
 
 
-def carry_out(data: SensorExecutionData, instance: dg.DagsterInstance, only: str = "") -> list[bool]:
-    """Run what a tick asked for as the daemon would, one after another; whether each went well."""
-    job = defs.resolve_implicit_global_asset_job_def()
-    done = []
-    for request in data.run_requests or ():
-        if only not in request.tags[TARGET_TAG]:
-            continue
-        part = job.get_subset(
-            asset_selection=set(request.asset_selection or ()),
-            asset_check_selection=set(request.asset_check_keys or ()),
-        )
-        result = part.execute_in_process(
-            run_config=request.run_config,
-            partition_key=request.partition_key,
-            instance=instance,
-            tags=dict(request.tags),
-            raise_on_error=False,
-        )
-        done.append(result.success)
-    return done
+def run_all(data: SensorExecutionData, instance: dg.DagsterInstance, only: str = "") -> list[bool]:
+    """Run what a tick asked for, one after another; whether each went well."""
+    return [carry_out(request, instance) for request in data.run_requests or () if only in request.tags[TARGET_TAG]]
 
 
 def test_every_sensor_and_schedule_is_off_until_switched_on() -> None:
@@ -86,6 +71,12 @@ def test_a_current_project_asks_for_nothing_and_a_tick_waits_while_a_person_refr
     data = tick(sensors.refresh, copy, own_instance)
     assert data.run_requests == []
     assert data.skip_message == "nothing is stale"
+    # What a check refused is not tried for ever.
+    record_verdict(copy.layout, Target("class_weights", "country"), "finite", "a weight is not a positive number")
+    data = tick(sensors.refresh, copy, own_instance)
+    assert data.run_requests == []
+    assert "class_weights[country]: refused by its check finite: a weight is not a positive number" in data.skip_message
+
     copy.layout.regions.unlink()
     with refresh_lock(copy.layout):
         data = tick(sensors.refresh, copy, own_instance)
@@ -106,10 +97,10 @@ def test_refresh_asks_only_for_what_can_be_made_now_and_runs_until_all_is_curren
     assert {key.name for key in request.asset_check_keys} == {"contract"}
     assert CURRENT not in {key.name for key in request.asset_check_keys}
     assert request.tags[REASON_TAG] == "not made yet"
-    assert all(carry_out(first, own_instance))
+    assert all(run_all(first, own_instance))
     second = tick(sensors.refresh, copy, own_instance)
     assert set(asked(second)) == {"embeddings[tiny-vit|sample-01]"}
-    assert all(carry_out(second, own_instance))
+    assert all(run_all(second, own_instance))
     # The same pictures came out, so the same vectors, so nothing further.
     assert asked(tick(sensors.refresh, copy, own_instance)) == {}
 
@@ -121,7 +112,7 @@ def test_a_failing_target_is_tried_once_for_each_state_of_its_inputs_and_says_wh
     broken = edit(copy, benchmarks=[{"name": "mine", "metadata": str(metadata), "images": str(tmp_path)}])
     first = tick(sensors.refresh, broken, own_instance)
     assert set(asked(first)) == {"deliveries[mine]"}
-    assert carry_out(first, own_instance) == [False]
+    assert run_all(first, own_instance) == [False]
     sensors.failures(failure_context(broken, own_instance))
     (line,) = broken.layout.failures.read_text().splitlines()
     run = own_instance.get_runs(limit=1)[0]
@@ -135,7 +126,7 @@ def test_a_failing_target_is_tried_once_for_each_state_of_its_inputs_and_says_wh
     metadata.write_text("IMG_ID,AUTHOR,LAT,LON\nno-such.jpg,a,52.0,5.0\n")
     mended = tick(sensors.refresh, broken, own_instance)
     assert asked(mended)["deliveries[mine]"] != asked(first)["deliveries[mine]"]
-    assert carry_out(mended, own_instance) == [True]
+    assert run_all(mended, own_instance) == [True]
     assert set(asked(tick(sensors.refresh, broken, own_instance))) == {"raw_photos[mine]"}
 
 
@@ -160,16 +151,9 @@ def test_content_a_b_a_is_done_again(copy: Project, own_instance: dg.DagsterInst
     for cap in (20.0, 25.0, 20.0):
         data = tick(sensors.refresh, edit(copy, near_cap_km=cap), own_instance)
         keys.append(asked(data).get(target))
-        assert carry_out(data, own_instance, only=target) == [True]
+        assert run_all(data, own_instance, only=target) == [True]
     assert None not in keys
     assert len(set(keys)) == 3
-
-
-def test_what_a_check_refused_is_not_tried_for_ever(copy: Project, own_instance: dg.DagsterInstance) -> None:
-    record_verdict(copy.layout, Target("class_weights", "country"), "finite", "a weight is not a positive number")
-    data = tick(sensors.refresh, copy, own_instance)
-    assert asked(data) == {}
-    assert "class_weights[country]: refused by its check finite: a weight is not a positive number" in data.skip_message
 
 
 def test_a_target_that_stays_stale_though_its_runs_end_well_is_held_back(
@@ -198,7 +182,7 @@ def test_a_lost_receipt_is_another_state_than_one_that_never_was(
         copy.layout.regions.unlink()
         data = tick(sensors.refresh, copy, own_instance)
         keys.add(asked(data)["regions"])
-        carry_out(data, own_instance)
+        run_all(data, own_instance)
     assert len(keys) == 2
 
 
@@ -291,3 +275,43 @@ def test_a_file_in_the_landing_folder_is_taken_in_and_the_plan_asks_for_the_new_
     assert remake(extended, own_instance, defs, "labeled_photos", ["arrived"]).well
     rows = extended.warehouse().rows_by_shard("labeled_photos")["arrived"]
     assert rows + len(read_rows(extended.layout.rejected_rows("arrived"))) == 10
+
+
+def unlearn(project: Project) -> None:
+    """Heads as they would be had they been trained before the shard came."""
+    for key in project.profile.experiment_keys():
+        receipt = read_receipt(project.layout, Target("heads", key))
+        assert receipt is not None
+        rest = {name: version for name, version in receipt.made_from.items() if f"|{NEWEST}]" not in name}
+        write_receipt(project.layout, Receipt(**{**vars(receipt), "made_from": rest}))
+
+
+def move_away(project: Project) -> None:
+    """Photos of this shard were all taken in one far country, by twenty people."""
+    rows = project.warehouse().read_table("labeled_photos", {"shard": NEWEST})
+    rows["country_id"] = "FJI"
+    rows["author_id"] = [f"traveller{row % 20}" for row in range(len(rows))]
+    project.warehouse().replace_shard("labeled_photos", NEWEST, rows)
+
+
+def test_drift_requests_the_heads_only_where_the_profile_leaves_them_to_it(
+    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
+) -> None:
+    tick = drift_tick(copy, own_instance, [])
+    assert isinstance(tick, dg.SkipReason)
+    assert tick.skip_message == "no shard is new to the heads"
+
+    unlearn(copy)
+    move_away(copy)
+    tick = drift_tick(edit(copy, retraining="always"), own_instance, [])
+    assert isinstance(tick, dg.SkipReason)
+    assert f"{NEWEST}: " in str(tick.skip_message)
+    assert "nats between" in str(tick.skip_message)
+
+    project = edit(copy, retraining="asked")
+    # The same state keeps its run keys.
+    ticks = [drift_tick(project, own_instance, []) for _ in range(2)]
+    requests, again = [tick.run_requests or [] for tick in ticks if isinstance(tick, dg.SensorResult)]
+    assert {request.partition_key for request in requests} == set(project.profile.experiment_keys())
+    assert all(request.tags["geoloc/reason"].startswith(f"drift: {NEWEST}: ") for request in requests)
+    assert [request.run_key for request in again] == [request.run_key for request in requests]

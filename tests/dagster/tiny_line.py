@@ -6,11 +6,13 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import dagster as dg
 import yaml
 
 from geoloc_core.line.artifacts import Target
 from geoloc_core.line.project import SOURCE_ROOT, Project, open_project
 from geoloc_core.line.receipts import all_receipts, remove_receipt
+from geoloc_dagster.definitions import defs
 
 TINY: dict[str, object] = {
     "name": "tiny",
@@ -61,6 +63,21 @@ def start_sensors(project: Project, *which: str) -> None:
     command = [sys.executable, "-m", "dagster", "sensor", "start", *which, *WORKSPACE]
     done = subprocess.run(command, env=environment(project, "in_process"), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def carry_out(request: dg.RunRequest, instance: dg.DagsterInstance) -> bool:
+    """Do in this process what a sensor requests, as the daemon would; whether it went well."""
+    part = defs.resolve_implicit_global_asset_job_def().get_subset(
+        asset_selection=set(request.asset_selection or ()), asset_check_selection=set(request.asset_check_keys or ())
+    )
+    result = part.execute_in_process(
+        run_config=request.run_config,
+        partition_key=request.partition_key,
+        instance=instance,
+        tags=dict(request.tags),
+        raise_on_error=False,
+    )
+    return result.success
 
 
 def log_of(project: Project) -> Path:

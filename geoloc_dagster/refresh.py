@@ -151,8 +151,8 @@ def refresh(
 ) -> Outcome:
     """Carry out the plan.
 
-    `listener` hears ("mended" | "done" | "failed" | "failed again" | "registered" | "removed", target, detail). `verify` reads every byte of
-    every file, and of the warehouse, in place of trusting those that nobody seems to have written to.
+    `listener` hears ("mended" | "done" | "failed" | "failed again" | "registered" | "removed", target, detail). `verify`
+    reads every byte of every file, and of the warehouse, in place of trusting those that nobody seems to have written to.
     """
     with refresh_lock(project.layout), room(project.home):
         for sentence in put_right(project, instance, verify):

@@ -15,7 +15,6 @@ from geoloc_core.line.receipts import Receipt, read_receipt, record_verdict, rem
 from geoloc_core.line.staleness import State, make_plan
 from geoloc_core.photos.rows import read_rows
 from geoloc_dagster import sensors
-from geoloc_dagster.checks.standing import CURRENT
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.refresh import project_plan, refresh_lock, remake
 from geoloc_dagster.requests import ATTEMPT_TAG, MOST_ATTEMPTS, REASON_TAG, TARGET_TAG, request_runs
@@ -94,8 +93,7 @@ def test_refresh_asks_only_for_what_can_be_made_now_and_runs_until_all_is_curren
     # The vectors of sample-01 wait for its pictures, which may turn out to be others.
     assert set(asked(first)) == {"images[sample-01]", "embeddings[tiny-vit|sample-02]"}
     request = first.run_requests[0]
-    assert {key.name for key in request.asset_check_keys} == {"contract"}
-    assert CURRENT not in {key.name for key in request.asset_check_keys}
+    assert {key.name for key in request.asset_check_keys} == {"contract", "complete"}
     assert request.tags[REASON_TAG] == "not made yet"
     assert all(run_all(first, own_instance))
     second = tick(sensors.refresh, copy, own_instance)
@@ -306,7 +304,7 @@ def test_drift_requests_the_heads_only_where_the_profile_leaves_them_to_it(
     tick = drift_tick(edit(copy, retraining="always"), own_instance, [])
     assert isinstance(tick, dg.SkipReason)
     assert f"{NEWEST}: " in str(tick.skip_message)
-    assert "nats between" in str(tick.skip_message)
+    assert "nats of drift between" in str(tick.skip_message)
 
     project = edit(copy, retraining="asked")
     # The same state keeps its run keys.

@@ -9,7 +9,7 @@ import logging
 import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import dagster as dg
 import pandas as pd
@@ -25,38 +25,6 @@ ALIAS, PROVISIONAL = "champion", "provisional"
 LONGEST_VALUE, MOST_METRICS = 500, 1000
 
 
-class RegisteredModel(NamedTuple):
-    """A version in MLflow's registry."""
-
-    name: str
-    version: str
-
-
-class HeadRun(NamedTuple):
-    """An open MLflow run."""
-
-    client: Any
-    run_id: str
-
-    def log(
-        self, parameters: Mapping[str, Any], metrics: Mapping[str, float], history: pd.DataFrame, files: list[Path]
-    ) -> None:
-        """Log parameters, final metrics, the history (a row per epoch) and small files; the weights come with the model."""
-        from mlflow.entities import Metric, Param
-
-        final = [Metric(f"held_out.{name}", value, 0, 0) for name, value in metrics.items()]
-        by_epoch = [
-            Metric(str(name), float(value), 0, int(row["epoch"]))
-            for row in history.to_dict("records")
-            for name, value in row.items()
-            if name != "epoch" and value == value
-        ]
-        params = [Param(name, str(value)[:LONGEST_VALUE]) for name, value in parameters.items()]
-        self.client.log_batch(self.run_id, metrics=(final + by_epoch)[:MOST_METRICS], params=params)
-        for file in files:
-            self.client.log_artifact(self.run_id, str(file), "head")
-
-
 def tracking_uri(project: Project) -> str:
     """The address of the store."""
     if uri := os.environ.get("GEOLOC_MLFLOW_URI"):
@@ -65,17 +33,8 @@ def tracking_uri(project: Project) -> str:
     return f"sqlite:///{project.layout.mlflow_home / 'mlflow.db'}"
 
 
-def run_link(project: Project, run_id: str) -> dg.MetadataValue:
-    """The page of a run on the MLflow server; without a server the run's id and the command that shows it."""
-    return _link(project, f"run `{run_id}`", f"experiments/{_client(project)[1]}/runs/{run_id}")
-
-
-def model_link(project: Project, model: RegisteredModel) -> dg.MetadataValue:
-    """The same for a version of the registered model."""
-    return _link(project, f"`models:/{model.name}/{model.version}`", f"models/{model.name}/versions/{model.version}")
-
-
 def _link(project: Project, name: str, page: str) -> dg.MetadataValue:
+    """A page of the MLflow server; without a server the name and the command that shows it."""
     uri = tracking_uri(project)
     if uri.startswith(("http://", "https://")):
         # Browsers may know the server by another name than processes in its network.
@@ -83,27 +42,44 @@ def _link(project: Project, name: str, page: str) -> dg.MetadataValue:
     return dg.MetadataValue.md(f"{name}; see it with `mlflow ui --backend-store-uri '{uri}'`")
 
 
-@contextlib.contextmanager
-def head_run(
-    project: Project, experiment: str, head_version: str, dagster_run_id: str, made_from: Mapping[str, str]
-) -> Iterator[HeadRun]:
-    """A run that records the inputs of a head; it ends as failed when the block raises an error."""
+def log_head(
+    project: Project, experiment: str, output: Output, dagster_run_id: str, made_from: Mapping[str, str]
+) -> dg.MetadataValue:
+    """A run with the inputs, parameters, final metrics and history of a head; its link. The weights come with the model."""
+    from mlflow.entities import Metric, Param
+
     client, experiment_id = _client(project)
     tags = {
         "mlflow.runName": experiment,
         "geoloc.experiment": experiment,
-        "geoloc.head": head_version,
+        "geoloc.head": output.version,
         "geoloc.profile": project.profile.name,
         "geoloc.inputs": value_sha256(dict(made_from)),
         "dagster.run_id": dagster_run_id,
     }
+    files = [project.layout.head(experiment) / name for name in ("head.json", "history.csv")]
+    metrics = [
+        Metric(name.replace("validation_", "held_out.", 1), float(value), 0, 0)
+        for name, value in output.facts.items()
+        if name.startswith("validation_")
+    ]
+    metrics += [
+        Metric(str(name), float(value), 0, int(row["epoch"]))
+        for row in pd.read_csv(files[1]).to_dict("records")
+        for name, value in row.items()
+        if name != "epoch" and value == value
+    ]
+    params = [Param(name, str(value)[:LONGEST_VALUE]) for name, value in output.facts["recipe"].items()]
     run_id = client.create_run(experiment_id, tags=tags).info.run_id
     status = "FAILED"
     try:
-        yield HeadRun(client, run_id)
+        client.log_batch(run_id, metrics=metrics[:MOST_METRICS], params=params)
+        for file in files:
+            client.log_artifact(run_id, str(file), "head")
         status = "FINISHED"
     finally:
         client.set_terminated(run_id, status)
+    return _link(project, f"run `{run_id}`", f"experiments/{experiment_id}/runs/{run_id}")
 
 
 def log_head_model(
@@ -123,8 +99,8 @@ def log_head_model(
 
 def register_champion(
     project: Project, folder: Path, experiment: str, content_version: str, accepted: bool, why: str
-) -> RegisteredModel:
-    """Register the packed model as a pyfunc model; if its alias has this content already, only the reason changes.
+) -> str:
+    """Register the packed model as a pyfunc model; its version. If its alias has this content, only the reason changes.
 
     The alias is `champion` if the champion rule accepted it, `provisional` if it answers because there is no champion.
     """
@@ -143,7 +119,7 @@ def register_champion(
     client.update_model_version(MODEL_NAME, version, f"{experiment}. {why}")
     if accepted:
         client.delete_registered_model_alias(MODEL_NAME, PROVISIONAL)
-    return RegisteredModel(MODEL_NAME, version)
+    return version
 
 
 @contextlib.contextmanager
@@ -205,16 +181,7 @@ def recorder(project: Project, asset: str, key: str, dagster_run_id: str) -> Rec
     """What MLflow is to record of an artifact; nothing of most."""
 
     def head(output: Output, made_from: Mapping[str, str]) -> Mapping[str, Any]:
-        folder = project.layout.head(key)
-        metrics = {
-            name.removeprefix("validation_"): float(value)
-            for name, value in output.facts.items()
-            if name.startswith("validation_")
-        }
-        history = pd.read_csv(folder / "history.csv")
-        with head_run(project, key, output.version, dagster_run_id, made_from) as run:
-            run.log(output.facts["recipe"], metrics, history, [folder / "head.json", folder / "history.csv"])
-        return {"mlflow_run": run_link(project, run.run_id)}
+        return {"mlflow_run": log_head(project, key, output, dagster_run_id, made_from)}
 
     def model(output: Output, made_from: Mapping[str, str]) -> Mapping[str, Any]:
         scores = {name: value for name, value in output.facts.items() if isinstance(value, float)}
@@ -222,13 +189,12 @@ def recorder(project: Project, asset: str, key: str, dagster_run_id: str) -> Rec
         return {"mlflow_model": log_head_model(project, folder, key, made_from[f"heads[{key}]"], scores)}
 
     def champion(output: Output, made_from: Mapping[str, str]) -> Mapping[str, Any]:
-        facts = output.facts
-        why = " ".join(facts["decision"]["reasons"])
-        registered = register_champion(
+        facts, why = output.facts, " ".join(output.facts["decision"]["reasons"])
+        version = register_champion(
             project, project.layout.model, facts["experiment"], output.version, facts["accepted"], why
         )
-        link = model_link(project, registered)
-        return {"mlflow_model": registered.name, "mlflow_version": registered.version, "mlflow_page": link}
+        link = _link(project, f"`models:/{MODEL_NAME}/{version}`", f"models/{MODEL_NAME}/versions/{version}")
+        return {"mlflow_model": MODEL_NAME, "mlflow_version": version, "mlflow_page": link}
 
     recorders: dict[str, Recorder] = {"heads": head, "validation_report": model, "champion": champion}
     return recorders.get(asset, lambda output, made_from: {})

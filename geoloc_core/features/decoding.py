@@ -14,17 +14,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
+from PIL import Image
 
 from geoloc_core.features.preprocessing import to_pixels
+from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image, read_image_bytes
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from geoloc_core.features.specification import BackboneSpec
 
 OK = "ok"
 CHANGED = "changed_file"
@@ -58,11 +54,7 @@ class DecodedBatch:
 
 
 def decode_into(
-    item: ImageItem,
-    specs: Mapping[str, BackboneSpec],
-    limits: ImageLimits,
-    pixels: Mapping[str, np.ndarray],
-    row: int,
+    item: ImageItem, specs: Mapping[str, BackboneSpec], limits: ImageLimits, pixels: Mapping[str, np.ndarray], row: int
 ) -> str:
     """Decode one picture and write its pixels for every backbone into `pixels[name][row]`; "ok", or the reason.
 
@@ -116,10 +108,8 @@ def decoded_batches(
 
     try:
         for start in range(0, len(items), batch_size):
-            pixels = {
-                name: np.zeros((batch_size, spec.input_size, spec.input_size, 3), np.uint8)
-                for name, spec in specs.items()
-            }
+            sides = {name: spec.input_size for name, spec in specs.items()}
+            pixels = {name: np.zeros((batch_size, side, side, 3), np.uint8) for name, side in sides.items()}
             batch = items[start : start + batch_size]
             futures = [pool.submit(decode_into, item, specs, limits, pixels, row) for row, item in enumerate(batch)]
             decoding.append((start, futures, pixels))

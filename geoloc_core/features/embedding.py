@@ -1,9 +1,9 @@
 """Embedding a shard: only what is missing, going on where a killed run stopped, one process at a time.
 
-Rows that the shard already has from the same checkpoint are reused, a photo's row being identified by its id and by the
-hash of its file. What is missing is embedded into part files of about `PART_ROWS` rows beside the shard
-(`<shard>.parts/`), each written atomically; at the end the shard is joined from the old one and the parts, takes the
-place of the old one, and the parts are removed. An unchanged shard is not written, and nothing is loaded for it.
+Rows that the shard already has from the same checkpoint are reused; a photo's row is identified by its id and by the hash
+of its file. What is missing is embedded into part files of about `PART_ROWS` rows beside the shard (`<shard>.parts/`), each
+written atomically; at the end the shard is joined from the old one and the parts, and the parts are removed. An unchanged
+shard is not written, and nothing is loaded for it.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 from filelock import FileLock, Timeout
@@ -24,14 +23,12 @@ from filelock import FileLock, Timeout
 from geoloc_core.errors import InputError, StaleArtifactError
 from geoloc_core.features.checkpoints import CheckpointIdentity
 from geoloc_core.features.decoding import CHANGED, OK, ImageItem
+from geoloc_core.features.encoders.base import Encoder
 from geoloc_core.features.extract import EmbeddedBatch, EmbeddingBlock, choose_batch_size, embed_batches
 from geoloc_core.features.shards import read_shard, write_shard
+from geoloc_core.photos.images import ImageLimits
 from geoloc_core.progress import bar
 from geoloc_core.storage import read_json, write_json
-
-if TYPE_CHECKING:
-    from geoloc_core.features.encoders.base import Encoder
-    from geoloc_core.photos.images import ImageLimits
 
 PART_ROWS = 2048
 TRANSIENT = frozenset({"missing_file", "unreadable_file", CHANGED, "too_many_bytes", "too_many_pixels"})

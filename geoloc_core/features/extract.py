@@ -12,21 +12,16 @@ that every batch has the same shape and no vector depends on what else is in the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
-from geoloc_core.features.decoding import OK as OK
-from geoloc_core.features.decoding import DecodedBatch, decoded_batches
-from geoloc_core.features.decoding import ImageItem as ImageItem
+from geoloc_core.features.decoding import OK, DecodedBatch, ImageItem, decoded_batches
+from geoloc_core.features.encoders.base import Encoder
 from geoloc_core.photos.images import ImageLimits
 from geoloc_core.progress import bar
-
-if TYPE_CHECKING:
-    from geoloc_core.features.encoders.base import Encoder
 
 NOT_FINITE = "vector_not_finite"
 BATCHES_AHEAD = 3
@@ -80,7 +75,7 @@ def embed_images(
 
     batch_size: pictures at once; 0 chooses it. workers: threads that decode; 0 is one for each processor.
     """
-    vectors = {name: np.empty((len(items), encoder.dimension), np.float16) for name, encoder in encoders.items()}
+    vectors = {name: np.empty((len(items), encoder.spec.dimension), np.float16) for name, encoder in encoders.items()}
     status: dict[str, list[str]] = {name: [] for name in encoders}
     with bar(what, total=len(items), unit="img") as progress:
         for batch in embed_batches(items, encoders, limits or ImageLimits(), batch_size, workers):
@@ -104,47 +99,43 @@ def embed_batches(
     batch_size = batch_size or min(choose_batch_size(encoders), max(len(items), 1))
     on_gpu = any(encoder.device.type == "cuda" for encoder in encoders.values())
     specs = {name: encoder.spec for name, encoder in encoders.items()}
+    running: deque[tuple[DecodedBatch, dict[str, Callable[[], np.ndarray]]]] = deque()
     ahead = BATCHES_AHEAD if on_gpu else 0
-    running: deque[tuple[DecodedBatch, dict[str, _Vectors]]] = deque()
     for batch in decoded_batches(items, specs, limits, batch_size, workers=workers, ahead=ahead):
-        running.append((batch, {name: _Vectors(encoder, batch.pixels[name]) for name, encoder in encoders.items()}))
+        running.append((batch, {name: _started(encoder, batch.pixels[name]) for name, encoder in encoders.items()}))
         if len(running) > on_gpu:  # on a GPU one batch stays in its queue while the next is prepared
             yield _finished(*running.popleft())
-    while running:
-        yield _finished(*running.popleft())
+    for last in running:
+        yield _finished(*last)
 
 
-class _Vectors:
-    """Vectors of a batch that a device may still be computing."""
+def _started(encoder: Encoder, pixels: np.ndarray) -> Callable[[], np.ndarray]:
+    """Send a batch to the encoder's device, which may compute it later; the call that waits for float16 (B, D)."""
+    batch = torch.from_numpy(pixels)
+    on_gpu = encoder.device.type == "cuda"
+    if on_gpu:
+        batch = batch.pin_memory().to(encoder.device, non_blocking=True)
+    on_host = encoder.encode(encoder.normalize(batch)).to("cpu", non_blocking=True)
+    ready = torch.cuda.Event() if on_gpu else None
+    if ready is not None:
+        ready.record()
 
-    def __init__(self, encoder: Encoder, pixels: np.ndarray) -> None:
-        batch = torch.from_numpy(pixels)
-        self._ready = None
-        if encoder.device.type == "cuda":
-            batch = batch.pin_memory().to(encoder.device, non_blocking=True)
-        self._on_host = encoder.encode(encoder.normalize(batch)).to("cpu", non_blocking=True)
-        if encoder.device.type == "cuda":
-            self._ready = torch.cuda.Event()
-            self._ready.record()
-
-    def wait(self) -> np.ndarray:
-        """float16 (B, D)."""
-        if self._ready is not None:
-            self._ready.synchronize()
+    def wait() -> np.ndarray:
+        if ready is not None:
+            ready.synchronize()
         # Beyond float16's range a number becomes infinite here; such rows are refused in `_finished`.
         with np.errstate(over="ignore"):
-            return self._on_host.numpy().astype(np.float16)
+            return on_host.numpy().astype(np.float16)
+
+    return wait
 
 
-def _finished(batch: DecodedBatch, running: Mapping[str, _Vectors]) -> EmbeddedBatch:
+def _finished(batch: DecodedBatch, running: Mapping[str, Callable[[], np.ndarray]]) -> EmbeddedBatch:
     vectors, status = {}, {}
-    for name, pending in running.items():
-        rows = pending.wait()[: len(batch.reasons)]
-        finite = np.isfinite(rows).all(axis=1)
-        status[name] = [
-            reason if reason != OK or usable else NOT_FINITE
-            for reason, usable in zip(batch.reasons, finite, strict=True)
-        ]
+    for name, wait in running.items():
+        rows = wait()[: len(batch.reasons)]
+        pairs = zip(batch.reasons, np.isfinite(rows).all(axis=1), strict=True)
+        status[name] = [reason if reason != OK or finite else NOT_FINITE for reason, finite in pairs]
         rows[[reason != OK for reason in status[name]]] = np.nan
         vectors[name] = rows
     return EmbeddedBatch(batch.start, vectors, status)

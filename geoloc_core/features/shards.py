@@ -61,17 +61,13 @@ def write_shard(path: Path | str, block: EmbeddingBlock, identity: CheckpointIde
         "content_sha256": _content_sha256(block),
     }
     table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True)})
+    layout: dict[str, Any] = {
+        "row_group_size": ROWS_PER_GROUP,
+        "data_page_size": 2**31 - 1,
+        "write_page_checksum": True,
+    }
     with replacing_path(path) as temporary:
-        pq.write_table(
-            table,
-            temporary,
-            row_group_size=ROWS_PER_GROUP,
-            data_page_size=2**31 - 1,
-            compression="none",
-            use_dictionary=False,
-            write_statistics=False,
-            write_page_checksum=True,
-        )
+        pq.write_table(table, temporary, compression="none", use_dictionary=False, write_statistics=False, **layout)
 
 
 def read_shard(path: Path | str) -> tuple[EmbeddingBlock, dict[str, Any]]:
@@ -82,37 +78,33 @@ def read_shard(path: Path | str) -> tuple[EmbeddingBlock, dict[str, Any]]:
         vectors = np.empty((names.num_rows, metadata["identity"]["dimension"]), np.float16)
         for rows, values in _vector_groups(path):
             vectors[rows] = values
-        photo_ids, status, image_sha256 = (names[name].to_pylist() for name in NAMES)
-    block = EmbeddingBlock(photo_ids, vectors, status, image_sha256)
-    if _content_sha256(block) != metadata["content_sha256"]:
-        raise _damaged(path)
+        photo_ids, status, hashes = (names[name].to_pylist() for name in NAMES)
+        block = EmbeddingBlock(photo_ids, vectors, status, hashes)
+        if _content_sha256(block) != metadata["content_sha256"]:
+            raise ValueError("CRC of the content differs")
     return block, metadata
 
 
 def shard_metadata(path: Path | str) -> dict[str, Any]:
     """The metadata of a shard ("identity", "n", "n_ok", "content_sha256"), without reading its vectors."""
     with _readable(path):
-        stored = (pq.read_schema(path).metadata or {}).get(METADATA_KEY)
-        metadata = None if stored is None else json.loads(stored)
+        stored = (pq.read_schema(path).metadata or {}).get(METADATA_KEY, b"null")
+        metadata = json.loads(stored)
     if metadata is None:
         raise StaleArtifactError(f"{path} is no shard of embeddings; materialize it again")
     return metadata
 
 
 def open_matrix(
-    paths: Sequence[Path | str],
-    photo_ids: Sequence[str],
-    *,
-    shard_of: Sequence[int] | np.ndarray | None = None,
-    in_memory_bytes: int | None = None,
+    paths: Sequence[Path | str], photo_ids: Sequence[str], shard_of: np.ndarray, in_memory_bytes: int | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of `photo_ids` from all shards of one backbone, a row group of each reader in memory beside them.
 
-    Returns (matrix float16 (n, D), present bool (n,)), rows in the order of `photo_ids`; rows that no shard has a vector
-    for are zeros with `present` False. `shard_of` gives, for each photo, the position in `paths` of the one shard that it
-    is taken from, since photos of two datasets may have the same id. A matrix of more than `in_memory_bytes` (half of the
-    memory) is an array over a file without a name, which the system writes out and reads back as it needs. Raises
-    StaleArtifactError when the shards were made by different checkpoints or their bytes are damaged.
+    `shard_of` gives, for each photo, the position in `paths` of its shard, since photos of two datasets may have the same
+    id. Returns (matrix float16 (n, D), present bool (n,)), rows in the order of `photo_ids`; rows without a vector are
+    zeros with `present` False. A matrix of more than `in_memory_bytes` (half of the memory) is an array over a file
+    without a name, which the system writes out and reads back as it needs. Raises StaleArtifactError when the shards were
+    made by different checkpoints or their bytes are damaged.
     """
     identities = [shard_metadata(path)["identity"] for path in paths]
     versions = {identity["version"] for identity in identities}
@@ -129,17 +121,15 @@ def open_matrix(
     def read(number: int) -> None:
         with _readable(paths[number]):
             names = pq.read_table(paths[number], columns=["photo_id", "status"], page_checksum_verification=True)
-            here = np.arange(len(ids)) if shard_of is None else np.flatnonzero(np.equal(shard_of, number))
-            own = ids if shard_of is None else ids.take(pa.array(here))
-            place = pc.fill_null(pc.index_in(names["photo_id"], value_set=own), -1).to_numpy()
+            here = np.flatnonzero(np.equal(shard_of, number))
+            place = pc.fill_null(pc.index_in(names["photo_id"], value_set=ids.take(pa.array(here))), -1).to_numpy()
             target = np.append(here, -1)[place]  # -1, for photos that were not asked for, stays -1
             target[pc.not_equal(names["status"], OK).to_numpy()] = -1
             for rows, vectors in _vector_groups(paths[number]):
                 _copy_rows(vectors, target[rows], matrix)
             present[target[target >= 0]] = True
 
-    # Without `shard_of` a photo may be in several shards and the last one's vector is taken: one is read after the other.
-    with ThreadPoolExecutor(1 if shard_of is None else READERS) as pool:
+    with ThreadPoolExecutor(READERS) as pool:
         list(pool.map(read, range(len(paths))))
     return matrix, present
 
@@ -166,20 +156,9 @@ def _content_sha256(block: EmbeddingBlock) -> str:
 def _readable(path: Path | str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
-        if "CRC" in str(error):
-            raise _damaged(path) from error
-        raise _unreadable(path) from error
-    except (ValueError, KeyError, pa.ArrowException) as error:
-        raise _unreadable(path) from error
-
-
-def _unreadable(path: Path | str) -> StaleArtifactError:
-    return StaleArtifactError(f"the embeddings in {path} cannot be read; materialize them again")
-
-
-def _damaged(path: Path | str) -> StaleArtifactError:
-    return StaleArtifactError(f"the embeddings in {path} are damaged (their checksum differs); materialize them again")
+    except (OSError, ValueError, KeyError, pa.ArrowException) as error:
+        problem = "are damaged (their checksum differs)" if "CRC" in str(error) else "cannot be read"
+        raise StaleArtifactError(f"the embeddings in {path} {problem}; materialize them again") from error
 
 
 def _zeros(shape: tuple[int, int], in_memory_bytes: int) -> np.ndarray:

@@ -1,9 +1,8 @@
 """What a backbone is, field by field: everything that decides which vector an image becomes.
 
-A `BackboneSpec` is frozen and knows nothing of files; `checkpoints` finds the weights that it names, `encoder` runs
-them. It has two hashes: `fingerprint()` of all fields, and `vector_fingerprint()` of those that can change a vector, so
-that moving a checkpoint to another folder re-embeds nothing. Both cover only fields that differ from their defaults, so
-that a new field re-embeds nothing either.
+A specification has two hashes: `fingerprint()` of all fields, and `vector_fingerprint()` of those that can change a vector,
+so that moving a checkpoint re-embeds nothing. Both cover only fields that differ from their defaults, so that a new field
+re-embeds nothing either.
 """
 
 from __future__ import annotations
@@ -38,35 +37,27 @@ _ORIGIN = ("weights", "revision", "source", "kept_as")
 class BackboneSpec:
     """A frozen encoder with its preprocessing.
 
-    name: what profiles, partitions and tables call it.
-    library: whose classes run it: one of `encoders.LIBRARIES`; "segmentation" is a network, then `embedder`.
-    model_id: the hub id of a transformers model, the architecture name of an open_clip model ("ViT-L-14-quickgelu"),
-        or the segmentation network ("hrnetv2-c1", or the hub id of a transformers segmentation model).
+    name: what profiles, partitions and tables call it. library: whose classes run it, one of `encoders.LIBRARIES`.
+    model_id: the hub id of a transformers model, the architecture of an open_clip model, or "hrnetv2-c1".
     weights: "hub:<id>"; "path:<directory or file>"; "site:<address>" (files that a person downloads from there); or
-        "seeded:<n>" (random weights for `architecture`, from seed n).
-    revision: the hub revision (branch, tag or commit); "" for what is not on a hub.
+        "seeded:<n>" (random weights for `architecture`, from seed n). revision: the hub's branch, tag or commit.
     layer: "last_hidden_state", "image_embeds" (after the projection), "pooled" (before it), "class_map" (segmentation).
     pooling: "cls" (first token), "mean" (of all tokens), "projected" (the library's own pooling and projection),
         "trunk" (the library's own pooling, before the projection), "class_area" (share of the picture per class).
-    dimension: length D of the vector.
-    input_size: side, in pixels, of the square that the network sees.
+    dimension: length D of the vector. input_size: side, in pixels, of the square that the network sees.
     resize: "shortest" (short side to `resize_size`, ratio kept) or "squash" (both sides to it).
     resize_size: what the picture is resized to before cropping; 0 means `input_size` (DINOv2: 256, then a crop of 224).
     crop: "none", or the central square: the libraries place an odd margin differently, so the rule is named:
         "center_floor" (transformers) or "center_round" (torchvision, hence open_clip: halves to the even number).
     interpolation: "bilinear" or "bicubic", as Pillow does them (with antialiasing).
-    mean, std: per channel, of values in 0..1.
-    dtype: what the weights compute in; "float32", or "bfloat16".
-    decode: how a file becomes pixels: "exact", at full size, or "draft": a JPEG is decoded at the smallest of 1/1, 1/2,
-        1/4, 1/8 whose short side is still DRAFT_MARGIN times `resized_side`. Faster for large photos, and part of the
-        identity, for vectors change a little.
+    mean, std: per channel, of values in 0..1. dtype: what the weights compute in.
+    decode: "exact", at full size, or "draft": a JPEG is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 whose short side is
+        still DRAFT_MARGIN times `resized_side`. Faster for large photos; vectors change a little.
     pretrained: the open_clip tag that the weights carry ("openai"), with which `model_id` and preprocessing must agree.
     architecture: for "seeded:" weights, the arguments of the library's own configuration class.
-    initial_std: for "seeded:" weights, name pattern -> standard deviation of the normal distribution that the weights so
-        named are drawn from, in place of the library's initialisation.
-    embedder: for "segmentation", the backbone that reads the colour-coded class map; None for "class_area".
-    n_classes: for "segmentation", how many classes the network has.
-    kept_as: name of the folder of the weights among the checkpoints, where several backbones share one; "" for `name`.
+    initial_std: for "seeded:" weights, name pattern -> standard deviation of the normal distribution of those weights.
+    embedder: for "segmentation", the backbone that reads the class map; None for "class_area". n_classes: of the network.
+    kept_as: name of the folder of the weights, where several backbones share one; "" for `name`.
     source: where these values were published. Not part of any hash.
     """
 
@@ -175,9 +166,7 @@ class BackboneSpec:
 
 def specification_from(values: Mapping[str, Any]) -> BackboneSpec:
     """The specification that `dataclasses.asdict` turned into plain values (and JSON into lists)."""
-    plain = dict(values)
+    plain = {**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])}
     if plain.get("embedder") is not None:
         plain["embedder"] = specification_from(plain["embedder"])
-    for key in ("mean", "std"):
-        plain[key] = tuple(plain[key])
     return BackboneSpec(**plain)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,9 +17,7 @@ from geoloc_core.errors import CheckpointError
 from geoloc_core.features.checkpoints import open_checkpoint
 from geoloc_core.features.encoders import library_module
 from geoloc_core.features.encoders.base import TextTower
-
-if TYPE_CHECKING:
-    from geoloc_core.features.specification import BackboneSpec
+from geoloc_core.features.specification import BackboneSpec
 
 SENTENCES_AT_ONCE = 256
 

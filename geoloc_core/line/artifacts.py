@@ -231,18 +231,18 @@ LINE: dict[str, Artifact] = {
         "photos", "2", pool="warehouse", kinds=("duckdb", "pandera"), settings=_split_settings,
         made_from={"labeled_photos": every(SHARD), "images": every(SHARD)}),
     "class_distribution": Artifact(
-        "photos", "2", kinds=("parquet", "pandera"), settings=_profile_keys("map_country"),
+        "photos", "3", kinds=("parquet", "pandera"), settings=_profile_keys("map_country"),
         made_from={"training_photos": whole, "regions": whole}),
     "backbones": Artifact(
         "features", by=(BACKBONE,), suffix=".json", kinds=("pytorch", "huggingface"), settings=_backbone_settings),
     "embeddings": Artifact(
-        "features", "3", by=(BACKBONE, SHARD), suffix=".parquet", kinds=("parquet", "pytorch"), pool="gpu",
+        "features", "4", by=(BACKBONE, SHARD), suffix=".parquet", kinds=("parquet", "pytorch"), pool="gpu",
         made_from={"backbones": first, "images": second}),
     "class_weights": Artifact("learning", "2", by=(LEVEL,), suffix=".parquet", made_from={"training_photos": whole}),
     "region_anchors": Artifact(
         "learning", "3", by=(LEVEL,), suffix=".parquet", made_from={"training_photos": whole, "regions": whole}),
     "heads": Artifact(
-        "learning", "3", by=(EXPERIMENT,), kinds=("pytorch", "mlflow"), pool="gpu", settings=_head_settings,
+        "learning", "4", by=(EXPERIMENT,), kinds=("pytorch", "mlflow"), pool="gpu", settings=_head_settings,
         made_from={"training_photos": whole, "class_weights": _cells, "embeddings": _training_vectors}),
     "validation_report": Artifact(
         "evaluation", "3", by=(EXPERIMENT,), settings=_report_settings,
@@ -254,7 +254,7 @@ LINE: dict[str, Artifact] = {
         made_from={"heads": second, "labeled_photos": first, "region_anchors": every(LEVEL),
                    "embeddings": _benchmark_vectors}),
     "results": Artifact(
-        "evaluation", "3", kinds=("markdown",), settings=_results_settings,
+        "evaluation", "4", kinds=("markdown",), settings=_results_settings,
         made_from={"class_distribution": whole, "training_photos": whole, "regions": whole,
                    "labeled_photos": _all_benchmarks, "images": _all_benchmarks, "region_anchors": every(LEVEL),
                    "backbones": _text_towers, "embeddings": _zero_shot_vectors,

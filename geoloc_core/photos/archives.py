@@ -6,7 +6,6 @@ of the folder is refused, and an archive that is a decompression bomb is refused
 
 from __future__ import annotations
 
-import contextlib
 import os
 import tarfile
 import zipfile
@@ -36,8 +35,8 @@ _DAMAGE = (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, zlib.error, 
 class Member:
     """One file of an archive.
 
-    `read(limit)` gives at most `limit` bytes, once, while the archive is at this member. It raises `RefusedImage` where
-    this member alone is damaged (zip), and `InputError` where nothing can be read after it either (tar).
+    `read(limit)` gives at most `limit` bytes, once, while the archive is at this member; it raises `RefusedImage` where
+    only this member is damaged (zip), `InputError` where nothing can be read after it either (tar).
     """
 
     name: str
@@ -48,64 +47,51 @@ class Member:
 
 def is_archive(path: Path) -> bool:
     """Whether the content is a tar, plain or compressed, or a zip."""
-    if not path.is_file():
-        return False
     try:
-        return zipfile.is_zipfile(path) or tarfile.is_tarfile(path)
+        return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
     except (OSError, EOFError, zlib.error):
         return False
 
 
 def archives_in(path: Path) -> list[Path]:
     """The archive `path`, or the archives of a folder that holds no picture and no folder beside them; [] otherwise."""
-    if path.is_file():
-        return [path] if is_archive(path) else []
     if not path.is_dir():
-        return []
+        return [path] if is_archive(path) else []
     archives = []
     with os.scandir(path) as entries:
-        for entry in entries:
-            name = entry.name.lower()
-            if name.startswith("."):
-                continue
-            if entry.is_dir() or is_image(name):
+        for entry in (entry for entry in entries if not entry.name.startswith(".")):
+            if entry.is_dir() or is_image(entry.name):
                 return []  # also so that a folder of millions of pictures is not listed to its end
-            if name.endswith(ARCHIVE_SUFFIXES):
+            if entry.name.lower().endswith(ARCHIVE_SUFFIXES):
                 archives.append(Path(entry.path))
-    return sorted(archive for archive in archives if is_archive(archive))
+    return sorted(filter(is_archive, archives))
 
 
 def members(path: Path) -> Iterator[Member]:
     """The members of an archive in order, folders left out; `InputError` where it is damaged or a decompression bomb."""
     allowed = max(ALWAYS_ALLOWED_BYTES, MAX_EXPANSION * path.stat().st_size)
-    total = 0
-    done = 0
-    with contextlib.ExitStack() as stack:
-        try:
-            for member in _zip_members(path, stack) if zipfile.is_zipfile(path) else _tar_members(path, stack):
-                total += member.size
-                if total > allowed:
-                    raise InputError(
-                        f"{path} would unpack to more than {MAX_EXPANSION} times its size, as no archive of photos does"
-                    )
-                yield member
-                done += 1
-        except _DAMAGE as error:
-            raise InputError(f"{path} is damaged after {done} files ({error}); fetch it again") from error
+    total, done = 0, 0
+    try:
+        for member in _zip_members(path) if zipfile.is_zipfile(path) else _tar_members(path):
+            total += member.size
+            if total > allowed:
+                raise InputError(
+                    f"{path} would unpack to more than {MAX_EXPANSION} times its size, as no archive of photos does"
+                )
+            yield member
+            done += 1
+    except _DAMAGE as error:
+        raise InputError(f"{path} is damaged after {done} files ({error}); fetch it again") from error
 
 
-def unpack_images(path: Path, folder: Path, limits: ImageLimits | None = None) -> Mapping[str, int]:
-    """Write the pictures of an archive below `folder`, each under its own name; how many by outcome.
+def unpack_images(path: Path, folder: Path, limits: ImageLimits) -> Mapping[str, int]:
+    """Write the pictures of an archive below `folder`, each under its own name, undecoded; how many by outcome.
 
     Outcomes are "written", "already_there" (a file of that size: a second run goes on where the first ended),
-    "not_a_photo", "unsafe_path", "too_many_bytes" and "unreadable_file". Nothing is decoded here; that is the work of
-    `images.build_manifest`.
+    "not_a_photo", "unsafe_path", "too_many_bytes" and "unreadable_file".
     """
-    limits = limits or ImageLimits()
-    outcomes: Counter[str] = Counter()
-    for member in track(members(path), f"unpacking {path.name}", unit="file"):
-        outcomes[_unpack(member, folder, limits)] += 1
-    return dict(sorted(outcomes.items()))
+    every = track(members(path), f"unpacking {path.name}", unit="file")
+    return dict(sorted(Counter(_unpack(member, folder, limits) for member in every).items()))
 
 
 def _unpack(member: Member, folder: Path, limits: ImageLimits) -> str:
@@ -130,13 +116,13 @@ def _unpack(member: Member, folder: Path, limits: ImageLimits) -> str:
     return "written"
 
 
-def _zip_members(path: Path, stack: contextlib.ExitStack) -> Iterator[Member]:
-    archive = stack.enter_context(zipfile.ZipFile(path))
-    for info in archive.infolist():
-        if not info.is_dir():
-            # The upper half of the attributes is the Unix mode; 0o12 is a symbolic link.
-            is_link = info.external_attr >> 28 == 0o12
-            yield Member(info.filename, info.file_size, not is_link, partial(_read_zip, archive, info))
+def _zip_members(path: Path) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        for info in archive.infolist():
+            if not info.is_dir():
+                # The upper half of the attributes is the Unix mode; 0o12 is a symbolic link.
+                is_link = info.external_attr >> 28 == 0o12
+                yield Member(info.filename, info.file_size, not is_link, partial(_read_zip, archive, info))
 
 
 def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
@@ -148,11 +134,11 @@ def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> by
         raise RefusedImage("unreadable_file", f"{name} cannot be read: {error}", str(error)) from error
 
 
-def _tar_members(path: Path, stack: contextlib.ExitStack) -> Iterator[Member]:
-    archive = stack.enter_context(tarfile.open(path, "r|*"))  # noqa: SIM115 - closed by the stack
-    for info in archive:
-        if not info.isdir():
-            yield Member(info.name.removeprefix("./"), info.size, info.isfile(), partial(_read_tar, archive, info))
+def _tar_members(path: Path) -> Iterator[Member]:
+    with tarfile.open(path, "r|*") as archive:
+        for info in archive:
+            if not info.isdir():
+                yield Member(info.name.removeprefix("./"), info.size, info.isfile(), partial(_read_tar, archive, info))
 
 
 def _read_tar(archive: tarfile.TarFile, info: tarfile.TarInfo, limit: int) -> bytes:

@@ -1,6 +1,6 @@
-"""Whether a whole delivery is garbage: each row may look possible while half of the coordinates are exchanged.
+"""Whether a delivery as a whole is garbage: each row may look possible while half of the coordinates are exchanged.
 
-The evidence is counted on the rows of one delivery and compared with limits far from what real deliveries show
+The limits are far from what real deliveries show
 (IM2GPS, YFCC and MP-16: no row out of range, at most 1 in 100 far from any land, no point that many authors share).
 """
 
@@ -10,6 +10,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+
+# Where suspicion becomes refusal, as shares of the rows of a delivery that have coordinates; below so many rows no share
+# means much.
+MIN_ROWS, OUT_OF_RANGE, ONE_POINT, WHOLE_DEGREES = 50, 0.01, 0.2, 0.2
+# Of points at sea about a third come to lie on land by any of the repairs; of spoilt points nearly all do.
+REPAIRED, REPAIRED_OF_UNLABELLED = 0.02, 0.6
 
 # Ways in which software spoils a whole column, each with what undoes it.
 REPAIRS: Mapping[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]] = {
@@ -17,20 +24,6 @@ REPAIRS: Mapping[str, Callable[[np.ndarray, np.ndarray], tuple[np.ndarray, np.nd
     "turning the sign of the latitude": lambda latitude, longitude: (-latitude, longitude),
     "turning the sign of the longitude": lambda latitude, longitude: (latitude, -longitude),
 }
-
-
-@dataclass(frozen=True)
-class DamageLimits:
-    """Where suspicion becomes refusal, as shares of the rows of a delivery that have coordinates."""
-
-    out_of_range: float = 0.01
-    # Of points at sea about a third come to lie on land by any of the repairs; of spoilt points nearly all do.
-    repaired: float = 0.02
-    repaired_of_unlabelled: float = 0.6
-    one_point: float = 0.2
-    whole_degrees: float = 0.2
-    # Below this many rows no share means much.
-    min_rows: int = 50
 
 
 @dataclass(frozen=True)
@@ -44,23 +37,22 @@ class CoordinateDamage:
     one_point: float  # rows of the commonest point, where it is shared by several authors
     whole_degrees: float  # rows both of whose coordinates are whole numbers
 
-    def problems(self, limits: DamageLimits | None = None) -> list[str]:
+    def problems(self) -> list[str]:
         """What is wrong with the delivery as a whole, a sentence each; [] where nothing is."""
-        limits = limits or DamageLimits()
-        if self.rows < limits.min_rows:
+        if self.rows < MIN_ROWS:
             return []
         problems = []
-        if self.out_of_range > limits.out_of_range:
+        if self.out_of_range > OUT_OF_RANGE:
             problems.append(f"{self.out_of_range:.1%} of the coordinates are out of range")
         for repair, share in self.repaired.items():
-            if share > limits.repaired and share > limits.repaired_of_unlabelled * self.unlabelled:
+            if share > max(REPAIRED, REPAIRED_OF_UNLABELLED * self.unlabelled):
                 problems.append(
                     f"{share:.1%} of the photos lie far from any land and would not after {repair}:"
                     " part of the coordinates seem to be spoilt in that way"
                 )
-        if self.one_point > limits.one_point:
+        if self.one_point > ONE_POINT:
             problems.append(f"{self.one_point:.1%} of the photos, by several authors, lie at exactly one point")
-        if self.whole_degrees > limits.whole_degrees:
+        if self.whole_degrees > WHOLE_DEGREES:
             problems.append(f"{self.whole_degrees:.1%} of the coordinates are whole degrees")
         return problems
 
@@ -78,32 +70,26 @@ def coordinate_damage(
     that reason; `on_land(latitude, longitude)` says which points lie in or near a region, (n,) bool.
     """
     rows = latitude.size + out_of_range
-    if not rows:
-        return CoordinateDamage(0, 0.0, 0.0, dict.fromkeys(REPAIRS, 0.0), 0.0, 0.0)
+    share = 1.0 / max(1, rows)
     astray = ~on_land(latitude, longitude)
-    lat, lon = latitude[astray], longitude[astray]
     repaired = {}
     for name, repair in REPAIRS.items():
-        new_lat, new_lon = repair(lat, lon)
-        possible = np.abs(new_lat) <= 90.0
-        repaired[name] = float(on_land(new_lat[possible], new_lon[possible]).sum()) / rows if possible.any() else 0.0
+        lat, lon = repair(latitude[astray], longitude[astray])
+        possible = np.abs(lat) <= 90.0
+        repaired[name] = float(on_land(lat[possible], lon[possible]).sum()) * share
     whole = (latitude == np.rint(latitude)) & (longitude == np.rint(longitude))
     return CoordinateDamage(
         rows=rows,
-        out_of_range=out_of_range / rows,
-        unlabelled=float(astray.sum()) / rows,
+        out_of_range=out_of_range * share,
+        unlabelled=float(astray.sum()) * share,
         repaired=repaired,
-        one_point=_commonest_point(latitude, longitude, author_id) / rows,
-        whole_degrees=float(whole.sum()) / rows,
+        one_point=_commonest_point(latitude, longitude, author_id) * share,
+        whole_degrees=float(whole.sum()) * share,
     )
 
 
 def _commonest_point(latitude: np.ndarray, longitude: np.ndarray, author_id: np.ndarray) -> int:
     """How many rows lie at the commonest point that at least three authors share."""
-    if not latitude.size:
-        return 0
-    _, point, counts = np.unique(np.stack([latitude, longitude]), axis=1, return_inverse=True, return_counts=True)
-    for candidate in np.argsort(counts)[::-1][:10]:
-        if np.unique(author_id[point.ravel() == candidate].astype(str)).size >= 3:
-            return int(counts[candidate])
-    return 0
+    points = pd.DataFrame({"latitude": latitude, "longitude": longitude, "author_id": author_id})
+    counts = points.groupby(["latitude", "longitude"])["author_id"].agg(["size", "nunique"])
+    return int(counts.loc[counts["nunique"] >= 3, "size"].max()) if (counts["nunique"] >= 3).any() else 0

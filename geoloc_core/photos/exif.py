@@ -35,22 +35,20 @@ class GpsFix(NamedTuple):
 
 
 def read_gps(source: Path | bytes, limits: ImageLimits | None = None) -> GpsFix | str:
-    """The position that a picture's EXIF block tells, or the reason code why it tells none.
+    """The position in a picture's EXIF block, or the code of `reasons` that says why there is none.
 
-    Only the header is read, not the pixels: a truncated picture still knows where it was taken. A file that cannot be
-    opened gives one of `reasons.IMAGE_REASONS`, a position that cannot be used one of `reasons.ROW_REASONS`.
+    Only the header is read, not the pixels: a truncated picture still says where it was taken.
     """
     limits = limits or ImageLimits()
     try:
         content = read_image_bytes(source, limits)
-    except RefusedImage as refusal:
-        return refusal.reason
-    try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             if image.width * image.height > limits.max_pixels:
                 return "too_many_pixels"
             # The base class's method: PNG's own would decode the whole picture in search of a late EXIF chunk.
             block = Image.Image.getexif(image).get_ifd(ExifTags.IFD.GPSInfo)
+    except RefusedImage as refusal:
+        return refusal.reason
     except Image.DecompressionBombError:
         return "too_many_pixels"
     except Image.UnidentifiedImageError:
@@ -62,79 +60,61 @@ def read_gps(source: Path | bytes, limits: ImageLimits | None = None) -> GpsFix 
 
 def interpret_gps(block: Mapping[int, Any]) -> GpsFix | str:
     """The position in a GPS block (tag number to value, as Pillow gives it), or the reason why there is none."""
-    latitude = _coordinate(block, *_LATITUDE)
-    if isinstance(latitude, str):
-        return latitude
-    longitude = _coordinate(block, *_LONGITUDE)
-    if isinstance(longitude, str):
-        return longitude
-    if latitude == 0.0 and longitude == 0.0:
-        return "null_island"
-    return GpsFix(latitude, longitude)
+    try:
+        fix = GpsFix(_coordinate(block, *_LATITUDE), _coordinate(block, *_LONGITUDE))
+    except _NoPosition as reason:
+        return str(reason)
+    return "null_island" if fix == (0.0, 0.0) else fix
+
+
+class _NoPosition(Exception):
+    """There is no usable position; the text is the reason code."""
 
 
 def _coordinate(
     block: Mapping[int, Any], ref_tag: int, value_tag: int, positive: str, negative: str, limit: float
-) -> float | str:
+) -> float:
     if value_tag not in block:
-        return "no_coordinates"
+        raise _NoPosition("no_coordinates")
     degrees = _degrees(block[value_tag])
-    if isinstance(degrees, str):
-        return degrees
-    letter = _letter(block.get(ref_tag))
-    if letter == positive:
-        if degrees < 0:
-            return "bad_gps"
-    elif letter == negative:
-        degrees = -abs(degrees)
-    elif degrees > 0:
-        return "no_hemisphere"
+    letter = block.get(ref_tag)
+    if isinstance(letter, bytes):
+        letter = letter.decode("ascii", "ignore")
+    letter = letter.strip(" \t\r\n\0")[:1].upper() if isinstance(letter, str) else ""
+    if letter == positive and degrees < 0:
+        raise _NoPosition("bad_gps")
+    if letter not in (positive, negative) and degrees > 0:
+        raise _NoPosition("no_hemisphere")
     if abs(degrees) > limit:
-        return "out_of_range"
-    return degrees + 0.0  # -0.0 becomes 0.0
+        raise _NoPosition("out_of_range")
+    return (-abs(degrees) if letter == negative else degrees) + 0.0  # -0.0 becomes 0.0
 
 
-def _degrees(value: Any) -> float | str:
-    """Signed degrees of (degrees, minutes, seconds) or fewer parts, or a reason code."""
-    parts = list(value) if isinstance(value, tuple | list) else [value]
+def _degrees(value: Any) -> float:
+    """Signed degrees of (degrees, minutes, seconds) or fewer parts."""
+    parts = value if isinstance(value, tuple | list) else [value]
     if not 1 <= len(parts) <= 3:
-        return "bad_gps"
-    numbers = []
-    for position, part in enumerate(parts):
-        number = _number(part)
-        if number is None:
-            return "bad_gps"
-        if math.isnan(number):
-            if position == 0:
-                return "no_coordinates"
-            number = 0.0
-        numbers.append(number)
-    if not all(math.isfinite(number) for number in numbers):
-        return "bad_gps"
-    whole, fractions = numbers[0], numbers[1:]
-    if any(abs(number) > 60.0 for number in fractions):
-        return "bad_gps"
-    if whole < 0 or math.copysign(1.0, whole) < 0 or any(number < 0 for number in fractions):
-        # Signed values: the sign belongs to the whole, wherever it was written.
-        return -(abs(whole) + sum(abs(number) / 60.0**power for power, number in enumerate(fractions, start=1)))
-    return whole + sum(number / 60.0**power for power, number in enumerate(fractions, start=1))
+        raise _NoPosition("bad_gps")
+    if math.isnan(_number(parts[0])):
+        raise _NoPosition("no_coordinates")
+    numbers = [0.0 if math.isnan(number) else number for number in map(_number, parts)]
+    if math.isinf(numbers[0]) or any(abs(number) > 60.0 for number in numbers[1:]):
+        raise _NoPosition("bad_gps")
+    # The sign belongs to the whole, wherever it was written.
+    sign = (
+        -1.0 if any(math.copysign(1.0, number) < 0 and (n == 0 or number) for n, number in enumerate(numbers)) else 1.0
+    )
+    return sign * sum(abs(number) / 60.0**power for power, number in enumerate(numbers))
 
 
-def _number(part: Any) -> float | None:
-    """A rational as a float: NaN for 0/0 ("not given"), None where it is no number or divides by zero."""
-    if isinstance(part, bool | str | bytes):
-        return None
+def _number(part: Any) -> float:
+    """A rational as a float: NaN for 0/0 ("not given")."""
     denominator = getattr(part, "denominator", 1)
-    if denominator == 0:
-        return math.nan if getattr(part, "numerator", 1) == 0 else None
+    if denominator == 0 and getattr(part, "numerator", 1) == 0:
+        return math.nan
+    if denominator == 0 or isinstance(part, bool | str | bytes):
+        raise _NoPosition("bad_gps")
     try:
         return float(part)
-    except (TypeError, ValueError, ArithmeticError):
-        return None
-
-
-def _letter(value: Any) -> str:
-    """The reference letter in capitals, "" where there is none."""
-    if isinstance(value, bytes):
-        value = value.decode("ascii", "ignore")
-    return value.strip(" \t\r\n\0")[:1].upper() if isinstance(value, str) else ""
+    except (TypeError, ValueError, ArithmeticError) as error:
+        raise _NoPosition("bad_gps") from error

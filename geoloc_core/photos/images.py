@@ -1,8 +1,8 @@
 """Pictures from outside: how they are opened, and what is known of each.
 
-`load_image` is the one way in which this project opens a picture. It never trusts one: the number of bytes is bounded
-before reading, the number of pixels before decoding (as the header declares it), the formats are a short list, and a
-picture that ends early or does not decode is refused with a reason.
+`load_image` is the one way in which this project opens a picture: the bytes are bounded before reading, the pixels that
+the header declares before decoding, the formats are a short list, and a picture that ends early or does not decode is
+refused with a reason.
 
 Every picture becomes 8-bit RGB, as its photographer saw it upright:
 - EXIF orientation is applied; a damaged EXIF block means upright.
@@ -37,16 +37,8 @@ from geoloc_core.tables import empty, validate
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")  # Pillow opens a camera's multi-picture JPEG (MPO) as JPEG
 
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
-_WHITE = (255, 255, 255)
+_TURNS = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
+_UPRIGHT = {orientation: Image.Transpose[turn] for orientation, turn in enumerate(_TURNS, start=2)}
 
 
 class RefusedImage(InputError):
@@ -61,9 +53,8 @@ class RefusedImage(InputError):
 def load_image(source: Path | bytes, limits: ImageLimits | None = None, smallest_side: int = 0) -> Image.Image:
     """The picture as 8-bit RGB, upright. Raises `RefusedImage` (an `InputError`) with a reason code.
 
-    smallest_side: 0 decodes every pixel. A caller that only needs a picture whose short side is at least so many pixels
-    gives that number: a JPEG is then decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that is still large enough, which
-    saves most of the time of a large photo and changes its pixels a little. Limits are of the whole picture either way.
+    smallest_side: pixels that the short side must have; a JPEG is then decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that
+    is large enough, which saves most of the time of a large photo and changes its pixels a little. 0: every pixel.
     """
     limits = limits or ImageLimits()
     name = _name(source)
@@ -72,9 +63,8 @@ def load_image(source: Path | bytes, limits: ImageLimits | None = None, smallest
         with Image.open(io.BytesIO(content), formats=FORMATS) as image:
             pixels = image.width * image.height
             if pixels > limits.max_pixels:
-                raise RefusedImage(
-                    "too_many_pixels", f"{name} has {pixels} pixels, more than the limit of {limits.max_pixels}"
-                )
+                sentence = f"{name} has {pixels} pixels, more than the limit of {limits.max_pixels}"
+                raise RefusedImage("too_many_pixels", sentence)
             if smallest_side > 0 and image.format == "JPEG" and image.mode in {"RGB", "L"}:
                 scale = smallest_side / min(image.size)
                 image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
@@ -117,9 +107,8 @@ def build_manifest(
 ) -> pd.DataFrame:
     """`ImageManifest` of `photos` (`RawPhotos`), one row each in the same order, from the files below `folder`.
 
-    Every picture is decoded once, so that "ok" means that a backbone will be able to read it. Width and height are
-    those of the upright picture. Decoding is spread over `workers` threads (default: one for each processor, at most
-    8); each decodes one picture at a time, which takes three bytes a pixel.
+    Every picture is decoded once, so that "ok" means that a backbone can read it; width and height are upright. `workers`
+    threads (default: one for each processor, at most 8) decode one picture at a time each, at three bytes a pixel.
     """
     limits = limits or ImageLimits()
     pairs = zip(photos["photo_id"], photos["image_path"], strict=True)
@@ -178,22 +167,19 @@ def _to_rgb(image: Image.Image, name: str) -> Image.Image:
         grey = np.asarray(image, dtype=np.uint32)
         return Image.fromarray(((grey + 128) // 257).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F", "LAB"):
-        raise RefusedImage(
-            "unsupported_pixels", f"{name} has pixels of type {image.mode}, which no camera's photo has", image.mode
-        )
+        sentence = f"{name} has pixels of type {image.mode}, which no camera's photo has"
+        raise RefusedImage("unsupported_pixels", sentence, image.mode)
     if image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info:
         rgba = image.convert("RGBA")
-        page = Image.new("RGB", rgba.size, _WHITE)
+        page = Image.new("RGB", rgba.size, "white")
         page.paste(rgba, mask=rgba.getchannel("A"))
         return page
     return image.convert("RGB")
 
 
 def _says_truncated(error: Exception) -> bool:
-    text = str(error).lower()
-    return isinstance(error, EOFError) or any(
-        word in text for word in ("truncated", "broken data stream", "unexpected end", "incomplete")
-    )
+    words = ("truncated", "broken data stream", "unexpected end", "incomplete")
+    return isinstance(error, EOFError) or any(word in str(error).lower() for word in words)
 
 
 def _one_line(error: BaseException) -> str:

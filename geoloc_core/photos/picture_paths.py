@@ -1,8 +1,8 @@
 """Where the picture of a photo lies below a folder, in the ways in which collections are laid out.
 
 - `as_given`: where the metadata says.
-- `mp16`: `aa/bb/PHOTOID.jpg`, where aabb are the first four hex digits of the SHA-1 of the file's name, `PHOTOID.jpg`
-  (it holds for each of 12,800 published rows). Also a good layout for pictures that one fetches oneself.
+- `mp16`: `aa/bb/PHOTOID.jpg`, where aabb are the first four hex digits of the SHA-1 of the file's name (it holds for each
+  of 12,800 published rows). Also a good layout for pictures that one fetches oneself.
 - `multimedia_commons`: `hhh/hhh/HASH.jpg`, by the hash that the 25-column YFCC100M metadata give each photo; this is
   the layout of the Multimedia Commons bucket below `data/images`.
 - `by_name`: anywhere below the folder, found by the photo's id; for archives that were unpacked as they came (OSV-5M).
@@ -20,16 +20,16 @@ from geoloc_core.photos.file_names import files_below, is_image
 from geoloc_core.photos.settings import IMAGE_LAYOUTS
 
 
-def mp16_path(photo_id: str, suffix: str = ".jpg") -> str:
+def mp16_path(photo_id: str) -> str:
     """Where MP-16 keeps a photo: `2e/b5/4325164013.jpg`."""
-    name = photo_id + suffix
+    name = f"{photo_id}.jpg"
     digest = hashlib.sha1(name.encode("utf-8"), usedforsecurity=False).hexdigest()
     return f"{digest[:2]}/{digest[2:4]}/{name}"
 
 
-def multimedia_commons_path(photo_hash: str, suffix: str = ".jpg") -> str:
+def multimedia_commons_path(photo_hash: str) -> str:
     """Where Multimedia Commons keeps a photo, by the hash of the YFCC100M metadata: `4cc/b23/4ccb23d8....jpg`."""
-    return f"{photo_hash[:3]}/{photo_hash[3:6]}/{photo_hash}{suffix}"
+    return f"{photo_hash[:3]}/{photo_hash[3:6]}/{photo_hash}.jpg"
 
 
 def place_images(photos: pd.DataFrame, layout: str, folder: Path) -> pd.DataFrame:

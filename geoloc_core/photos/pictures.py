@@ -1,8 +1,4 @@
-"""Where the pictures of a dataset are, how they come there, and what is known of each.
-
-They lie in a folder, in archives (unpacked once into the project's own folder), or on the web (fetched into the folder by
-their URLs, each until it came or never will).
-"""
+"""How a dataset's pictures come to where they belong: from a folder, from archives (unpacked once), or from the web."""
 
 from __future__ import annotations
 
@@ -29,10 +25,9 @@ PLACEHOLDER_COPIES = 5
 
 @dataclass(frozen=True)
 class GatheredPictures:
-    """`ImageManifest` of some photos, and how their pictures came: members of archives by outcome, fetched photos by status.
+    """`ImageManifest`, and how the pictures came: members of archives by outcome, fetched photos by status.
 
-    `may_come_later` counts the photos that a server failed to give for reasons that pass; making the manifest again
-    asks for these alone.
+    `may_come_later` counts what servers failed to give for reasons that pass; the next run asks for these alone.
     """
 
     manifest: pd.DataFrame
@@ -42,19 +37,9 @@ class GatheredPictures:
 
 
 def picture_folder(dataset: Dataset, own: Path) -> Path:
-    """The folder that a dataset's pictures lie in, or will once they are unpacked or fetched.
-
-    `own` is the project's folder for pictures of this dataset that lie nowhere else.
-    """
-    if not dataset.images:
-        metadata = Path(dataset.metadata)
-        return metadata if metadata.is_dir() and not archives_in(metadata) else own
-    return own if archives_in(Path(dataset.images)) else Path(dataset.images)
-
-
-def picture_archives(dataset: Dataset) -> list[Path]:
-    """The archives that hold a dataset's pictures, sorted by name."""
-    return archives_in(Path(dataset.images or dataset.metadata))
+    """Where a dataset's pictures lie, or will once they are unpacked or fetched; `own` where they lie nowhere else."""
+    images = Path(dataset.images or dataset.metadata)
+    return images if (dataset.images or images.is_dir()) and not archives_in(images) else own
 
 
 def gather_pictures(
@@ -65,12 +50,12 @@ def gather_pictures(
     limits: ImageLimits | None = None,
     policy: FetchPolicy | None = None,
 ) -> GatheredPictures:
-    """Bring the pictures of `photos` (`RawPhotos` of the dataset) to where they belong, and describe each of them.
+    """Bring the pictures of `photos` (`RawPhotos` of the dataset) to their folder, and describe each of them.
 
     `own` is as in `picture_folder`; `ledger` is the file that remembers what was fetched.
     """
     limits = limits or ImageLimits()
-    folder, archives = picture_folder(dataset, own), picture_archives(dataset)
+    folder, archives = picture_folder(dataset, own), archives_in(Path(dataset.images or dataset.metadata))
     unpacked = unpack_once(archives, folder, limits)
     photos = place_images(photos, dataset.layout, folder)
     if len(archives) > 1 and dataset.layout != "by_name":
@@ -101,14 +86,12 @@ def explain_missing(manifest: pd.DataFrame, fetched: pd.DataFrame) -> pd.DataFra
 def mark_placeholders(manifest: pd.DataFrame, photos: pd.DataFrame, copies: int = PLACEHOLDER_COPIES) -> pd.DataFrame:
     """`ImageManifest` in which a picture whose very bytes stand for `copies` places or more has the status `placeholder`.
 
-    `photos` (`RawPhotos`, the same photos in the same order) say where each was taken; copies of one photo are one place.
-    This recognises the stand-in that a host serves for removed photos without a redirect: no picture is the photo of
-    several places.
+    `photos` (`RawPhotos`, the same photos in the same order) say where each was taken. No picture is the photo of several
+    places: it is what a host serves, without a redirect, for removed photos.
     """
     ok = manifest["status"] == "ok"
-    columns = {name: photos[name].to_numpy() for name in ("latitude", "longitude")}
-    taken = pd.DataFrame(columns | {"sha256": manifest["sha256"].to_numpy()})
-    places = taken[ok.to_numpy()].drop_duplicates()["sha256"].value_counts()
+    taken = photos[["latitude", "longitude"]].set_axis(manifest.index).assign(sha256=manifest["sha256"])
+    places = taken[ok].drop_duplicates()["sha256"].value_counts()
     shared = ok & (manifest["sha256"].map(places).fillna(0) >= copies)
     marked = manifest.copy()
     marked.loc[shared, ["status", "detail", "phash"]] = ["placeholder", "the same bytes stand for several photos", ""]
@@ -121,9 +104,9 @@ def unpack_once(archives: list[Path], folder: Path, limits: ImageLimits) -> Mapp
 
     One archive fills `folder` itself; of several each has a folder of its whole name, as their members' names may meet.
     """
-    outcomes: Counter[str] = Counter()
     if not archives:
         return {}
+    outcomes: Counter[str] = Counter()
     records = folder / ".unpacked"
     with one_at_a_time(records / "lock"):
         for archive in archives:

@@ -1,7 +1,6 @@
 """The tables of photos, one schema each, from what a delivery says to what is learned from.
 
-A column of photos is added here: `RawPhotos` gives its name, meaning and the names under which tables of others know it
-(`aliases`); `CARRIED` lists what the labelled photos take over of it, and `LEARNED` what the training photos do.
+A column of photos is added here: to `RawPhotos`, and to `CARRIED` or `LEARNED` if labelled or training photos take it over.
 """
 
 from __future__ import annotations
@@ -61,8 +60,7 @@ RawPhotos = table(
         "row_number": number(np.int64, "Row of the delivery that this photo comes from, from 1", low=1),
     },
 )
-# What a source may say of a photo, and under which names other people's tables hold it, the preferred one first; capitals
-# do not matter.
+# What a source may say of a photo, by the names of it in other people's tables, the preferred one first, in small letters.
 ALIASES: Mapping[str, tuple[str, ...]] = {
     name: column.metadata["aliases"] for name, column in RawPhotos.columns.items() if "aliases" in column.metadata
 }
@@ -123,18 +121,13 @@ LabeledPhotos = table(
             for level in LEVELS
         },
         "label_quality": text(
-            "How the label is known: inside a polygon, near one, or none", *_PLACE, one_of=LABEL_QUALITIES
+            "Whether the point is inside a polygon, near one, or none", *_PLACE, one_of=LABEL_QUALITIES
         ),
-        "label_distance_km": number(
-            np.float32, "Kilometres to the polygon; 0 inside it", *_PLACE, low=0.0, nullable=True
-        ),
+        "label_distance_km": number(np.float32, "Kilometres to the polygon; 0 inside", *_PLACE, low=0.0, nullable=True),
     },
     unique=("shard", "photo_id"),
     checks=[
-        pa.Check(
-            _none_means_no_label,
-            error=f"a photo has a {ROOT}, and a distance to it, unless its label_quality is 'none'",
-        )
+        pa.Check(_none_means_no_label, error=f"a photo has a {ROOT} and a distance unless its label_quality is 'none'")
     ],
 )
 
@@ -144,9 +137,7 @@ TrainingPhotos = table(
     {
         **same_columns("labeled_photos", LabeledPhotos, ("photo_id", "dataset", "shard", *LEARNED)),
         "split": text(
-            "train, or validation: by a keyed hash of the author, so that it never moves",
-            "labeled_photos.author_id",
-            one_of=SPLITS,
+            "By a keyed hash of the author, so that it never moves", "labeled_photos.author_id", one_of=SPLITS
         ),
     },
     unique=("dataset", "photo_id"),

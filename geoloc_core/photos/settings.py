@@ -27,10 +27,9 @@ class Dataset(Settings):
 
     `images` is a folder, an archive, or a folder of nothing but archives; left out, it is `metadata` where that holds
     photos, and else a folder of the project's own. `layout` says how the pictures lie in it (`picture_paths`). With
-    `fetch` those that are not there are fetched by the URLs of the metadata, into that folder.
+    `fetch` those that are not there are fetched into it by their URLs.
 
-    Rows go to `shards` shards of `rows_per_shard` rows in the order of the file; the last shard takes all that is left,
-    so that no row is lost when the file grows.
+    Rows go to `shards` shards of `rows_per_shard` rows in the order of the file; the last takes all that is left.
     """
 
     name: str
@@ -45,10 +44,9 @@ class Dataset(Settings):
 
     def shard_names(self) -> tuple[str, ...]:
         """`mp16` in one shard, or `mp16-00`, `mp16-01`, ..."""
-        if self.shards == 1:
-            return (self.name,)
         width = max(2, len(str(self.shards - 1)))
-        return tuple(f"{self.name}-{number:0{width}d}" for number in range(self.shards))
+        many = tuple(f"{self.name}-{number:0{width}d}" for number in range(self.shards))
+        return many if self.shards > 1 else (self.name,)
 
 
 class Split(Settings):

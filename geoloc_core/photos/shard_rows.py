@@ -1,8 +1,7 @@
 """Which rows of a dataset belong to a shard.
 
-A dataset of many shards is read once: its rows, cut by shard, lie in a cache until each shard is asked for. Without that,
-shard i of a file would be found by reading the file from its start, and the 48 shards of MP-16 would read it 24 times
-over. A row may also be a duplicate of one in an earlier shard, so reading cannot begin anywhere but at the start.
+A dataset of many shards is read once, as a row may be a duplicate of one in an earlier shard: the rows, cut by shard, lie
+in a cache until each shard is asked for.
 """
 
 from __future__ import annotations
@@ -10,9 +9,8 @@ from __future__ import annotations
 import shutil
 from collections.abc import Iterable, Iterator
 from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
-
-import pandas as pd
 
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.photos.rows import read_rows, write_rows
@@ -30,9 +28,8 @@ _COMPLETE = "complete"
 def read_shard_rows(dataset: Dataset, number: int, cache: Path, reader_version: str = "1") -> SourceBatch:
     """The accepted and the rejected rows of shard `number` of a dataset.
 
-    Shard `i` is the rows `i * rows_per_shard + 1` to `(i + 1) * rows_per_shard` of its file, and the last shard also all
-    that follow: every row belongs to one shard. `cache` is a folder for this dataset alone. `reader_version` changes when
-    the code that reads changes; rows that another version cut are not used.
+    Shard `i` is the rows `i * rows_per_shard + 1` to `(i + 1) * rows_per_shard` of its file, and the last also all that
+    follow. `cache` is a folder for this dataset alone; rows that another `reader_version` cut are not used.
     """
     if dataset.shards == 1:
         batch = collect(read_dataset(dataset))
@@ -55,10 +52,7 @@ def read_dataset(dataset: Dataset) -> Iterator[SourceBatch]:
 
 
 def _read_cut(dataset: Dataset, number: int, cache: Path, reader_version: str) -> SourceBatch:
-    """One shard from the cache, which is filled if it holds another state of the file, of the settings or of the reader.
-
-    One process cuts; others wait for it.
-    """
+    """One shard from the cache, which is filled where it has another state of the file, the settings or the reader."""
     with one_at_a_time(cache.with_name(f"{cache.name}.lock")):
         folder = cache / _state(dataset, reader_version)
         if not (folder / _COMPLETE).is_file():
@@ -71,7 +65,7 @@ def _read_cut(dataset: Dataset, number: int, cache: Path, reader_version: str) -
 def _cut(dataset: Dataset, folder: Path) -> None:
     """Write every shard; one shard of rows is held at a time."""
     missing = set(range(dataset.shards))
-    for number, pieces in groupby(_pieces(read_dataset(dataset), dataset), key=lambda piece: piece[0]):
+    for number, pieces in groupby(_pieces(read_dataset(dataset), dataset), key=itemgetter(0)):
         _write_shard([batch for _, batch in pieces], folder, number)
         missing.remove(number)
     for number in missing:
@@ -85,16 +79,14 @@ def _write_shard(batches: list[SourceBatch], folder: Path, number: int) -> None:
 
 
 def _pieces(batches: Iterable[SourceBatch], dataset: Dataset) -> Iterator[tuple[int, SourceBatch]]:
-    """Each batch divided at the borders of shards; the numbers of the shards never fall."""
+    """Each batch divided at the borders of shards, of which the last takes all that is left; the numbers never fall."""
     for batch in batches:
-        accepted, rejected = (_shard_numbers(frame, dataset) for frame in (batch.accepted, batch.rejected))
+        accepted, rejected = (
+            ((frame["row_number"] - 1) // dataset.rows_per_shard).clip(upper=dataset.shards - 1)
+            for frame in (batch.accepted, batch.rejected)
+        )
         for number in sorted({*accepted, *rejected}):
             yield number, SourceBatch(batch.accepted[accepted == number], batch.rejected[rejected == number])
-
-
-def _shard_numbers(frame: pd.DataFrame, dataset: Dataset) -> pd.Series:
-    """Which shard each row belongs to; the last takes all that is left."""
-    return ((frame["row_number"] - 1) // dataset.rows_per_shard).clip(upper=dataset.shards - 1)
 
 
 def _files(folder: Path, number: int) -> tuple[Path, Path]:

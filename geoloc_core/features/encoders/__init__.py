@@ -36,7 +36,7 @@ HRNET_FILES = ("encoder_epoch_30.pth", "decoder_epoch_30.pth")
 """MIT CSAIL's names for the two halves of its scene parsing network."""
 
 MODEL_FILES = {HRNET_MODEL_ID: HRNET_FILES}
-"""The files of models, by `model_id`, that are not published in the layout of a library; all of them hold weights."""
+"""The files, all of weights, of models by `model_id` that are not published in the layout of a library."""
 
 
 def library_module(name: str) -> Any:

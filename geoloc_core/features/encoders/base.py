@@ -5,16 +5,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import torch
+from PIL import Image
 
 from geoloc_core.features import preprocessing
-
-if TYPE_CHECKING:
-    from PIL import Image
-
-    from geoloc_core.features.specification import BackboneSpec
+from geoloc_core.features.specification import BackboneSpec
 
 
 class Encoder(ABC):
@@ -29,11 +25,6 @@ class Encoder(ABC):
         self.device = device
         self.widest_bytes = 0
         self.trunk_width = 0
-
-    @property
-    def dimension(self) -> int:
-        """Length D of the vectors."""
-        return self.spec.dimension
 
     def normalize(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (..., S, S, 3) -> float32 (..., 3, S, S), on the tensor's own device."""

@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -17,10 +17,8 @@ from geoloc_core.features.checkpoints import checkpoint_error, weights_file
 from geoloc_core.features.encoders.base import Encoder, TextTower
 from geoloc_core.features.encoders.loading import check_preprocessing, first_line, load_tokenizer
 from geoloc_core.features.encoders.seeded import redraw
+from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.storage import read_json
-
-if TYPE_CHECKING:
-    from geoloc_core.features.specification import BackboneSpec
 
 
 class OpenClipEncoder(Encoder):

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features.checkpoints import checkpoint_error, ensure_tokenizer, weights_file
 from geoloc_core.features.preprocessing import RESAMPLING
+from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.storage import read_json
-
-if TYPE_CHECKING:
-    from geoloc_core.features.specification import BackboneSpec
 
 
 def load_pretrained(model_class: Any, path: Path, spec: BackboneSpec, **arguments: Any) -> torch.nn.Module:
@@ -72,7 +70,7 @@ def check_preprocessing(source: str, own: Mapping[str, Any], specified: Mapping[
 
 
 def check_processor(path: Path, spec: BackboneSpec) -> None:
-    """Compare the checkpoint's own preprocessor_config.json with the specification; a difference is an error.
+    """Compare the checkpoint's preprocessor_config.json with the specification; CheckpointError if they differ.
 
     Older files lack fields, and older libraries wrote sizes as one number; what a file does not state is not compared.
     """
@@ -123,8 +121,8 @@ def _sides(side: int, resize: str) -> dict[str, int]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, or its kind where it has none."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+    """The first line of an error's message."""
+    return str(error).strip().partition("\n")[0][:300]
 
 
 def load_tokenizer(spec: BackboneSpec, path: Path, load: Callable[[], Any]) -> Any:

@@ -9,15 +9,12 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import torch
 
 from geoloc_core.features.encoders import library_module
 from geoloc_core.features.preprocessing import normalize
-
-if TYPE_CHECKING:
-    from geoloc_core.features.specification import BackboneSpec
+from geoloc_core.features.specification import BackboneSpec
 
 
 def write_seeded_checkpoint(spec: BackboneSpec, folder: Path) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.nn.functional import interpolate
@@ -31,9 +31,7 @@ from geoloc_core.features.encoders.loading import (
     silence_transformers,
 )
 from geoloc_core.features.encoders.seeded import redraw, settle_batch_norms
-
-if TYPE_CHECKING:
-    from geoloc_core.features.specification import BackboneSpec
+from geoloc_core.features.specification import BackboneSpec
 
 SCORES_AT_ONCE = 64 * 1024 * 1024
 """How many class scores at full size are held at once (256 MB of float32)."""
@@ -78,10 +76,8 @@ class SegmentationEncoder(Encoder):
 
 def class_areas(classes: torch.Tensor, n_classes: int) -> torch.Tensor:
     """Class map (B, H, W) -> share of the pixels of each class, float32 (B, n_classes); each row sums to one."""
-    batch = classes.shape[0]
-    offsets = torch.arange(batch, device=classes.device).view(-1, 1) * n_classes
-    counts = torch.bincount((classes.reshape(batch, -1) + offsets).reshape(-1), minlength=batch * n_classes)
-    return counts.view(batch, n_classes).to(torch.float32) / classes[0].numel()
+    counts = torch.stack([torch.bincount(one.flatten(), minlength=n_classes) for one in classes])
+    return counts.to(torch.float32) / classes[0].numel()
 
 
 def class_scores(network: torch.nn.Module, batch: torch.Tensor) -> torch.Tensor:

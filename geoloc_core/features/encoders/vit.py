@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
@@ -19,10 +19,7 @@ from geoloc_core.features.encoders.loading import (
     silence_transformers,
 )
 from geoloc_core.features.encoders.seeded import redraw
-
-if TYPE_CHECKING:
-    from geoloc_core.features.specification import BackboneSpec
-
+from geoloc_core.features.specification import BackboneSpec
 
 CLASSES = {
     ("clip", "image_embeds", "projected"): "CLIPVisionModelWithProjection",

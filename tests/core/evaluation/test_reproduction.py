@@ -8,23 +8,10 @@ import pytest
 
 from geoloc_core.evaluation.published import THESIS, thesis_rows
 from geoloc_core.evaluation.tables import table2, table3
-from geoloc_core.features.specification import BackboneSpec
+from geoloc_core.features.backbones import backbone
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "reproduction.md"
-SHARED = {"input_size": 224, "resize": "shortest", "crop": "center_round", "interpolation": "bicubic"}
-CLIP = BackboneSpec(
-    name="clip", library="open_clip", model_id="ViT-L-14-quickgelu", weights="hub:openai", layer="image_embeds",
-    pooling="projected", dimension=768, mean=OPENAI_MEAN, std=OPENAI_STD, pretrained="openai", **SHARED,
-)  # fmt: skip
-VIT = BackboneSpec(
-    name="vit", library="transformers", model_id="google/vit-large-patch16-224-in21k",
-    weights="hub:google/vit-large-patch16-224-in21k", layer="last_hidden_state", pooling="cls", dimension=1024,
-    mean=HALF, std=HALF, **SHARED,
-)  # fmt: skip
-SEGVIT = BackboneSpec(
-    name="segvit", library="segmentation", model_id="hrnetv2-c1", weights="path:hrnet", layer="class_map",
-    pooling="cls", dimension=1024, mean=HALF, std=HALF, embedder=VIT, n_classes=150, **SHARED,
-)  # fmt: skip
+CLIP, VIT, SEGVIT = (backbone(name) for name in ("clip-l-14", "vit-l-16-in21k", "seg-vit"))
 FEATURES = {"clip": (CLIP,), "clip+vit": (CLIP, VIT), "vit+segvit": (VIT, SEGVIT)}
 
 

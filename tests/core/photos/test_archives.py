@@ -135,7 +135,7 @@ def test_a_link_on_the_disk_is_not_followed_out(tmp_path):
     folder = tmp_path / "images"
     folder.mkdir()
     (folder / "trip").symlink_to(tmp_path)
-    assert unpack_images(tar(tmp_path / "a.tar", FILES[:1]), folder) == {"unsafe_path": 1}
+    assert unpack_images(tar(tmp_path / "a.tar", FILES[:1]), folder, ImageLimits()) == {"unsafe_path": 1}
     assert not (tmp_path / "a.jpg").exists()
 
 
@@ -143,7 +143,7 @@ def test_bombs_and_damage_are_stopped(tmp_path, monkeypatch):
     monkeypatch.setattr(archives, "ALWAYS_ALLOWED_BYTES", 1_000_000)
     bomb = zipped(tmp_path / "bomb.zip", [(f"{n}.jpg", bytes(100_000)) for n in range(40)])
     with pytest.raises(InputError, match="20 times its size"):
-        unpack_images(bomb, tmp_path / "out")
+        unpack_images(bomb, tmp_path / "out", ImageLimits())
     whole = tar(tmp_path / "a.tar.gz", [(f"{n}.jpg", jpeg(n + 1.0)) for n in range(30)], "w:gz")
     cut = tmp_path / "cut.tar.gz"
     cut.write_bytes(whole.read_bytes()[:-600])
@@ -154,7 +154,7 @@ def test_bombs_and_damage_are_stopped(tmp_path, monkeypatch):
     (tmp_path / "flipped.zip").write_bytes(flipped)
     batch = read(tmp_path / "flipped.zip")
     assert batch.rejected[["raw", "reason"]].values.tolist() == [["trip/a.jpg", "unreadable_file"]]
-    assert unpack_images(tmp_path / "flipped.zip", tmp_path / "out") == {"unreadable_file": 1}
+    assert unpack_images(tmp_path / "flipped.zip", tmp_path / "out", ImageLimits()) == {"unreadable_file": 1}
 
 
 member = st.tuples(

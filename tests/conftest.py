@@ -60,6 +60,7 @@ def made_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
 
 
 def copy_of(project: Project, folder: Path, *without: str) -> Project:
-    """The project in a folder of its own, history included, but for files and folders of these names."""
-    shutil.copytree(project.layout.home.parent, folder, ignore=shutil.ignore_patterns(*without))
+    """The project in a folder of its own, with its history, without pages, logs and what has one of these names."""
+    left_out = shutil.ignore_patterns("data_docs", "compute_logs", *without)
+    shutil.copytree(project.layout.home.parent, folder, ignore=left_out)
     return open_project(str(folder / project.profile_path.name), folder / "home")

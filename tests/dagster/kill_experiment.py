@@ -24,9 +24,10 @@ from pathlib import Path
 
 import dagster as dg
 
-from geoloc_core.line.project import Project, open_project
+from geoloc_core.line.project import Project
 from geoloc_core.storage import TEMPORARY_PREFIX
 from geoloc_dagster.refresh import open_instance, project_plan
+from tests.conftest import copy_of
 from tests.dagster.tiny_line import WORKSPACE, contents, forget, log_of, new_project, start, start_sensors
 
 FORGOTTEN = ("labeled_photos", "embeddings", "heads", "validation_report")
@@ -38,10 +39,9 @@ LONGEST_WAIT_S = 120.0
 MOST_TARGETS, LONGEST_DELAY_S = 9, 1.5
 
 
-def forgetful_copy(made_folder: Path, folder: Path) -> Project:
+def forgetful_copy(made_project: Project, folder: Path) -> Project:
     """A copy of a line that was made to its end, less the receipts and files of the assets FORGOTTEN."""
-    shutil.copytree(made_folder, folder)
-    project = open_project(str(folder / "tiny.yaml"), folder / "home")
+    project = copy_of(made_project, folder)
     forget(project, lambda target: target.asset in FORGOTTEN)
     return project
 

@@ -128,3 +128,16 @@ def test_heads_that_became_worse_than_the_champion_are_named(copy: Project) -> N
         gain = {"value": -3.0, "low": -5.0, "high": high}
         copy.layout.champion_decision.write_text(json.dumps([{**decision, "gain": gain}]))
         assert fault(content.no_worse_than_the_champion, copy) == words
+
+
+def test_a_delivery_is_compared_with_the_one_before_and_has_pages(made_project: Project) -> None:
+    before = [content.previous_shard(made_project, shard) for shard in ("sample-00", "sample-02", "bench-a")]
+    assert before == ["", "sample-01", ""]
+    verdict = content.delivery_as_expected(made_project, "sample-01")
+    assert any("drift" in name for name in verdict.figures)
+    assert (made_project.layout.data_docs / "sample-01" / "index.html").is_file()
+
+
+def test_what_cannot_be_read_does_not_hold(copy: Project) -> None:
+    copy.layout.raw_photos("sample-00").write_bytes(b"no parquet")
+    assert "cannot be read" in fault(content.delivery_is_not_garbage, copy, "sample-00")

@@ -103,11 +103,11 @@ def test_the_check_intact_names_silent_damage_and_from_then_on_every_plan_sees_i
 NEVER_READ_OVER = {"validation_report": 0.0, "raw_photos": 0.9999}
 # What is damaged and who reads it; those of one case do not stop each other.
 READERS = {
-    "photos, features": {
-        Target("embeddings", "tiny-clip|sample-01"): HEADS,
+    "raw_photos, backbones": {
         Target("raw_photos", "bench-a"): Target("images", "bench-a"),
         Target("backbones", "tiny-vit"): Target("embeddings", "tiny-vit|sample-00"),
     },
+    "embeddings": {Target("embeddings", "tiny-clip|sample-01"): HEADS},
     "heads": {HEADS: Target("benchmark_report", f"bench-a|{HEAD}")},
     "report": {REPORT: Target("champion")},
 }

@@ -1,5 +1,6 @@
 """What Dagster loads, and at what price."""
 
+import json
 import subprocess
 import sys
 
@@ -10,8 +11,10 @@ from geoloc_core.line.artifacts import ASSETS, LINE, Target, partitions, upstrea
 from geoloc_core.line.project import Project
 from geoloc_dagster.build import dynamic_keys, synchronise
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.op_tags import GPU_POOL, WAREHOUSE_POOL
+from geoloc_dagster.op_tags import GPU, GPU_POOL, WAREHOUSE_POOL
 
+# Kinds that the UI of this version draws an icon for.
+WITH_ICON = {"duckdb", "pytorch", "huggingface", "mlflow", "pandas", "pandera", "parquet", "file", "markdown", "numpy"}
 HEAVY = ("torch", "torchvision", "transformers", "open_clip", "mlflow", "great_expectations")
 
 
@@ -25,15 +28,17 @@ def test_loading_the_definitions_imports_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_every_asset_of_the_line_is_defined_with_group_owner_description_kind_and_code_version() -> None:
+def test_every_asset_is_the_tables_row_and_everything_is_described_and_drawn_with_icons() -> None:
     specs = {spec.key.to_user_string(): spec for spec in defs.resolve_all_asset_specs()}
     assert set(specs) == set(ASSETS)
     for name, spec in specs.items():
-        assert spec.code_version == LINE[name].version
-        assert spec.group_name in {"geography", "photos", "features", "learning", "evaluation"}
+        assert (spec.code_version, spec.group_name) == (LINE[name].version, LINE[name].group)
         assert spec.owners
-        assert spec.kinds
         assert spec.description
+        assert set() < spec.kinds <= WITH_ICON, name
+    for check in defs.asset_checks or ():
+        assert all(check_spec.description for check_spec in check.check_specs)
+    assert all(sensor.description for sensor in defs.sensors or () if isinstance(sensor, dg.SensorDefinition))
 
 
 def test_results_that_nobody_renewed_for_a_month_are_overdue() -> None:
@@ -62,10 +67,15 @@ def test_dagster_draws_the_edges_that_the_plan_compares(made_project: Project) -
                 assert everything or len(chosen) == 1, (asset, name)
 
 
-def test_heavy_steps_wait_in_pools() -> None:
-    pools = {node.name: node.pool for node in (a.op for a in defs.assets or () if isinstance(a, dg.AssetsDefinition))}
-    assert {name for name, pool in pools.items() if pool == GPU_POOL} == {"embeddings", "heads"}
-    assert {name for name, pool in pools.items() if pool == WAREHOUSE_POOL} == {"labeled_photos", "training_photos"}
+def test_heavy_steps_wait_in_pools_and_are_tagged_for_every_engine() -> None:
+    steps = {asset.op.name: asset.op for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition)}
+    assert {name for name, op in steps.items() if op.pool == WAREHOUSE_POOL} == {"labeled_photos", "training_photos"}
+    on_gpu = {name for name, op in steps.items() if op.pool == GPU_POOL}
+    assert on_gpu == {name for name, op in steps.items() if "dagster-ray/config" in op.tags} == {"embeddings", "heads"}
+    for name in on_gpu:
+        for engine, expected in GPU.items():
+            tag = steps[name].tags[engine]
+            assert (json.loads(tag) if isinstance(tag, str) and tag.startswith("{") else tag) == expected
 
 
 def test_partitions_follow_the_profile(made_project: Project, instance: dg.DagsterInstance) -> None:

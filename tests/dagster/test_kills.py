@@ -13,9 +13,9 @@ from tests.dagster.tiny_line import contents
 def test_killed_at_random_moments_the_line_ends_as_if_nothing_had_happened(
     made_project: Project, tmp_path: Path
 ) -> None:
-    def begin(number: int) -> Project:
-        return forgetful_copy(made_project.layout.home.parent, tmp_path / f"line-{number}")
-
-    killed, wrong = experiment(begin, contents(made_project), kills=2, line=2, seed=3, victims=("refresh", "daemon"))
+    killed, wrong = experiment(
+        lambda number: forgetful_copy(made_project, tmp_path / f"line-{number}"),
+        contents(made_project), kills=2, line=2, seed=3, victims=("refresh", "daemon"),
+    )  # fmt: skip
     assert not wrong
     assert killed[0] == "refresh"

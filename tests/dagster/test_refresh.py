@@ -42,23 +42,19 @@ def test_same_bytes_upstream_make_nothing_downstream_stale(
     copy.layout.embeddings("tiny-vit", "sample-02").unlink()
     copy.layout.receipt("raw_photos", "sample-01").unlink()
     steps = {step.target: str(step.reasons[0]) for step in project_plan(copy, own_instance).steps}
-    assert set(steps) == {*weights, shard, Target("raw_photos", "sample-01")}
     assert steps[shard].endswith("sample-02.parquet is gone")
-    assert set(refresh(copy, own_instance, defs).made) == set(steps)
+    assert set(refresh(copy, own_instance, defs).made) == {*weights, shard, Target("raw_photos", "sample-01")}
     again = refresh(copy, own_instance, defs)
     assert again.well
     assert not again
 
 
-@pytest.mark.parametrize("content", [None, b"", b"this is no database" * 100], ids=["lost", "empty", "garbage"])
-def test_a_lost_or_damaged_warehouse_is_filled_again(
-    copy: Project, own_instance: dg.DagsterInstance, content: bytes | None
+@pytest.mark.parametrize("content", [b"", b"this is no database" * 100], ids=["empty", "garbage"])
+def test_a_damaged_warehouse_is_set_aside_and_filled_again(
+    copy: Project, own_instance: dg.DagsterInstance, content: bytes
 ) -> None:
     warehouse = copy.layout.warehouse
-    if content is None:
-        warehouse.unlink()
-    else:
-        warehouse.write_bytes(content)
+    warehouse.write_bytes(content)
     assert names([step.target for step in project_plan(copy, own_instance).steps]) == {
         "labeled_photos", "training_photos",
     }  # fmt: skip
@@ -66,8 +62,7 @@ def test_a_lost_or_damaged_warehouse_is_filled_again(
     assert outcome.well, outcome.failed
     assert names(outcome.made) == {"labeled_photos", "training_photos"}
     assert len(outcome.made) == 4 + 1
-    if content is not None:
-        assert warehouse.with_name("warehouse.duckdb.damaged").read_bytes() == content
+    assert warehouse.with_name("warehouse.duckdb.damaged").read_bytes() == content
 
 
 def test_a_fresh_instance_learns_of_what_lies_there_without_making_it_again(copy: Project) -> None:

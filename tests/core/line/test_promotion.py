@@ -119,9 +119,8 @@ def test_a_new_split_makes_old_champions_incomparable(made_project: Project, lay
     answer_rightly(layout, FINER, 0.02)
     choose(made_project, layout)
     answer_rightly(layout, FINER, 1.0)
-    profile = dataclasses.replace(
-        made_project.profile, split=dataclasses.replace(made_project.profile.split, validation_share=0.25)
-    )
+    split = made_project.profile.split.model_copy(update={"validation_share": 0.25})
+    profile = made_project.profile.model_copy(update={"split": split})
     chosen = choose_champion(profile, layout, dataclasses.replace(made_project, layout=layout).warehouse())
     assert chosen.decision["opponent"] == "class prior"
     assert "the split has changed" in chosen.decision["reasons"][0]

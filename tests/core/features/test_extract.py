@@ -108,7 +108,7 @@ def test_a_batch_stays_within_the_cache(
     sample_encoders: dict[str, Encoder], widest: int, batch: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     one, other = list(sample_encoders.values())[:2]
-    assert one.widest_bytes > 4 * one.dimension
+    assert one.widest_bytes > 4 * one.spec.dimension
     monkeypatch.setattr(one, "widest_bytes", widest)
     monkeypatch.setattr(other, "widest_bytes", 100)
     assert choose_batch_size({"one": one, "other": other}) == batch

@@ -117,7 +117,7 @@ def siglip_call(folder: Path, images: list[Image.Image]) -> tuple[torch.Tensor, 
 
 CALLS: dict[str, tuple[BackboneSpec, Callable[[Path, list[Image.Image]], tuple[torch.Tensor, torch.Tensor]]]] = {
     "vit, cls": (families.VIT, partial(hidden_state_call, pooling="cls")),
-    "vit, mean": (families.VIT.changed(pooling="mean"), partial(hidden_state_call, pooling="mean")),
+    "vit of the sample, mean": (backbone("tiny-vit"), partial(hidden_state_call, pooling="mean")),
     "dinov2, cls": (families.DINOV2, partial(hidden_state_call, pooling="cls")),
     "open_clip": (families.OPEN_CLIP, open_clip_call),
     "open_clip of the sample": (backbone("tiny-clip"), open_clip_call),

@@ -1,6 +1,6 @@
 """What a head promises of its certainty, and what it keeps on photos that it did not see.
 
-A head carries three promises, fitted on photos that trained nothing (`learning.task`): the temperature that makes its
+A head carries three promises, fitted on photos that trained nothing (`learning.train`): the temperature that makes its
 probabilities mean what they say, the threshold of a set of countries that holds the truth nine times in ten, and the
 probability from which an answer may be called sure. Here they are held against other photos.
 """

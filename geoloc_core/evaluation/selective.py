@@ -1,7 +1,7 @@
 """What is gained by saying "not sure": accuracy over the photos that are answered, against how many are.
 
 A photo is answered when the probability of its best country reaches a threshold (El-Yaniv and Wiener, 2010: risk and
-coverage). The figures come from `learning.conformal`; here they are taken from a predictions frame, in per cent, and
+coverage). The figures come from `learning.calibrate`; here they are taken from a predictions frame, in per cent, and
 coverage is a share of all photos, so that one without a picture is never covered.
 """
 

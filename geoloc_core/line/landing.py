@@ -47,7 +47,7 @@ class Ledger(Settings):
     """All deliveries in the order of their arrival, and all files seen, by name."""
 
     deliveries: tuple[Delivery, ...] = ()
-    seen: dict[str, Seen] = {}
+    seen: dict[str, Seen] = Field(default={})
 
 
 @dataclass(frozen=True)

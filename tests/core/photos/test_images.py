@@ -3,8 +3,6 @@
 import hashlib
 import io
 import os
-import struct
-import zlib
 
 import numpy as np
 import pandas as pd
@@ -14,6 +12,7 @@ from PIL import Image
 from geoloc_core.errors import InputError
 from geoloc_core.photos.images import ImageLimits, RefusedImage, build_manifest, load_image, resolve_inside
 from geoloc_core.photos.reasons import IMAGE_REASONS
+from tests.core.photos.conftest import png_of
 
 
 def encoded(image, kind="PNG", **save):
@@ -111,19 +110,9 @@ def test_the_first_frame_of_an_animation():
     assert load_image(content).getpixel((0, 0)) == (255, 0, 0)
 
 
-def bomb(width, height):
-    """A PNG of 60 bytes that declares any number of pixels."""
-
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
-
-
 def test_declared_pixels_are_bounded_before_decoding():
-    assert refusal(bomb(60_000, 60_000)) == "too_many_pixels"
-    assert refusal(bomb(11_000, 9_000)) == "too_many_pixels"
+    assert refusal(png_of(60_000, 60_000)) == "too_many_pixels"
+    assert refusal(png_of(11_000, 9_000)) == "too_many_pixels"
     good = encoded(Image.new("RGB", (30, 20)))
     assert refusal(good, ImageLimits(max_pixels=599)) == "too_many_pixels"
     assert load_image(good, ImageLimits(max_pixels=600)).size == (30, 20)

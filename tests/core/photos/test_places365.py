@@ -137,12 +137,6 @@ def test_the_photo_id_is_flickrs(image, expected):
     assert identify(image) == expected
 
 
-def test_without_author_column_the_owner_of_the_name_is_the_author(tmp_path):
-    path = tmp_path / "m.csv"
-    path.write_text("IMG_ID,LAT,LON\n104123223_7410c654ba_19_19355699@N00.jpg,-16.6,145.5\n1.jpg,1,2\n")
-    assert read(path).accepted["author_id"].tolist() == ["19355699@N00", ""]
-
-
 def test_swapped_headers_are_refused(tmp_path):
     rng = np.random.default_rng(0)
     rows = [f"{n}.jpg,A,{rng.uniform(-60, 60)},{rng.uniform(-180, 180)},0".encode() for n in range(300)]

@@ -4,12 +4,10 @@ import bz2
 import gzip
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from geoloc_core.errors import InputError
 from geoloc_core.photos.sources.registry import detect_source
-from tests.core.photos.conftest import read, reasons, row_numbers
+from tests.core.photos.conftest import read, reasons
 
 HASH = "0123456789abcdef0123456789abcdef"
 
@@ -91,24 +89,6 @@ def test_other_tables_are_not_taken_for_yfcc(tmp_path):
         read(path)
     with pytest.raises(InputError, match="neither 25 nor 23"):
         read(path, source="yfcc100m")
-
-
-damage = st.one_of(
-    st.builds(lambda n, lat: line(str(n), lat=str(lat)), st.integers(0, 20), st.floats(-95, 95)),
-    st.builds(lambda n, cut: line(str(n))[:cut], st.integers(0, 20), st.integers(0, 300)),
-    st.binary(max_size=60),
-)
-
-
-@settings(max_examples=30, deadline=None)
-@given(lines=st.lists(damage, max_size=25), rows_per_batch=st.integers(1, 30))
-def test_accepted_and_rejected_are_all_rows(tmp_path_factory, lines, rows_per_batch):
-    good = [line(str(1000 + n)) for n in range(26)]  # of the 50 lines that are looked at: enough to be recognised
-    body = b"\n".join([*good, *lines, b"end"])
-    path = tmp_path_factory.getbasetemp() / "generated.tsv"
-    path.write_bytes(body)
-    batch = read(path, source="yfcc100m", rows_per_batch=rows_per_batch)
-    assert row_numbers(batch) == list(range(1, len(body.split(b"\n")) + 1))
 
 
 @pytest.mark.parametrize(

@@ -34,18 +34,6 @@ def refusal(content, limits=None):
     return caught.value.reason
 
 
-@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF"])
-def test_lossless_formats_give_their_pixels(kind):
-    image = load_image(encoded(quadrants(), kind))
-    assert image.mode == "RGB"
-    assert np.array_equal(np.asarray(image), np.asarray(quadrants()))
-
-
-@pytest.mark.parametrize("kind", ["PPM", "ICO", "TGA", "EPS", "PCX"])
-def test_formats_outside_the_list_are_refused(kind):
-    assert refusal(encoded(Image.new("RGB", (16, 16)), kind)) == "not_an_image"
-
-
 @pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP"])
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_applied(kind, orientation):
@@ -139,6 +127,7 @@ def test_truncated_pictures_are_refused():
 def test_what_is_no_picture(tmp_path):
     assert refusal(b"") == "empty_file"
     assert refusal(b"<html>not found</html>") == "not_an_image"
+    assert refusal(encoded(quadrants(), "PPM")) == refusal(encoded(quadrants(), "EPS")) == "not_an_image"
     assert refusal(tmp_path / "nothing.jpg") == "missing_file"
     assert refusal(tmp_path) == "missing_file"
     os.mkfifo(tmp_path / "pipe.jpg")
@@ -171,14 +160,8 @@ def test_manifest_says_what_is_known_of_each_photo(tmp_path):
     photos = pd.DataFrame({"photo_id": list("abcdef"), "image_path": paths})
     manifest = build_manifest(photos, tmp_path, workers=2)
     assert manifest["photo_id"].tolist() == list("abcdef")
-    assert manifest["status"].tolist() == [
-        "ok",
-        "truncated_image",
-        "not_an_image",
-        "missing_file",
-        "unsafe_path",
-        "no_image",
-    ]
+    expected = ["ok", "truncated_image", "not_an_image", "missing_file", "unsafe_path", "no_image"]
+    assert manifest["status"].tolist() == expected
     first = manifest.iloc[0]
     assert (first["width"], first["height"], first["bytes"]) == (30, 40, len(content))  # upright
     assert first["sha256"] == hashlib.sha256(content).hexdigest()

@@ -13,6 +13,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+from pydantic import Field
+
 from geoloc_core.errors import GeolocError, InputError
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile
@@ -47,7 +49,7 @@ class Ledger(Settings):
     """All deliveries in the order of their arrival, and all files seen, by name."""
 
     deliveries: tuple[Delivery, ...] = ()
-    seen: dict[str, Seen] = {}
+    seen: dict[str, Seen] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -4,18 +4,12 @@ import os
 import time
 from pathlib import Path
 
-import dagster as dg
 import pandas as pd
 import pytest
 
 from geoloc_core.errors import GeolocError, InputError
-from geoloc_core.line.artifacts import Target
 from geoloc_core.line.landing import SETTLED_AFTER_S, count_rows, read_ledger, take_in
 from geoloc_core.line.project import Project, open_project
-from geoloc_dagster.definitions import defs
-from geoloc_dagster.refresh import project_plan, refresh
-from geoloc_dagster.resources import ProjectResource
-from geoloc_dagster.sensors import deliveries
 
 LATER = SETTLED_AFTER_S + 5
 
@@ -155,34 +149,3 @@ def test_rows_of_a_parquet_file_are_its_own_count(tmp_path: Path) -> None:
     file = tmp_path / "a.parquet"
     pd.DataFrame({"x": range(17)}).to_parquet(file)
     assert count_rows(file) == 17
-
-
-def test_the_sensor_takes_in_and_the_plan_asks_for_the_new_shard(
-    copy: Project, own_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """From a file that was laid down to labelled rows and a head that learned from them."""
-    monkeypatch.setattr("geoloc_core.line.landing.SETTLED_AFTER_S", 0.0)
-    source = copy.layout.delivery("sample-01")
-    photos = pd.read_csv(source / "metadata.csv", dtype=str, keep_default_na=False)
-    photos["IMG_ID"] = photos["IMG_ID"].str.replace(r"\.jpg$", "-again.jpg", regex=True)
-    copy.layout.landing.mkdir()
-    photos.head(10).to_csv(copy.layout.landing / "arrived.csv", index=False)
-    context = dg.build_sensor_context(
-        instance=own_instance,
-        repository_def=defs.get_repository_def(),
-        resources={"project": ProjectResource(profile=str(copy.profile_path), home=str(copy.layout.home))},
-    )
-    assert "arrived.csv was taken in: 1 shard of arrived" in (deliveries.evaluate_tick(context).skip_message or "")
-    assert "arrived" in own_instance.get_dynamic_partitions("shards")
-    assert "nothing new" in (deliveries.evaluate_tick(context).skip_message or "")
-    extended = again(copy)
-    plan = project_plan(extended, own_instance)
-    assert Target("deliveries", "arrived") in [step.target for step in plan.steps]
-    assert {"training_photos", "heads"} <= {step.target.asset for step in plan.steps} | {
-        t.asset for t in plan.following
-    }
-    outcome = refresh(extended, own_instance, defs)
-    assert outcome.well, outcome.failed
-    rows = extended.warehouse().read_table("labeled_photos", {"shard": "arrived"})
-    rejected = pd.read_parquet(extended.layout.rejected_rows("arrived"))
-    assert len(rows) + len(rejected) == 10

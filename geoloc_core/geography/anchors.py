@@ -81,16 +81,12 @@ def region_anchors(photos: pd.DataFrame, cells: GeoDataFrame) -> pd.DataFrame:
     unknown = set(photos["region_id"]) - set(cells["region_id"])
     if unknown:
         raise InputError(f"photos name the region {sorted(unknown)[0]!r}, which the boundary set does not have.")
-    if photos[["latitude", "longitude"]].isna().to_numpy().any():
-        raise InputError("photos without coordinates cannot place an anchor: leave them out first.")
-    points = {
-        region_id: (group["latitude"].to_numpy(np.float64), group["longitude"].to_numpy(np.float64))
-        for region_id, group in photos.groupby("region_id", sort=False)
-    }
+    groups = photos.groupby("region_id")[["latitude", "longitude"]]
+    points = {region_id: group.to_numpy(np.float64).T for region_id, group in groups}
     centroids = polygon_centroids(cells)
     rows: list[tuple[str, str, float, float, int]] = []
     for region_id, *centroid in track(centroids.itertuples(index=False), "anchors", len(centroids), "regions"):
-        n_photos = len(points[region_id][0]) if region_id in points else 0
+        n_photos = points[region_id].shape[1] if region_id in points else 0
         if not np.isnan(centroid[0]):
             rows.append((region_id, "centroid", *centroid, n_photos))
         if n_photos:
@@ -124,9 +120,9 @@ def photo_anchors(latitude: Points, longitude: Points) -> Iterator[tuple[str, tu
 
     score = np.exp(-distances / GEOSCORE_SCALE_KM) @ weights
     starts = coarse[_apart(score, distances, _GEOSCORE_REACH_KM)]
-    yield "geoscore", _degrees(_climb(starts, _geoscore(coarse, weights), _GEOSCORE_REACH_KM))
+    yield "geoscore", _degrees(_climb(starts, _objective(coarse, weights), _GEOSCORE_REACH_KM))
     for radius in (200.0, 750.0):
-        objective = _count_within(coarse, weights, radius)
+        objective = _objective(coarse, weights, radius)
         starts = coarse[_apart((distances <= radius) @ weights + score / (2 * weights.sum()), distances, radius)]
         if len(coarse) <= _EXACT_CIRCLES:
             starts = np.concatenate([starts, _crossings(coarse, distances, radius)])
@@ -134,21 +130,17 @@ def photo_anchors(latitude: Points, longitude: Points) -> Iterator[tuple[str, tu
         yield f"within{radius:.0f}", _degrees(_climb(starts, objective, radius))
 
 
-def _geoscore(places: Points, weights: Points) -> Objective:
-    """Mean of exp(-d / 1492.7 km) over the weighted places, for candidate unit vectors (c, 3)."""
-    share = weights / weights.sum()
-    return lambda candidates: np.exp(-_kilometres(candidates, places) / GEOSCORE_SCALE_KM) @ share
+def _objective(places: Points, weights: Points, radius: float | None = None) -> Objective:
+    """For candidate unit vectors (c, 3): the mean of exp(-d / 1492.7 km) over the weighted places; or, with a radius in
+    km, the photos within it plus half of that mean, which is below one and so only decides between equals.
+    """
 
-
-def _count_within(places: Points, weights: Points, radius: float) -> Objective:
-    """Photos within `radius` km, plus half of the mean score, which is below one and so only decides between equals."""
-    share = weights / weights.sum()
-
-    def count(candidates: Points) -> Points:
+    def value(candidates: Points) -> Points:
         distances = _kilometres(candidates, places)
-        return (distances <= radius) @ weights + np.exp(-distances / GEOSCORE_SCALE_KM) @ share / 2
+        score = np.exp(-distances / GEOSCORE_SCALE_KM) @ (weights / weights.sum())
+        return score if radius is None else (distances <= radius) @ weights + score / 2
 
-    return count
+    return value
 
 
 def _kilometres(a: Points, b: Points) -> Points:
@@ -210,10 +202,8 @@ def _apart(value: Points, distances: Points, gap_km: float) -> NDArray[np.int64]
     """The indices of the best values, each further than `gap_km` from the better ones; _STARTS at most."""
     chosen: list[int] = []
     for index in np.argsort(-value, kind="stable"):
-        if all(distances[index, earlier] > gap_km for earlier in chosen):
+        if len(chosen) < _STARTS and all(distances[index, earlier] > gap_km for earlier in chosen):
             chosen.append(int(index))
-            if len(chosen) == _STARTS:
-                break
     return np.array(chosen)
 
 

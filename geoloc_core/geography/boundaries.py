@@ -92,11 +92,8 @@ def import_boundaries(spec: BoundarySpec) -> BoundarySet:
         levels = [_with_facts(_joined_countries(countries, spec.assign))]
     else:
         units = _assigned_units(units, spec.assign)
-        frame = units.rename(columns={"country_id": "parent_id"})
-        levels = [
-            _with_facts(_countries_of(units, countries)),
-            frame.assign(name=_first_text(units, "name", "region_id")),
-        ]
+        named = units.rename(columns={"country_id": "parent_id"}).assign(name=_first_text(units, "name", "region_id"))
+        levels = [_with_facts(_countries_of(units, countries)), named]
     return make_boundary_set(spec.name, spec.attribution or attribution, *levels, repairs=tuple(report))
 
 
@@ -175,9 +172,7 @@ def _dissolved(frame: gpd.GeoDataFrame, level: str, report: list[Repair]) -> gpd
 def _united(frame: gpd.GeoDataFrame, by: str) -> gpd.GeoDataFrame:
     """One row for each value of `by`, which becomes the index: the union of the geometries, the first of all else."""
     first: dict[str, object] = dict.fromkeys(frame.columns.drop([by, "geometry"]), "first")
-    united = frame.groupby(by, sort=True).agg(
-        {**first, "geometry": lambda shapes: shapely.union_all(shapes.to_numpy())}
-    )
+    united = frame.groupby(by).agg({**first, "geometry": lambda shapes: shapely.union_all(shapes.to_numpy())})
     return gpd.GeoDataFrame(united, geometry="geometry", crs=frame.crs)
 
 
@@ -264,9 +259,6 @@ def _whole_ids(country_ids: pd.Series) -> pd.Series:
     return country_ids.map(alpha_2).fillna(country_ids) + "-000"
 
 
-def _first_text(frame: gpd.GeoDataFrame, *columns: str) -> pd.Series:
-    """Row by row the first of the columns that is not ""."""
-    text = frame[columns[0]]
-    for column in columns[1:]:
-        text = text.where(text != "", frame[column])
-    return text
+def _first_text(frame: gpd.GeoDataFrame, column: str, other: str) -> pd.Series:
+    """A column of text, with the other's text where it is ""."""
+    return frame[column].where(frame[column] != "", frame[other])

@@ -34,6 +34,7 @@ ATTRIBUTIONS = {
     "columns": "",
     "embedded": "",
 }
+_ROW_COLUMNS = ("region_id", "name", "country_id", "country_name", "iso_a2", "continent")
 COLUMN_ROLES = ("country_id", "country_name", "iso_a2", "continent", "subdivision_id", "subdivision_name")
 
 # The shape of an ISO 3166-2 code. AI-X06~, XX-X00 and the like are Natural Earth's own stopgaps.
@@ -56,7 +57,6 @@ NATURAL_EARTH_TO_USER_ASSIGNED = {
     "SOL": ("XSL", "XS"),  # Somaliland
     "USG": ("XGM", "XM"),  # Guantanamo Bay
 }
-GADM_TO_REGION_ID = {"XKO": "XKX"}
 
 
 @dataclass(frozen=True)
@@ -115,17 +115,14 @@ def read_boundary_spec(path: str | os.PathLike[str]) -> BoundarySpec:
     unknown = sorted(set(map(str, content)) - keys)
     if unknown:
         raise ProfileError(f"boundary specification {path} has the key {unknown[0]!r}; allowed are {sorted(keys)}.")
-    for key in ("subdivisions", "countries"):
-        if content.get(key):
-            content[key] = str(path.parent / content[key])
-    return BoundarySpec(**content)
+    files = {key: str(path.parent / content[key]) for key in ("subdivisions", "countries") if content.get(key)}
+    return BoundarySpec(**{**content, **files})
 
 
 def natural_earth_country_id(adm0_a3: str) -> str:
     """The region_id of a country by its code in Natural Earth; an unknown code stays what it is."""
-    if adm0_a3 in NATURAL_EARTH_TO_USER_ASSIGNED:
-        return NATURAL_EARTH_TO_USER_ASSIGNED[adm0_a3][0]
-    return NATURAL_EARTH_TO_ISO.get(adm0_a3, adm0_a3)
+    user_assigned, _ = NATURAL_EARTH_TO_USER_ASSIGNED.get(adm0_a3, ("", ""))
+    return user_assigned or NATURAL_EARTH_TO_ISO.get(adm0_a3, adm0_a3)
 
 
 def region_rows(
@@ -142,8 +139,8 @@ def region_rows(
         # In the GeoJSON files values have lost their spaces.
         kinds = [_text(rows, column).str.lower().str.replace(" ", "") for column in ("ENGTYPE_1", "TYPE_1")]
         water = kinds[0].eq("waterbody") | kinds[1].eq("waterbody") | rows["country_id"].eq("XCA")  # the Caspian Sea
-        for row in rows[water].itertuples():
-            report.append(Repair(level, row.region_id or row.country_id, "left out: water body", row.name))
+        left_out = rows[water].itertuples()
+        report = [Repair(level, row.region_id or row.country_id, "left out: water body", row.name) for row in left_out]
         rows = rows[~water]
         code, own_id = "ISO_1", "region_id"
     elif layout == "geoboundaries":
@@ -160,13 +157,9 @@ def region_rows(
         rows = rows.assign(region_id=rows["country_id"], name=_text(rows, "country_name"))
     else:
         rows = rows.assign(region_id=_codes_or_ids(rows, code, own_id))
-    filled = {
-        column: _text(rows, column)
-        for column in ("region_id", "name", "country_id", "country_name", "iso_a2", "continent")
-    }
-    if (filled["country_id"] == "").any():
-        position = int(np.argmax(filled["country_id"] == ""))
-        raise InputError(f"row {position + 1} of the polygons names no country.")
+    filled = {column: _text(rows, column) for column in _ROW_COLUMNS}
+    if (nameless := filled["country_id"] == "").any():
+        raise InputError(f"row {int(np.argmax(nameless)) + 1} of the polygons names no country.")
     return gpd.GeoDataFrame(filled, geometry=rows.geometry, crs=rows.crs).reset_index(drop=True), report
 
 
@@ -177,11 +170,9 @@ def _gadm(frame: gpd.GeoDataFrame, level: str, file: str) -> gpd.GeoDataFrame:
     rows = _renamed(frame, {"country_id": "GID_0", "country_name": country, "region_id": own[0], "name": own[1]}, file)
     for column in rows.columns.drop("geometry"):
         rows[column] = _text(rows, column).replace("NA", "")
-    rows["country_id"] = rows["country_id"].replace(GADM_TO_REGION_ID)
-    contested = rows["country_id"].str.fullmatch(r"Z\d\d")
     zone = "Contested zone " + rows["country_id"] + " (" + rows["country_name"] + ")"
-    rows["country_name"] = rows["country_name"].where(~contested, zone)
-    return rows
+    rows["country_name"] = rows["country_name"].mask(rows["country_id"].str.fullmatch(r"Z\d\d"), zone)
+    return rows.assign(country_id=rows["country_id"].replace("XKO", "XKX"))
 
 
 def _natural_earth(frame: gpd.GeoDataFrame, level: str, file: str) -> gpd.GeoDataFrame:
@@ -191,17 +182,14 @@ def _natural_earth(frame: gpd.GeoDataFrame, level: str, file: str) -> gpd.GeoDat
     columns = {"country_id": "adm0_a3", "country_name": "admin"}
     rows = _renamed(frame, columns if level == ROOT else {**columns, "name": "name"}, file)
     code = _text(rows, "iso_a2_eh").where(lambda s: s != "", _text(rows, "iso_a2"))
-    return rows.assign(
-        country_id=rows["country_id"].map(natural_earth_country_id),
-        iso_a2=code.where(code.str.fullmatch("[A-Z]{2}"), ""),
-    )
+    alpha_2 = code.where(code.str.fullmatch("[A-Z]{2}"), "")
+    return rows.assign(country_id=rows["country_id"].map(natural_earth_country_id), iso_a2=alpha_2)
 
 
 def _mapped(frame: gpd.GeoDataFrame, level: str, columns: Mapping[str, str], file: str) -> gpd.GeoDataFrame:
     required = ["country_id"] if level == ROOT else ["country_id", "subdivision_id"]
-    for role in required:
-        if role not in columns:
-            raise InputError(f"{file}: `columns` must say which column holds {role}.")
+    if unmapped := [role for role in required if role not in columns]:
+        raise InputError(f"{file}: `columns` must say which column holds {unmapped[0]}.")
     # Of two files, one may lack what the mapping says of the other.
     here = {role: column for role, column in columns.items() if column in frame.columns or role in required}
     rows = _renamed(frame, here, file)[[*here, "geometry"]]
@@ -227,8 +215,7 @@ def _renamed(frame: gpd.GeoDataFrame, columns: Mapping[str, str], file: str) -> 
     if missing:
         present = ", ".join(frame.columns.drop("geometry")[:20])
         raise InputError(
-            f"{file} has no column {missing[0]!r}, which this layout needs; it has {present}. "
-            "Check the layout, or map the columns yourself."
+            f"{file} has no column {missing[0]!r}; it has {present}. Check the layout, or map the columns."
         )
     return frame.assign(**{ours: _text(frame, theirs) for ours, theirs in columns.items()})
 

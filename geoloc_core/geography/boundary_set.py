@@ -28,6 +28,7 @@ from geoloc_core.geography.cells import BOUNDARY_LEVELS, LEVELS, ROOT
 from geoloc_core.geography.repair import Repair
 
 CRS = "EPSG:4326"
+_ELLIPSOID = {"name": "WGS 84", "semi_major_axis": 6378137, "inverse_flattening": 298.257223563}
 
 # The columns of the file, in this order; all levels share them, "" where a level has none.
 COLUMN_DOCS = {
@@ -100,28 +101,20 @@ def make_boundary_set(
     """
     checked: dict[str, gpd.GeoDataFrame] = {}
     for number, (level, kind) in enumerate(BOUNDARY_LEVELS.items()):
-        if number >= len(frames):
-            no_rows = pd.DataFrame(columns=[column for column in kind.columns if column != "geometry"], dtype=object)
-            checked[level] = gpd.GeoDataFrame(no_rows, geometry=[], crs=CRS)
-            continue
-        frame = frames[number]
+        empty = number >= len(frames)
+        frame = gpd.GeoDataFrame(columns=kind.columns, geometry="geometry", crs=CRS) if empty else frames[number]
         missing = [column for column in kind.columns if column not in frame.columns]
         if missing:
             raise InputError(f"boundary set {name!r}: the {level} level lacks the column(s) {', '.join(missing)}.")
         _check_level(name, level, frame)
         text = {column: frame[column].astype(str).to_numpy(object) for column in kind.columns if column != "geometry"}
         order = np.argsort(text["region_id"].astype(str), kind="stable")
-        checked[level] = gpd.GeoDataFrame(
-            {column: values[order] for column, values in text.items()},
-            geometry=np.asarray(frame.geometry.values)[order],
-            crs=CRS,
-        )
+        values = {column: values[order] for column, values in text.items()}
+        checked[level] = gpd.GeoDataFrame(values, geometry=np.asarray(frame.geometry.values)[order], crs=CRS)
     for coarser, level in pairwise(LEVELS):
-        orphans = set(checked[level]["parent_id"]) - set(checked[coarser]["region_id"])
+        orphans = sorted(set(checked[level]["parent_id"]) - set(checked[coarser]["region_id"]))
         if orphans:
-            raise InputError(
-                f"boundary set {name!r}: no {coarser} has the id {sorted(orphans)[0]!r}, a {level}'s parent."
-            )
+            raise InputError(f"boundary set {name!r}: no {coarser} has the id {orphans[0]!r}, a {level}'s parent.")
     return BoundarySet(name, attribution, _content_identity(checked), checked, repairs)
 
 
@@ -146,6 +139,10 @@ def write_boundaries(
     # reason: the bytes are to depend on the content alone.
     geo = json.loads(table.schema.metadata[b"geo"])
     geo.pop("creator", None)
+    # PROJ calls WGS 84 a datum or an ensemble of datums, depending on what the process did before: here it is a datum.
+    crs = geo["columns"]["geometry"]["crs"]
+    if crs.pop("datum_ensemble", None):
+        crs["datum"] = {"type": "GeodeticReferenceFrame", "name": "World Geodetic System 1984", "ellipsoid": _ELLIPSOID}
     metadata = {"geo": json.dumps(geo, sort_keys=True), "geoloc:name": boundaries.name}
     metadata |= {"geoloc:attribution": boundaries.attribution}
     if boundaries.repairs:
@@ -200,14 +197,10 @@ def _check_level(name: str, level: str, frame: gpd.GeoDataFrame) -> None:
     geometries = np.asarray(frame.geometry.values)
     wrong = ~np.isin(shapely.get_type_id(geometries), (3, 6)) | ~shapely.is_valid(geometries)
     if wrong.any():
-        raise InputError(
-            f"boundary set {name!r}: the {level} {frame['region_id'].iloc[int(np.argmax(wrong))]!r} "
-            "is not a valid polygon or multipolygon; repair it first."
-        )
+        region = frame["region_id"].iloc[int(np.argmax(wrong))]
+        raise InputError(f"boundary set {name!r}: the {level} {region!r} is not a valid polygon; repair it first.")
     if len(frame) and (np.abs(shapely.total_bounds(geometries)) > [180, 90, 180, 90]).any():
-        raise InputError(
-            f"boundary set {name!r}: the {level} level leaves the globe; cut it at the antimeridian first."
-        )
+        raise InputError(f"boundary set {name!r}: the {level} level leaves the globe: cut it at the antimeridian.")
 
 
 def _content_identity(frames: Mapping[str, gpd.GeoDataFrame]) -> str:

@@ -48,16 +48,6 @@ class Located:
     quality: NDArray[np.object_]
     distance_km: NDArray[np.float32]
 
-    @property
-    def country_index(self) -> NDArray[np.int32]:
-        """The index at the level "country"."""
-        return self.index["country"]
-
-    @property
-    def subdivision_index(self) -> NDArray[np.int32]:
-        """The index at the level "subdivision"."""
-        return self.index["subdivision"]
-
 
 class RegionLocator:
     """Labels points with the regions of one boundary set; build it once, use it for many points, from any thread.
@@ -121,8 +111,7 @@ class PolygonIndex:
         """Region indices (n,), -1 for none, where longitude 180 is also -180 and a pole is one point; no NaN."""
         region = self._find_on_plane(longitude, latitude)
         seam = np.flatnonzero(np.abs(longitude) == 180)
-        other_side = self._find_on_plane(-longitude[seam], latitude[seam])
-        region[seam] = np.minimum(region[seam], other_side)
+        region[seam] = np.minimum(region[seam], self._find_on_plane(-longitude[seam], latitude[seam]))
         for pole, first in self._at_pole.items():
             region[latitude == pole] = first
         return np.where(region == _NO_REGION, np.int32(-1), region)
@@ -154,7 +143,4 @@ def _checked(longitude: ArrayLike, latitude: ArrayLike) -> tuple[NDArray[np.floa
             f"{int(wrong.sum())} points lie off the globe, the first at position {first} (longitude "
             f"{longitude[first]}, latitude {latitude[first]}): latitude ends at ±90, and may be swapped with longitude."
         )
-    beyond = np.abs(longitude) > 180
-    if beyond.any():
-        longitude = np.where(beyond, (longitude + 180) % 360 - 180, longitude)
-    return longitude, latitude
+    return np.where(np.abs(longitude) > 180, (longitude + 180) % 360 - 180, longitude), latitude

@@ -49,7 +49,7 @@ class Ledger(Settings):
     """All deliveries in the order of their arrival, and all files seen, by name."""
 
     deliveries: tuple[Delivery, ...] = ()
-    seen: dict[str, Seen] = Field(default={})
+    seen: dict[str, Seen] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,7 @@ import pytest
 import shapely
 
 from geoloc_core.errors import InputError
-from geoloc_core.geography.anchors import (
-    ANCHOR_KINDS,
-    photo_anchors,
-    polygon_centroids,
-    region_anchors,
-)
+from geoloc_core.geography.anchors import ANCHOR_KINDS, photo_anchors, polygon_centroids, region_anchors
 from geoloc_core.geography.boundaries import BoundarySet
 from geoloc_core.geography.sphere import haversine_km, pairwise_haversine_km
 
@@ -90,12 +85,8 @@ def test_the_scale_of_the_score_is_the_published_one(at_a: int, longitude: float
     assert answer["geoscore"] == pytest.approx((0.0, longitude / 111.1949), abs=0.02)
 
 
-def test_antipodal_photos_still_have_an_answer() -> None:
-    answer = anchors([10.0, -10.0], [20.0, -160.0])
-    assert np.isfinite(list(answer.values())).all()
-
-
-def test_order_of_photos_does_not_matter() -> None:
+def test_antipodal_photos_have_an_answer_and_order_does_not_matter() -> None:
+    assert np.isfinite(list(anchors([10.0, -10.0], [20.0, -160.0]).values())).all()
     latitude, longitude = scattered(2, 200, 10.0, 100.0, 4.0)
     shuffled = np.random.default_rng(0).permutation(200)
     assert anchors(latitude, longitude) == anchors(latitude[shuffled], longitude[shuffled])
@@ -103,20 +94,15 @@ def test_order_of_photos_does_not_matter() -> None:
 
 def test_many_photos_are_gathered_without_loss() -> None:
     # 30,000 photos of three towns: beyond what is compared pair by pair.
-    parts = [
-        scattered(i, n, *town, 0.2)
-        for i, (n, town) in enumerate([(15000, (45, 5)), (9000, (45, 6.8)), (6000, (60, 30))])
-    ]
-    latitude, longitude = (np.concatenate([part[i] for part in parts]) for i in range(2))
+    towns = [(15000, (45, 5)), (9000, (45, 6.8)), (6000, (60, 30))]
+    parts = [scattered(i, n, *town, 0.2) for i, (n, town) in enumerate(towns)]
+    latitude, longitude = np.concatenate(parts, axis=1)
     answer = anchors(latitude, longitude)
     distances = haversine_km(*answer["within200"], latitude, longitude)
     assert (distances <= 200).sum() >= 23_950
     centre = int(np.argmin(pairwise_haversine_km(latitude[:500], longitude[:500], latitude, longitude).sum(axis=1)))
-    sums = [
-        haversine_km(*point, latitude, longitude).sum()
-        for point in (answer["medoid"], (latitude[centre], longitude[centre]))
-    ]
-    assert sums[0] <= sums[1] * 1.0005
+    near_centre = haversine_km(latitude[centre], longitude[centre], latitude, longitude).sum()
+    assert haversine_km(*answer["medoid"], latitude, longitude).sum() <= near_centre * 1.0005
     assert answer["medoid"] in set(zip(latitude, longitude, strict=True))
 
 
@@ -142,20 +128,14 @@ def test_centroids_of_a_band_around_the_globe_and_of_no_polygon() -> None:
     assert centroids.loc[1, ["latitude", "longitude"]].isna().all()
     photos = pd.DataFrame({"region_id": ["B"], "latitude": [1.0], "longitude": [2.0]})
     anchors = region_anchors(photos, cells)
-    assert list(zip(anchors["region_id"], anchors["kind"], strict=True)) == [
-        ("A", "centroid"),
-        *(("B", kind) for kind in ANCHOR_KINDS[1:]),
-    ]
+    expected = [("A", "centroid"), *(("B", kind) for kind in ANCHOR_KINDS[1:])]
+    assert list(zip(anchors["region_id"], anchors["kind"], strict=True)) == expected
 
 
 def test_region_anchors(embedded: BoundarySet) -> None:
-    photos = pd.DataFrame(
-        {
-            "region_id": ["NLD"] * 3 + ["FJI"] * 2 + [""],
-            "latitude": [52.0, 52.1, 52.3, -17.0, -16.8, 0.0],
-            "longitude": [4.9, 5.0, 5.2, 179.5, -179.9, 0.0],
-        }
-    )
+    latitude, longitude = [52.0, 52.1, 52.3, -17.0, -16.8, 0.0], [4.9, 5.0, 5.2, 179.5, -179.9, 0.0]
+    region_id = ["NLD"] * 3 + ["FJI"] * 2 + [""]
+    photos = pd.DataFrame({"region_id": region_id, "latitude": latitude, "longitude": longitude})
     regions = embedded.countries[embedded.countries["region_id"].isin(["NLD", "FJI", "NAM"])]
     answer = region_anchors(photos, regions)
     assert answer.columns.tolist() == ["region_id", "kind", "latitude", "longitude", "n_photos"]
@@ -167,8 +147,7 @@ def test_region_anchors(embedded: BoundarySet) -> None:
     assert (np.abs(fiji["longitude"]) > 179.4).all()
 
 
-@pytest.mark.parametrize(("region_id", "latitude", "match"), [("QQQ", 1.0, "'QQQ'"), ("NLD", np.nan, "without coord")])
-def test_faults_are_named(embedded: BoundarySet, region_id: str, latitude: float, match: str) -> None:
-    photos = pd.DataFrame({"region_id": [region_id], "latitude": [latitude], "longitude": [1.0]})
-    with pytest.raises(InputError, match=match):
+def test_an_unknown_region_is_named(embedded: BoundarySet) -> None:
+    photos = pd.DataFrame({"region_id": ["QQQ"], "latitude": [1.0], "longitude": [1.0]})
+    with pytest.raises(InputError, match="'QQQ'"):
         region_anchors(photos, embedded.countries)

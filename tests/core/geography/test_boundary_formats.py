@@ -119,7 +119,7 @@ def test_natural_earth_of_any_scale(shared_data: Path, scale: str, countries: in
     assert {"SSD", "PSE", "ESH"} <= set(by_id.index)
     assert by_id.loc[["NAM", "FRA", "NOR", "XKX"], "iso_a2"].tolist() == ["NA", "FR", "NO", "XK"]
     located = RegionLocator(boundaries).locate([2.35, 17.08, 10.75], [48.85, -22.56, 59.91])
-    assert boundaries.ids("country", located.country_index).tolist() == ["FRA", "NAM", "NOR"]
+    assert boundaries.ids("country", located.index["country"]).tolist() == ["FRA", "NAM", "NOR"]
 
 
 def test_natural_earth_of_both_levels(shared_data: Path) -> None:
@@ -130,7 +130,7 @@ def test_natural_earth_of_both_levels(shared_data: Path) -> None:
     assert (len(boundaries.countries), len(boundaries.subdivisions)) == (242, 294 + 233)
     assert repairs(boundaries)["made: the country has no sub-divisions"] == 233
     located = RegionLocator(boundaries).locate([-105.0, 4.9], [39.7, 52.3])
-    assert boundaries.ids("subdivision", located.subdivision_index).tolist() == ["US-CO", "NL-000"]
+    assert boundaries.ids("subdivision", located.index["subdivision"]).tolist() == ["US-CO", "NL-000"]
 
 
 def columns_file(folder: Path, **changes: object) -> str:
@@ -188,7 +188,7 @@ def test_another_view_of_the_embedded_regions(embedded: BoundarySet, tmp_path: P
     assert boundaries.attribution == embedded.attribution
     assert boundaries.identity != embedded.identity
     located = RegionLocator(boundaries).locate([33.36, 34.1, 4.9], [35.19, 45.0, 52.37])
-    assert boundaries.ids("country", located.country_index).tolist() == ["CYP", "UKR", "NLD"]
+    assert boundaries.ids("country", located.index["country"]).tolist() == ["CYP", "UKR", "NLD"]
     assert boundaries.countries.set_index("region_id").at["CYP", "name"] == "Cyprus"
 
 

@@ -50,12 +50,8 @@ def test_ids_prefer_iso_and_invent_the_rest(script: ModuleType) -> None:
 
 def test_the_committed_file_is_what_the_script_makes(shared_data: Path, tmp_path: Path) -> None:
     made = tmp_path / "regions.parquet"
-    done = subprocess.run(
-        [sys.executable, SCRIPT, shared_data / "boundaries", "--output", made],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    command = [sys.executable, SCRIPT, shared_data / "boundaries", "--output", made]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "249 countries, 4556 sub-divisions" in done.stdout
     assert read_boundaries(made).identity == read_boundaries(EMBEDDED_FILE).identity

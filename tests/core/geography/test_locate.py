@@ -57,8 +57,8 @@ def polygons(**shapes: shapely.Geometry) -> BoundarySet:
 def test_cities(embedded: BoundarySet, locator: RegionLocator) -> None:
     names, latitude, longitude, countries, units = zip(*CITIES, strict=True)
     located = locator.locate(longitude, latitude)
-    assert embedded.ids("country", located.country_index).tolist() == list(countries)
-    unit_at = dict(zip(names, embedded.ids("subdivision", located.subdivision_index), strict=True))
+    assert embedded.ids("country", located.index["country"]).tolist() == list(countries)
+    unit_at = dict(zip(names, embedded.ids("subdivision", located.index["subdivision"]), strict=True))
     assert {name: unit_at[name] for name, unit in zip(names, units, strict=True) if unit} == {
         name: unit for name, unit in zip(names, units, strict=True) if unit
     }
@@ -70,9 +70,9 @@ def test_the_sea_near_and_far(embedded: BoundarySet, locator: RegionLocator) -> 
     # Off Scheveningen, 10 km from the beach; the middle of the Atlantic; the north pole; a buoy where no one lives.
     located = locator.locate(longitude=[4.1388, -40.0, 0.0, -30.0], latitude=[52.154, 30.0, 90.0, 0.0])
     assert located.quality.tolist() == ["near", "none", "none", "none"]
-    assert embedded.countries["region_id"][located.country_index[0]] == "NLD"
+    assert embedded.countries["region_id"][located.index["country"][0]] == "NLD"
     assert located.distance_km[0] == pytest.approx(10, abs=3)
-    assert located.country_index[1:].tolist() == located.subdivision_index[1:].tolist() == [-1, -1, -1]
+    assert located.index["country"][1:].tolist() == located.index["subdivision"][1:].tolist() == [-1, -1, -1]
     assert np.isnan(located.distance_km[1:]).all()
 
 
@@ -91,26 +91,26 @@ def test_types_and_parents(embedded: BoundarySet, locator: RegionLocator) -> Non
 def test_shared_borders_and_overlaps_go_to_the_lowest_index() -> None:
     locator = RegionLocator(squares(AAA=(0, 0, 1, 1), BBB=(1, 0, 2, 1), CCC=(0, 1, 2, 2)))
     located = locator.locate([1.0, 1.0, 1.5, 1.0, 2.0], [0.5, 1.0, 1.0, 0.0, 1.0])
-    assert located.country_index.tolist() == [0, 0, 1, 0, 1]
+    assert located.index["country"].tolist() == [0, 0, 1, 0, 1]
     assert set(located.quality) == {"inside"}
     locator = RegionLocator(squares(BIG=(0, 0, 10, 10), SML=(4, 4, 6, 6), ZZZ=(9, 9, 12, 12)))
-    assert locator.locate([5, 9.5, 11], [5, 9.5, 11]).country_index.tolist() == [0, 0, 2]
+    assert locator.locate([5, 9.5, 11], [5, 9.5, 11]).index["country"].tolist() == [0, 0, 2]
     locator = RegionLocator(squares(BIG=(4, 4, 6, 6), SML=(0, 0, 10, 10)))
-    assert locator.locate([5, 1], [5, 1]).country_index.tolist() == [0, 1]
+    assert locator.locate([5, 1], [5, 1]).index["country"].tolist() == [0, 1]
 
 
 def test_a_hole_belongs_to_the_region_that_fills_it() -> None:
     ring = shapely.difference(shapely.box(0, 0, 10, 10), shapely.box(4, 4, 6, 6))
     locator = RegionLocator(polygons(AAA=ring, BBB=shapely.box(4.5, 4.5, 6, 6)), near_cap_km=100)
     located = locator.locate([5.5, 4.0, 4.2, 4.4], [5.5, 5.0, 4.2, 5.0])
-    assert located.country_index.tolist() == [1, 0, 0, 1]
+    assert located.index["country"].tolist() == [1, 0, 0, 1]
     assert located.quality.tolist() == ["inside", "inside", "near", "near"]
 
 
 def test_the_antimeridian_is_one_line() -> None:
     locator = RegionLocator(squares(EAS=(170, 0, 180, 10), WES=(-180, 0, -170, 4), XXX=(-180, 4, -170, 10)))
     located = locator.locate([180.0, -180.0, -180.0, 180.0, 179.5, -179.5], [2, 2, 7, 7, 2, 2])
-    assert located.country_index.tolist() == [0, 0, 0, 0, 0, 1]
+    assert located.index["country"].tolist() == [0, 0, 0, 0, 0, 1]
     only_west = RegionLocator(squares(WES=(-180, 0, -170, 4)))
     located = only_west.locate([180.0, -180.0, 179.9, 540.0], [2, 2, 2, 2])
     assert located.quality.tolist() == ["inside", "inside", "near", "inside"]
@@ -120,7 +120,7 @@ def test_the_antimeridian_is_one_line() -> None:
 def test_a_pole_is_one_point() -> None:
     locator = RegionLocator(squares(AAA=(-180, -80, 180, -70), BBB=(-180, -90, -60, -80), CCC=(-60, -90, 180, -80)))
     located = locator.locate([-120.0, 0.0, 77.0, 0.0], [-90, -90, -90, 90])
-    assert located.country_index.tolist() == [1, 1, 1, -1]
+    assert located.index["country"].tolist() == [1, 1, 1, -1]
     north = RegionLocator(squares(CAP=(-180, 89.9, 180, 90)))
     located = north.locate([0.0, 33.0], [90, 89.8])
     assert located.quality.tolist() == ["inside", "near"]
@@ -130,7 +130,7 @@ def test_a_pole_is_one_point() -> None:
 def test_whole_turns_and_missing_coordinates() -> None:
     locator = RegionLocator(squares(AAA=(0, 0, 10, 10)))
     located = locator.locate([365.0, -355.0, np.nan, 5.0], [5.0, 5.0, 5.0, np.nan])
-    assert located.country_index.tolist() == [0, 0, -1, -1]
+    assert located.index["country"].tolist() == [0, 0, -1, -1]
     assert located.quality.tolist() == ["inside", "inside", "none", "none"]
 
 
@@ -228,6 +228,6 @@ def test_country_agrees_with_a_later_map(
     photos = pd.read_csv(shared_data / "benchmarks" / file)
     located = locator.locate(photos["LON"], photos["LAT"])
     later = RegionLocator(later_map).locate(photos["LON"], photos["LAT"])
-    ours, theirs = embedded.ids("country", located.country_index), later_map.ids("country", later.country_index)
+    ours, theirs = embedded.ids("country", located.index["country"]), later_map.ids("country", later.index["country"])
     assert (ours == theirs).mean() >= 0.995
     assert (located.quality == "none").mean() < 0.005

@@ -36,9 +36,8 @@ def test_distances_are_those_of_brute_force(latitude: float) -> None:
         shapes.append(shapely.convex_hull(shapely.MultiPoint(ring.clip(-180, 180))))
     shapes = np.array(shapes, dtype=object)
     nearest = NearestRegion(shapes, cap_km=60.0)
-    points = np.stack([rng.uniform(-2, 2, 150) * width, latitude + rng.uniform(-0.29, 0.29, 150)], axis=1).clip(
-        -180, 180
-    )
+    points = np.stack([rng.uniform(-2, 2, 150) * width, latitude + rng.uniform(-0.29, 0.29, 150)], axis=1)
+    points = points.clip(-180, 180)
     outside = ~shapely.intersects(shapely.union_all(shapes), shapely.points(points))
     points = points[outside & (np.abs(points[:, 1]) <= 90)]
     index, distance = nearest.find(points[:, 1], points[:, 0])

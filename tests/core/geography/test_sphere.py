@@ -64,7 +64,7 @@ def test_vectors_and_degrees_are_inverse() -> None:
     np.testing.assert_allclose(back, [latitude, longitude], atol=1e-10)
 
 
-def test_area_and_moment_of_a_box() -> None:
+def test_area_and_moment_of_a_box_a_cap_and_the_whole_sphere() -> None:
     # Between two parallels the area is Δλ (sin φ2 - sin φ1), and the z moment Δλ (sin² φ2 - sin² φ1) / 2.
     area, moment = moments(shapely.box(10, 20, 40, 65))
     south, north, width = np.radians(20), np.radians(65), np.radians(30)
@@ -72,8 +72,6 @@ def test_area_and_moment_of_a_box() -> None:
     assert moment[0, 2] == pytest.approx(width * (np.sin(north) ** 2 - np.sin(south) ** 2) / 2, rel=1e-12)
     assert latitude_longitude(moment)[1][0] == pytest.approx(25.0, abs=1e-9)
 
-
-def test_the_whole_sphere_and_a_cap() -> None:
     area, moment = moments(shapely.box(-180, -90, 180, 90), shapely.box(-180, 70, 180, 90))
     assert area == pytest.approx([4 * np.pi, 2 * np.pi * (1 - np.sin(np.radians(70)))], rel=1e-12)
     assert np.abs(moment[0]).max() < 1e-12

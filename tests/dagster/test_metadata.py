@@ -9,13 +9,13 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 import pytest
+from geoloc_dagster.columns import COLUMNS, CONTRACTS
 from PIL import Image
 
 from geoloc_core.line.artifacts import ASSETS, partitions
 from geoloc_core.line.project import Project
 from geoloc_core.photos.contact_sheet import MOST_PICTURES, SIDE, contact_sheet
 from geoloc_dagster.build import build_asset
-from geoloc_dagster.columns import COLUMNS, CONTRACTS
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.metadata import LARGEST_PICTURE_BYTES, file_link
 from geoloc_dagster.op_tags import GPU

@@ -3,7 +3,6 @@
 import numpy as np
 import pandas as pd
 import pytest
-from geoloc_core.learning.conformal import set_threshold, sure_threshold
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.certainty import (
@@ -16,7 +15,7 @@ from geoloc_core.evaluation.certainty import (
     threshold_for,
 )
 from geoloc_core.evaluation.predictions import predictions_frame
-from geoloc_core.learning.calibrate import top_confidence
+from geoloc_core.learning.calibrate import set_threshold, sure_threshold, top_confidence
 from geoloc_core.learning.posterior import Head
 from geoloc_core.learning.recipes import HeadSpec
 

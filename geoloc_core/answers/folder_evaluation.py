@@ -13,7 +13,7 @@ from geoloc_core.evaluation.evaluate import evaluate
 from geoloc_core.evaluation.maps import error_map
 from geoloc_core.evaluation.predictions import ANSWERED, continents, predictions_frame, write_predictions
 from geoloc_core.evaluation.report import folder_report
-from geoloc_core.evaluation.result_tables import table3, to_csv, to_markdown
+from geoloc_core.evaluation.result_tables import TABLE3_METRICS, scores_table, to_csv, to_markdown
 from geoloc_core.geography.boundaries import BoundarySet
 from geoloc_core.geography.locate import RegionLocator
 from geoloc_core.photos.labels import label_photos
@@ -61,7 +61,7 @@ def evaluate_folder(
         refused = pd.concat([refused, pd.DataFrame(unusable)])
         predictions = predictions[usable].reset_index(drop=True)
     if not predictions.empty:
-        scores = table3([evaluate("champion", predictions, photos=folder.name)])
+        scores = scores_table([evaluate("champion", predictions, photos=folder.name)], TABLE3_METRICS)
         table = to_markdown(scores)
         write_text(out / "table3.md", table)
         write_text(out / "table3.csv", to_csv(scores))

@@ -13,7 +13,7 @@ METRIC = "accuracy"
 # Points of the metric that a continent may lose, and how many authors it takes for that to be judged.
 CONTINENT_MARGIN = 5.0
 MINIMUM_AUTHORS = 10
-CONTINENT_COLUMNS = ["continent", "n", "n_authors", "gain", "gain_low", "gain_high", "judged"]
+COLUMNS = ["continent", "n", "n_authors", "gain", "gain_low", "gain_high", "judged"]
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Decision:
     Attributes:
         moves: whether the challenger becomes champion.
         reasons: one sentence for each criterion; the first names the outcome.
-        gain: challenger minus champion in `metric`, signed so that more is better.
+        gain: challenger minus champion in METRIC.
         continents: continent, n, n_authors, gain, gain_low, gain_high, judged ("kept", "lost", "too few authors",
             "not asked").
     """
@@ -38,7 +38,6 @@ def challenge(
     challenger: pd.DataFrame,
     champion: pd.DataFrame,
     *,
-    metric: str = METRIC,
     continent_margin: float | None = CONTINENT_MARGIN,
     resamples: int = RESAMPLES,
 ) -> Decision:
@@ -47,27 +46,26 @@ def challenge(
     Args:
         challenger, champion: predictions of the two on the same validation photos, so of the same authors (else an
             InputError).
-        metric: a key of `metrics.DEFINITIONS`.
-        continent_margin: how much worse a continent may become, in the metric's own unit; None judges no continent, as
-            against the class prior, which names one country always and is unbeatable on that one's continent. A continent
-            whose photos come from fewer than MINIMUM_AUTHORS authors is reported and not judged.
+        continent_margin: points of METRIC that a continent may lose; None judges no continent, as against the class prior,
+            which is unbeatable on the continent of the one country that it names. A continent whose photos come from fewer
+            than MINIMUM_AUTHORS authors is reported and not judged.
     """
-    gain, _, _ = _gain(challenger, champion, metric, resamples)
+    gain, _ = _gain(challenger, champion, resamples)
     rows = []
     for name in sorted(set(challenger["continent"]) - {""}):
         ours, theirs = (frame[frame["continent"] == name] for frame in (challenger, champion))
-        gap, n_photos, n_authors = _gain(ours, theirs, metric, resamples)
+        gap, n_authors = _gain(ours, theirs, resamples)
         if continent_margin is None:
             judged = "not asked"
         elif n_authors < MINIMUM_AUTHORS:
             judged = "too few authors"
         else:
             judged = "lost" if gap.value < -continent_margin else "kept"
-        rows.append((name, n_photos, n_authors, gap.value, gap.low, gap.high, judged))
-    continents = pd.DataFrame(rows, columns=CONTINENT_COLUMNS)
+        rows.append((name, len(ours), n_authors, gap.value, gap.low, gap.high, judged))
+    continents = pd.DataFrame(rows, columns=COLUMNS)
     better = gain.low > 0.0
     moves = better and not (continents["judged"] == "lost").any()
-    title, unit = DEFINITIONS[metric].title, DEFINITIONS[metric].unit
+    title, unit = DEFINITIONS[METRIC].title, DEFINITIONS[METRIC].unit
     outcome = "better beyond its interval" if better else "a tie" if gain.tie else "worse"
     reasons = [
         "The challenger becomes champion." if moves else "The champion stays.",
@@ -78,13 +76,10 @@ def challenge(
     return Decision(moves, tuple(reasons), gain, continents)
 
 
-def _gain(challenger: pd.DataFrame, champion: pd.DataFrame, metric: str, resamples: int) -> tuple[Interval, int, int]:
-    """The paired difference, signed so that more is better; photos and authors."""
+def _gain(challenger: pd.DataFrame, champion: pd.DataFrame, resamples: int) -> tuple[Interval, int]:
+    """The paired difference, and the number of authors."""
     ours, theirs = bootstrap(challenger, resamples), bootstrap(champion, resamples)
-    gap = difference(ours, theirs, metric)
-    if not DEFINITIONS[metric].more_is_better:
-        gap = Interval(-gap.value, -gap.high, -gap.low)
-    return gap, len(ours.photo_ids), ours.n_authors
+    return difference(ours, theirs, METRIC), ours.n_authors
 
 
 def _sentences(continents: pd.DataFrame, margin: float, unit: str) -> list[str]:

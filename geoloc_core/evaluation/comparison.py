@@ -15,30 +15,23 @@ BETTER, WORSE = "better", "worse"
 VERDICTS = {BETTER: "Better than", TIE: "A tie with", WORSE: "Worse than"}
 
 
-def verdicts(boots: Mapping[str, Bootstrap], metrics: Sequence[str]) -> pd.DataFrame:
+def verdicts(boots: Mapping[str, Bootstrap]) -> dict[str, dict[str, str]]:
     """For each row of a table and each metric: "best", "tie" with the best, or "" (behind it).
 
-    Args:
-        boots: bootstraps of experiments and baselines over the same photos, by name. Baselines belong here: where the
-            class prior is best, or a tie with the best, the table is to say so.
-        metrics: keys of `metrics.DEFINITIONS`.
-
-    Returns:
-        a frame indexed by name with a column for each metric. Where several rows are equally good, all of them tie.
+    `boots` are bootstraps over the same photos, by name; baselines belong among them, so that a table says where the class
+    prior is best. Where several rows are equally good, all of them tie.
     """
-    if not boots:
-        raise InputError("there is nothing to compare; give at least one bootstrap")
-    table = pd.DataFrame(BEHIND, index=list(boots), columns=list(metrics), dtype=object)
-    for metric in metrics:
+    words = {name: dict.fromkeys(DEFINITIONS, BEHIND) for name in boots}
+    for metric in DEFINITIONS:
         values = {name: boot.estimate[metric] for name, boot in boots.items()}
         best = (max if DEFINITIONS[metric].more_is_better else min)(values, key=lambda name: values[name])
         shared = sum(value == values[best] for value in values.values()) > 1
         for name, boot in boots.items():
             if name == best and not shared:
-                table.loc[name, metric] = BEST
+                words[name][metric] = BEST
             elif difference(boot, boots[best], metric).tie:
-                table.loc[name, metric] = TIE
-    return table
+                words[name][metric] = TIE
+    return words
 
 
 def differences(boots: Mapping[str, Bootstrap], reference: str, metrics: Sequence[str]) -> pd.DataFrame:

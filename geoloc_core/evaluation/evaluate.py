@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +13,7 @@ import pandas as pd
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.comparison import verdicts
 from geoloc_core.evaluation.intervals import Bootstrap, Interval, bootstrap, intervals
-from geoloc_core.evaluation.metrics import DEFINITIONS, score
+from geoloc_core.evaluation.metrics import score
 
 KINDS = ("experiment", "baseline", "ceiling", "published")
 VALIDATION = "validation"
@@ -21,17 +21,12 @@ VALIDATION = "validation"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What is known of one row of a table.
+    """One row of a table.
 
-    Attributes:
-        name: the experiment's key, or the name of a baseline.
-        kind: one of `KINDS`: what sort of row it is.
-        photos: the set of photos: "validation" or a benchmark's name.
-        scores: as `metrics.score` gives them.
-        intervals: an `Interval` for each metric of `metrics.DEFINITIONS`; empty for published figures.
-        n_authors, n_resamples: how many authors were drawn for the intervals, and how often.
-        verdicts: for each metric "best", "tie" (with the best) or "": see `evaluate_set`; empty where nothing was
-            compared.
+    name: the experiment's key, or the name of a baseline; kind: one of `KINDS`; photos: "validation" or a benchmark's name;
+    scores: as `metrics.score` gives them; intervals: by metric of `metrics.DEFINITIONS`, empty for published figures;
+    n_authors, n_resamples: how many authors were drawn for the intervals, and how often; verdicts: for each metric "best",
+    "tie" (with the best) or "", empty where nothing was compared.
     """
 
     name: str
@@ -68,12 +63,6 @@ class PhotoSet:
     ceilings: dict[str, pd.DataFrame]
 
 
-def best_experiment(evaluations: Iterable[Evaluation]) -> str:
-    """The experiment with the highest accuracy; of equals the first."""
-    experiments = [item for item in evaluations if item.kind == "experiment"]
-    return max(experiments, key=lambda item: item.scores["accuracy"]).name
-
-
 def evaluate(
     name: str,
     predictions: pd.DataFrame,
@@ -95,10 +84,8 @@ def evaluate_set(
 ) -> list[Evaluation]:
     """Score all that answered the same photos, and tell the best from those that are a tie with it.
 
-    Args:
-        photos: the set of photos: "validation" or a benchmark's name.
-        experiments, baselines, ceilings: predictions by name, all of the same photos. Experiments and baselines compete
-            (a table says so where the class prior is best); ceilings do not.
+    experiments, baselines and ceilings are predictions by name, all of the same photos. Experiments and baselines compete (a
+    table says so where the class prior is best); ceilings do not.
     """
     kinds = {"experiment": experiments, "baseline": baselines or {}, "ceiling": ceilings or {}}
     rows = [(kind, name, frame) for kind, frames in kinds.items() for name, frame in frames.items()]
@@ -106,15 +93,14 @@ def evaluate_set(
     competing = {name: boot for (kind, name, _), boot in zip(rows, boots, strict=True) if kind != "ceiling"}
     if not competing:
         raise InputError(f"there is no answer for the photos of {photos!r}; give the predictions of an experiment")
-    compared = verdicts(competing, list(DEFINITIONS))
-    result = []
-    for (kind, name, frame), boot in zip(rows, boots, strict=True):
-        evaluation = evaluate(name, frame, photos=photos, kind=kind, boot=boot)
-        if kind != "ceiling":
-            words = {str(metric): str(verdict) for metric, verdict in compared.loc[name].items()}
-            evaluation = dataclasses.replace(evaluation, verdicts=words)
-        result.append(evaluation)
-    return result
+    compared = verdicts(competing)
+    return [
+        dataclasses.replace(
+            evaluate(name, frame, photos=photos, kind=kind, boot=boot),
+            verdicts={} if kind == "ceiling" else compared[name],
+        )
+        for (kind, name, frame), boot in zip(rows, boots, strict=True)
+    ]
 
 
 def _without_nan(value: Any) -> Any:

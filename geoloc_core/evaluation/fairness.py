@@ -17,8 +17,8 @@ MINIMUM_PHOTOS = 10
 COLUMNS = ["continent", "n_train", "n", "n_missing", "n_authors", "recall", "recall_low", "recall_high"]
 
 
-def recall_by_country(predictions: pd.DataFrame, training_counts: Mapping[str, int]) -> pd.DataFrame:
-    """Recall of each true country, per cent, with an interval.
+def recall_by_country(predictions: pd.DataFrame, training_counts: Mapping[str, int] | pd.Series) -> pd.DataFrame:
+    """Recall of each true country, per cent, with an interval; `training_counts` are training photos by country.
 
     Countries often have few authors, where a bootstrap over them is blind (of one author it sees no spread at all). The
     interval is Wilson's (1927) with the effective number of authors n_eff = (sum m)^2 / sum m^2 (Kish, 1965) for m photos
@@ -38,13 +38,13 @@ def recall_by_country(predictions: pd.DataFrame, training_counts: Mapping[str, i
     effective = result["n"] ** 2 / photos_squared
     low, high = wilson(result["recall"].to_numpy(), effective.to_numpy())
     result["n_authors"] = per_author.groupby(level=0).size()
-    result["n_train"] = [int(training_counts.get(name, 0)) for name in result.index]
+    result["n_train"] = [int(training_counts.get(str(name), 0)) for name in result.index]
     result["recall"], result["recall_low"], result["recall_high"] = 100.0 * result["recall"], 100.0 * low, 100.0 * high
     ordered = result[COLUMNS].reset_index().sort_values(["n", "country_id"], ascending=[False, True], kind="stable")
     return ordered.reset_index(drop=True)
 
 
-def recall_by_continent(predictions: pd.DataFrame, training_counts: Mapping[str, int]) -> pd.DataFrame:
+def recall_by_continent(predictions: pd.DataFrame, training_counts: Mapping[str, int] | pd.Series) -> pd.DataFrame:
     """Recall of countries over the photos of each true continent, per cent, with an author bootstrap of that continent.
 
     `training_counts` is by continent. Returns continent, n_train, n, n_missing, n_authors, recall, recall_low,
@@ -53,9 +53,9 @@ def recall_by_continent(predictions: pd.DataFrame, training_counts: Mapping[str,
     rows = []
     for name, group in predictions[predictions["continent"] != ""].groupby("continent", sort=True):
         boot = bootstrap(group)
-        span = intervals(boot)["accuracy"]
-        n_train, n_missing = training_counts.get(str(name), 0), int((group["status"] != ANSWERED).sum())
-        rows.append((str(name), n_train, len(group), n_missing, boot.n_authors, span.value, span.low, span.high))
+        span, n_missing = intervals(boot)["accuracy"], int((group["status"] != ANSWERED).sum())
+        n_train = int(training_counts.get(str(name), 0))
+        rows.append((name, n_train, len(group), n_missing, boot.n_authors, span.value, span.low, span.high))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 

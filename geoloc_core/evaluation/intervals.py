@@ -66,20 +66,24 @@ def bootstrap(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int =
     n_authors = len(authors)
     photos_of = np.bincount(author).astype(np.float64)  # (A,)
     sums = np.column_stack([np.bincount(author, scores[name]) for name in MEAN_METRICS])  # (A, M)
-    photos_in, hits_in = _by_country(frame, scores["accuracy"].to_numpy(), author, n_authors)  # (A, C) each
+    known = (frame["country_id"] != "").to_numpy()
+    countries, country = np.unique(frame["country_id"].to_numpy(dtype=str)[known], return_inverse=True)
+    # Photos, and per cent right, of each author in each true country: (A, C) each.
+    photos_in, hits_in = (
+        scipy.sparse.coo_array((values, (author[known], country)), shape=(n_authors, len(countries))).tocsr()
+        for values in (np.ones(known.sum()), scores["accuracy"].to_numpy()[known])
+    )
     distance = scores["mean_km"].to_numpy()
     by_distance = np.argsort(distance, kind="stable")
-    columns = [*MEAN_METRICS, "macro_accuracy", "median_km"]
     parts = []
     for weights in author_weights(n_authors, resamples, seed, max(n_authors, len(frame))):  # (b, A)
         means = (weights @ sums) / (weights @ photos_of)[:, None]
         macro = _macro(weights, photos_in, hits_in)
         median = _weighted_median(distance[by_distance], author[by_distance], weights)
         parts.append(np.column_stack([means, macro, median]))
-    values = pd.DataFrame(np.vstack(parts), columns=columns)
-    whole = np.ones((1, n_authors))
-    estimate = scores[list(MEAN_METRICS)].mean()
-    estimate["macro_accuracy"] = float(_macro(whole, photos_in, hits_in)[0])
+    values = pd.DataFrame(np.vstack(parts), columns=[*MEAN_METRICS, "macro_accuracy", "median_km"])
+    estimate = scores.mean()
+    estimate["macro_accuracy"] = float(_macro(np.ones((1, n_authors)), photos_in, hits_in)[0])
     estimate["median_km"] = float(np.median(distance))
     return Bootstrap(frame["photo_id"].to_numpy(dtype=object), estimate, values, n_authors)
 
@@ -90,7 +94,7 @@ def author_weights(n_authors: int, resamples: int, seed: int, row_length: int) -
     Blocks are as high as memory allows for rows of `row_length` numbers; the draws do not depend on the blocks.
     """
     generator = np.random.default_rng(seed)
-    height = max(1, NUMBERS_AT_ONCE // max(row_length, 1))
+    height = max(1, NUMBERS_AT_ONCE // row_length)
     for start in range(0, resamples, height):
         block = min(height, resamples - start)
         draws = generator.integers(n_authors, size=(block, n_authors))
@@ -119,31 +123,14 @@ def difference(a: Bootstrap, b: Bootstrap, metric: str) -> Interval:
     """`metric` of `a` minus that of `b`, resample by resample; both must have been made on the same photos."""
     if not np.array_equal(a.photo_ids, b.photo_ids) or len(a.values) != len(b.values):
         raise InputError("two experiments can be compared only on the same photos and the same resamples")
-    return _percentiles(
-        a.estimate[metric] - b.estimate[metric], a.values[metric].to_numpy() - b.values[metric].to_numpy()
-    )
+    return _percentiles(a.estimate[metric] - b.estimate[metric], a.values[metric] - b.values[metric])
 
 
-def _percentiles(value: float, values: np.ndarray | pd.Series) -> Interval:
+def _percentiles(value: float, values: pd.Series) -> Interval:
     tail = 100.0 * (1.0 - CONFIDENCE) / 2.0
-    numbers = np.asarray(values, dtype=np.float64)
-    numbers = numbers[~np.isnan(numbers)]  # a resample without any photo in a country has no macro accuracy
-    if len(numbers) == 0:
-        return Interval(float(value), float("nan"), float("nan"))
-    low, high = np.percentile(numbers, [tail, 100.0 - tail])
+    numbers = values.dropna()  # a resample without any photo in a country has no macro accuracy
+    low, high = np.percentile(numbers, [tail, 100.0 - tail]) if len(numbers) else (np.nan, np.nan)
     return Interval(float(value), float(low), float(high))
-
-
-def _by_country(
-    frame: pd.DataFrame, right: np.ndarray, author: np.ndarray, n_authors: int
-) -> tuple[scipy.sparse.csr_array, scipy.sparse.csr_array]:
-    """Photos, and per cent right, of each author (rows) in each true country (columns)."""
-    known = (frame["country_id"] != "").to_numpy()
-    countries, country = np.unique(frame["country_id"].to_numpy(dtype=str)[known], return_inverse=True)
-    shape = (n_authors, len(countries))
-    places = (author[known], country)
-    photos = scipy.sparse.coo_array((np.ones(known.sum()), places), shape=shape).tocsr()
-    return photos, scipy.sparse.coo_array((right[known], places), shape=shape).tocsr()
 
 
 def _macro(weights: np.ndarray, photos_in: scipy.sparse.csr_array, hits_in: scipy.sparse.csr_array) -> np.ndarray:

@@ -44,11 +44,11 @@ SPHERE = pyproj.Geod(a=1.0, b=1.0)
 _last_rings: dict[str, tuple[list[np.ndarray], np.ndarray]] = {}
 
 
-def coverage_map(latitude: np.ndarray, longitude: np.ndarray, boundaries: BoundarySet, title: str) -> bytes:
+def coverage_map(photos: pd.DataFrame, boundaries: BoundarySet, title: str) -> bytes:
     """Where the photos are: hexagonal cells shaded by their number of photos, on a logarithmic scale."""
     figure, axes = _world(boundaries, title)
-    if len(latitude):
-        x, y = EQUAL_EARTH(np.asarray(longitude, dtype=np.float64), np.asarray(latitude, dtype=np.float64))
+    if len(photos):
+        x, y = EQUAL_EARTH(photos["longitude"].to_numpy(), photos["latitude"].to_numpy())
         extent, scale = (-2.70663, 2.70663, -1.32, 1.32), LogNorm()
         cells = axes.hexbin(x, y, gridsize=120, extent=extent, mincnt=1, norm=scale, cmap="viridis_r", zorder=3)
         _colour_bar(figure, axes, cells, "photos in a cell")

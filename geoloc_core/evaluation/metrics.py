@@ -41,30 +41,21 @@ class Metric(NamedTuple):
         return f"{self.title} ({self.unit})"
 
 
+# fmt: off
 DEFINITIONS = {
     "accuracy": Metric("Accuracy", "%", "photos whose most probable country is the true one"),
-    "macro_accuracy": Metric(
-        "Macro accuracy",
-        "%",
-        "accuracy within each true country, averaged over the countries, so that a country of ten photos weighs as "
-        "much as one of ten thousand",
-    ),
+    "macro_accuracy": Metric("Macro accuracy", "%", "accuracy within each true country, averaged over the countries, so that a "
+                             "country of ten photos weighs as much as one of ten thousand"),
     "top5": Metric("Top-5", "%", "photos whose true country is among the five most probable"),
     "top10": Metric("Top-10", "%", "photos whose true country is among the ten most probable"),
     "mean_km": Metric("Mean distance", "km", "mean great-circle distance from the true place to the answer", False),
     "median_km": Metric("Median distance", "km", "half of the photos are answered nearer than this", False),
-    **{
-        f"within_{radius}": Metric(
-            f"Within {radius} km", "%", f"photos answered at most {radius} km from the true place"
-        )
-        for radius in RADII_KM
-    },
-    "geoscore": Metric(
-        "GeoScore",
-        "points",
-        "mean of 5000 exp(-distance / 1492.7 km): 5000 is the place itself, 1839 is 1492.7 km away",
-    ),
+    **{f"within_{radius}": Metric(f"Within {radius} km", "%", f"photos answered at most {radius} km from the true place")
+       for radius in RADII_KM},
+    "geoscore": Metric("GeoScore", "points",
+                       "mean of 5000 exp(-distance / 1492.7 km): 5000 is the place itself, 1839 is 1492.7 km away"),
 }
+# fmt: on
 # Metrics that are means over photos; the others (macro accuracy, median) need all photos at once.
 MEAN_METRICS = ("accuracy", "top5", "top10", "mean_km", *(f"within_{radius}" for radius in RADII_KM), "geoscore")
 
@@ -83,14 +74,14 @@ def photo_scores(predictions: pd.DataFrame) -> pd.DataFrame:
     distance = np.where(answered, predictions["distance_km"].to_numpy(dtype=np.float64), FARTHEST_KM)
     known = answered & (predictions["country_id"] != "").to_numpy()
     rank = predictions["rank"].to_numpy()
-    scores: dict[str, np.ndarray] = {"accuracy": 100.0 * (known & (rank == 1))}
-    for top in TOP_RANKS:
-        scores[f"top{top}"] = 100.0 * (known & (rank <= top))
-    scores["mean_km"] = distance
-    for radius in RADII_KM:
-        scores[f"within_{radius}"] = 100.0 * (answered & (distance <= radius))
-    scores["geoscore"] = np.where(answered, geoscore(distance), 0.0)
-    return pd.DataFrame(scores, index=predictions.index)[list(MEAN_METRICS)]
+    scores = {
+        "accuracy": 100.0 * (known & (rank == 1)),
+        **{f"top{top}": 100.0 * (known & (rank <= top)) for top in TOP_RANKS},
+        "mean_km": distance,
+        **{f"within_{radius}": 100.0 * (answered & (distance <= radius)) for radius in RADII_KM},
+        "geoscore": np.where(answered, geoscore(distance), 0.0),
+    }
+    return pd.DataFrame(scores, index=predictions.index)
 
 
 def score(predictions: pd.DataFrame) -> dict[str, float]:
@@ -114,7 +105,8 @@ def score(predictions: pd.DataFrame) -> dict[str, float]:
         "n_unseen_country": int((answered & (truth != "") & (predictions["rank"] == NEVER)).sum()),
         **{name: float(photos[name].mean()) for name in MEAN_METRICS},
         "median_km": float(np.median(photos["mean_km"])),
-        "macro_accuracy": _macro(photos["accuracy"].to_numpy(), truth),
+        # NaN when no photo lies in a country
+        "macro_accuracy": float(photos["accuracy"][truth != ""].groupby(truth[truth != ""]).mean().mean()),
         "mean_km_answered": float(photos["mean_km"].to_numpy()[answered].mean()) if answered.any() else float("nan"),
     }
     for level in LEVELS[1:]:
@@ -130,11 +122,3 @@ def distance_curve(predictions: pd.DataFrame, radii_km: Sequence[float] | np.nda
     answered = (predictions["status"] == ANSWERED).to_numpy()
     distances = np.sort(predictions["distance_km"].to_numpy(dtype=np.float64)[answered])
     return 100.0 * np.searchsorted(distances, np.asarray(radii_km, dtype=np.float64), side="right") / len(predictions)
-
-
-def _macro(correct: np.ndarray, truth: np.ndarray) -> float:
-    """Mean over true countries of the share that is right; NaN when no photo lies in a country."""
-    known = truth != ""
-    if not known.any():
-        return float("nan")
-    return float(pd.Series(correct[known]).groupby(truth[known]).mean().mean())

@@ -43,10 +43,11 @@ def reliability_plot(calibration: Calibration, title: str) -> bytes:
 def risk_coverage_plot(curves: Mapping[str, pd.DataFrame], title: str) -> bytes:
     """Accuracy over the answered photos against the share that is answered; one line for each model."""
     figure, axes = _axes(title)
-    for number, (name, curve) in enumerate(curves.items()):
-        axes.plot(curve["coverage"], curve["accuracy"], label=name, **_line(number))
+    for name, curve in curves.items():
+        axes.plot(curve["coverage"], curve["accuracy"], label=name, linewidth=1.8)
     axes.set(xlim=(0, 100), ylim=(0, 101), xlabel="photos answered (%)", ylabel="of these right (%)")
-    _legend(axes, len(curves), "lower left")
+    if len(curves) > 1:
+        _legend(axes, "lower left")
     return png_bytes(figure)
 
 
@@ -56,13 +57,13 @@ def distance_curves_plot(predictions: Mapping[str, pd.DataFrame], title: str) ->
     radii = np.geomspace(1.0, 20_015.0, 300)
     for radius in RADII_KM:
         axes.axvline(radius, color="#d5d8dc", linewidth=1, zorder=0)
-    for number, (name, frame) in enumerate(predictions.items()):
-        axes.plot(radii, distance_curve(frame, radii), label=name, **_line(number))
+    for name, frame in predictions.items():
+        axes.plot(radii, distance_curve(frame, radii), label=name, linewidth=1.8)
     axes.set_xscale("log")
     axes.set_xticks([*RADII_KM, 10_000], [f"{radius:,}" for radius in (*RADII_KM, 10_000)])
     axes.set_xticks([], minor=True)
     axes.set(xlim=(1, 20_015), ylim=(0, 100), xlabel="distance (km)", ylabel="photos answered within (%)")
-    _legend(axes, len(predictions), "upper left")
+    _legend(axes, "upper left")
     return png_bytes(figure)
 
 
@@ -106,7 +107,7 @@ def fairness_plot(recall: pd.DataFrame, names: Mapping[str, str], title: str) ->
     axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}" if number >= 1 else ""))
     axes.margins(x=0.1)
     axes.set(ylim=(-3, 106), xlabel="training photos of the country", ylabel="recall (%)")
-    _legend(axes, 2, "upper left")
+    _legend(axes, "upper left")
     largest = zip(recall["country_id"].head(LABELLED), training, value, strict=False)
     label_points(figure, axes, [(names.get(key, key), x, y) for key, x, y in largest])
     return png_bytes(figure)
@@ -115,6 +116,7 @@ def fairness_plot(recall: pd.DataFrame, names: Mapping[str, str], title: str) ->
 def _axes(title: str) -> tuple[Figure, Axes]:
     figure = Figure(figsize=(8.0, 5.0), dpi=120, layout="tight")
     axes = figure.subplots()
+    axes.set_prop_cycle(color=COLOURS * len(DASHES), linestyle=DASHES * len(COLOURS))
     _style(axes, title)
     return figure, axes
 
@@ -126,10 +128,5 @@ def _style(axes: Axes, title: str = "") -> None:
     axes.set_axisbelow(True)
 
 
-def _legend(axes: Axes, entries: int, place: Any) -> None:
-    if entries > 1:
-        axes.legend(loc=place, fontsize=8, framealpha=0.85, edgecolor="#d5d8dc")
-
-
-def _line(number: int) -> dict[str, Any]:
-    return {"color": COLOURS[number % len(COLOURS)], "linestyle": DASHES[number % len(DASHES)], "linewidth": 1.8}
+def _legend(axes: Axes, place: Any) -> None:
+    axes.legend(loc=place, fontsize=8, framealpha=0.85, edgecolor="#d5d8dc")

@@ -9,7 +9,7 @@ import base64
 import io
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from PIL import Image
 
 from geoloc_core.evaluation import plots
 from geoloc_core.evaluation.certainty import Certainty, area_under_risk, calibration, coverage_curve, threshold_for
-from geoloc_core.evaluation.comparison import BEST, BETTER, TIE, WORSE, comparison_table
+from geoloc_core.evaluation.comparison import BEST, BETTER, TIE, WORSE
 from geoloc_core.evaluation.confusion import confusion, most_confused
 from geoloc_core.evaluation.evaluate import VALIDATION, Evaluation, PhotoSet, evaluate
 from geoloc_core.evaluation.fairness import (
@@ -33,7 +33,7 @@ from geoloc_core.evaluation.intervals import Interval
 from geoloc_core.evaluation.maps import error_map
 from geoloc_core.evaluation.metrics import DEFINITIONS
 from geoloc_core.evaluation.predictions import ANSWERED, continents
-from geoloc_core.evaluation.result_tables import TABLE2_METRICS, TABLE3_METRICS, displayed, table1, table2, table3
+from geoloc_core.evaluation.result_tables import TABLE2_METRICS, TABLE3_METRICS, displayed, scores_table, table1
 from geoloc_core.geography.cells import LEVELS
 from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image
 
@@ -72,7 +72,7 @@ def results_report(
     distribution: pd.DataFrame,
     evaluations: Sequence[Evaluation],
     photo_sets: Mapping[str, PhotoSet],
-    references: Mapping[str, Mapping[str, pd.DataFrame]],
+    comparisons: Mapping[str, tuple[pd.DataFrame, list[str]]],
     certainties: Mapping[str, Mapping[str, Certainty]],
     best: str,
     training: pd.DataFrame,
@@ -87,7 +87,7 @@ def results_report(
         facts: what the results rest on (boundary set, split, seeds ...), by name.
         distribution: the `class_distribution`: level, region_id, name, n_photos.
         photo_sets: predictions by set of photos, the validation photos among them; certainties likewise.
-        references: for each row that others are compared with, the predictions that are, by name.
+        comparisons: what `comparison_table` gives for each row that others are compared with, by name.
         best: the experiment that the details are about.
         training: country_id and split; only its training part is counted.
         maps: PNGs: coverage, country, recall, and errors by benchmark; country_id is the one country's.
@@ -99,20 +99,24 @@ def results_report(
     by_set: dict[str, list[Evaluation]] = {}
     for row in evaluations:
         by_set.setdefault(row.photos, []).append(row)
-    curves = {name: {best: photos.experiments[best], **photos.baselines} for name, photos in benchmarks.items()}
     sections: dict[str, Any] = {
         "table1": distribution_sections(distribution),
-        "table2": scores_section(by_set.pop(VALIDATION), table2),
+        "table2": scores_section(by_set.pop(VALIDATION), TABLE2_METRICS),
         # A table for each benchmark: all in one would be too wide for a page.
-        "table3": {name: scores_section(rows, table3) for name, rows in by_set.items()},
+        "table3": {name: scores_section(rows, TABLE3_METRICS) for name, rows in by_set.items()},
         "maps": maps,
-        "comparisons": {name: comparison_section(frames, name) for name, frames in references.items()},
+        "comparisons": {
+            name: (frame_section(table.drop(columns="Compared with")), sentences)
+            for name, (table, sentences) in comparisons.items()
+        },
         "certainty": certainty_section(best, validation, certainties),
         "fairness": fairness_section(best, validation[best], training, boundaries),
         "confusion": confusion_section(best, validation[best], names),
         "distances": {
-            name: plots.distance_curves_plot(frames, f"Answered within a distance, {name}")
-            for name, frames in curves.items()
+            name: plots.distance_curves_plot(
+                {best: photos.experiments[best], **photos.baselines}, f"Answered within a distance, {name}"
+            )
+            for name, photos in benchmarks.items()
         },
         "definitions": [DEFINITIONS[name] for name in (*TABLE2_METRICS, *TABLE3_METRICS)],
         "facts": facts,
@@ -138,7 +142,7 @@ def folder_report(
     answers = None
     if not predictions.empty:
         rows = [evaluate("champion", predictions, photos=folder)]
-        result |= {"table2": scores_section(rows, table2), "table3": scores_section(rows, table3)}
+        result |= {"table2": scores_section(rows, TABLE2_METRICS), "table3": scores_section(rows, TABLE3_METRICS)}
         result["map"] = error_map(predictions, boundaries, "Errors")
         names = _names(boundaries)
         ordered = predictions.sort_values(["distance_km", "photo_id"], ascending=[False, True], kind="stable")
@@ -170,15 +174,15 @@ def frame_section(frame: pd.DataFrame, **others: Any) -> dict[str, Any]:
     return {"headings": list(shown.columns), "rows": rows, "kinds": frame.get("kind", pd.Series()).tolist(), **others}
 
 
-def scores_section(rows: Sequence[Evaluation], table: Callable[[Sequence[Evaluation]], pd.DataFrame]) -> dict[str, Any]:
-    """A table of scores (`table2` or `table3`) and what its note needs: what was drawn, and compared."""
+def scores_section(rows: Sequence[Evaluation], metrics: Sequence[str]) -> dict[str, Any]:
+    """A table of scores and what its note needs: what was drawn, and compared."""
     drawn = [row for row in rows if row.n_resamples]
 
     def listed(counts: Iterable[int]) -> str:
         return " or ".join(f"{count:,}" for count in sorted(set(counts)))
 
     return frame_section(
-        table(rows).drop(columns="benchmark"),
+        scores_table(rows, metrics).drop(columns="benchmark"),
         authors=listed(row.n_authors for row in drawn),
         resamples=listed(row.n_resamples for row in drawn),
         compared=any(row.verdicts for row in rows),
@@ -194,12 +198,6 @@ def distribution_sections(distribution: pd.DataFrame) -> dict[str, Any]:
         if len(photos):
             sections[level] = frame_section(table1(distribution, level), regions=len(photos), photos=photos.sum())
     return sections
-
-
-def comparison_section(frames: Mapping[str, pd.DataFrame], reference: str) -> tuple[dict[str, Any], list[str]]:
-    """Each of `frames` against one of them, as a table and in words."""
-    shown, sentences = comparison_table(frames, reference)
-    return frame_section(shown.drop(columns="Compared with")), sentences
 
 
 def certainty_section(
@@ -224,18 +222,15 @@ def fairness_section(
     """Recall of the best experiment by continent and country, against training counts."""
     names = _names(boundaries)
     learned = training.loc[(training["split"] == "train") & (training["country_id"] != ""), "country_id"]
-    by_country = {str(name): int(count) for name, count in learned.value_counts().items()}
-    continent = learned.map(continents(boundaries))
-    by_continent = {str(name): int(count) for name, count in continent.value_counts().items()}
-    countries = recall_by_country(validation, by_country)
-    by_name = recall_by_continent(validation, by_continent).rename(columns={"continent": "name"})
+    countries = recall_by_country(validation, learned.value_counts())
+    by_continent = recall_by_continent(validation, learned.map(continents(boundaries)).value_counts())
     span, worst = worst_decile(validation)
     return {
         "minimum_photos": MINIMUM_PHOTOS,
         "worst": [names.get(name, name) for name in worst],
         "worst_recall": span,
         "correlation": rank_correlation(countries),
-        "continents": by_name,
+        "continents": by_continent.rename(columns={"continent": "name"}),
         "plot": plots.fairness_plot(countries, names, f"Recall and training photos, {best}"),
         "countries": _named(countries.head(COUNTRIES_LISTED), names, name="country_id"),
     }
@@ -265,11 +260,11 @@ def worst_mistakes(
 
 def thumbnail(path: Path | None, limits: ImageLimits | None = None) -> bytes:
     """A JPEG of at most THUMBNAIL_PIXELS a side, without any of the file's metadata; b"" where it cannot be opened."""
-    if path is None:
-        return b""
     try:
-        picture = load_image(path, limits)
+        picture = load_image(path, limits) if path else None
     except (RefusedImage, OSError):
+        picture = None
+    if picture is None:
         return b""
     picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.LANCZOS)
     file = io.BytesIO()

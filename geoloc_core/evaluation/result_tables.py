@@ -20,6 +20,7 @@ from geoloc_core.evaluation.intervals import Interval
 from geoloc_core.evaluation.metrics import DEFINITIONS, RADII_KM
 from geoloc_core.geography.cells import ROOT
 
+# Table 2 is of the validation photos, Table 3 of the benchmarks.
 TABLE2_METRICS = ("accuracy", "mean_km", "top5", "top10")
 TABLE3_METRICS = tuple(f"within_{radius}" for radius in RADII_KM)
 # Columns that belong to the one before them and are shown in its cells.
@@ -35,15 +36,11 @@ HEADINGS = {
 
 
 def table1(distribution: pd.DataFrame, level: str = ROOT, head: int = 10, tail: int = 10) -> pd.DataFrame:
-    """Photos per region: the head and the tail of the list, then the mean and the median over regions with photos.
+    """Photos per region: the largest, the smallest, then the mean and the median over regions with photos.
 
-    Args:
-        distribution: level, region_id, name, n_photos (the `class_distribution`).
-        head, tail: how many of the largest and of the smallest regions to show; a region is never shown twice.
-
-    Returns:
-        a frame with part ("head", "tail", "mean", "median"), rank, region_id, name, n_photos and share (per cent of all
-        labelled photos). Regions with equally many photos are ordered by region_id.
+    distribution: level, region_id, name, n_photos (the `class_distribution`); head, tail: how many of the largest and of the
+    smallest to list, no region twice. Returns part ("head", "tail", "mean", "median"), rank, region_id, name, n_photos and
+    share (per cent of all labelled photos); of equally many photos the first by region_id comes first.
     """
     regions = distribution[(distribution["level"] == level) & (distribution["n_photos"] > 0)]
     if regions.empty:
@@ -59,16 +56,6 @@ def table1(distribution: pd.DataFrame, level: str = ROOT, head: int = 10, tail: 
     return pd.concat(parts, ignore_index=True)[["part", "rank", "region_id", "name", "n_photos", "share"]]
 
 
-def table2(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
-    """Accuracy, mean distance, top-5 and top-10 of each experiment on the validation photos, with the honest rows."""
-    return scores_table(evaluations, TABLE2_METRICS)
-
-
-def table3(evaluations: Iterable[Evaluation]) -> pd.DataFrame:
-    """Per cent of each benchmark's photos within 1, 25, 200, 750 and 2500 km, with the honest rows."""
-    return scores_table(evaluations, TABLE3_METRICS)
-
-
 def scores_table(evaluations: Iterable[Evaluation], metrics: Sequence[str]) -> pd.DataFrame:
     """One row for each evaluation: benchmark, experiment, kind, photos, missing, and the metrics with their intervals.
 
@@ -77,21 +64,18 @@ def scores_table(evaluations: Iterable[Evaluation], metrics: Sequence[str]) -> p
     """
     items = list(evaluations)
     sets = list(dict.fromkeys(item.photos for item in items))
-    nothing = float("nan")
     rows = []
     for item in sorted(items, key=lambda item: (sets.index(item.photos), KINDS.index(item.kind))):
-        row: dict[str, object] = {
-            "benchmark": item.photos,
-            "experiment": item.name,
-            "kind": item.kind,
-            "photos": item.scores.get("n", nothing),
-            "missing": item.scores.get("n_missing", nothing),
-        }
+        row = [
+            item.photos,
+            item.name,
+            item.kind,
+            item.scores.get("n", math.nan),
+            item.scores.get("n_missing", math.nan),
+        ]
         for metric in metrics:
-            span = item.intervals.get(metric, Interval(nothing, nothing, nothing))
-            row[metric] = item.scores.get(metric, nothing)
-            row |= {f"{metric}_low": span.low, f"{metric}_high": span.high}
-            row[f"{metric}_verdict"] = item.verdicts.get(metric, "")
+            span = item.intervals.get(metric, Interval(math.nan, math.nan, math.nan))
+            row += [item.scores.get(metric, math.nan), span.low, span.high, item.verdicts.get(metric, "")]
         rows.append(row)
     columns = [f"{metric}{end}" for metric in metrics for end in ("", *COMPANIONS)]
     return pd.DataFrame(rows, columns=["benchmark", "experiment", "kind", "photos", "missing", *columns])
@@ -105,8 +89,7 @@ def displayed(table: pd.DataFrame) -> pd.DataFrame:
             continue
         texts = ["" if name == "rank" and value == 0 else _text(name, value) for value in table[name]]
         if f"{name}_low" in table:
-            words = table.get(f"{name}_verdict", [""] * len(table))
-            ends = zip(texts, table[f"{name}_low"], table[f"{name}_high"], words, strict=True)
+            ends = zip(texts, *(table[f"{name}{end}"] for end in COMPANIONS), strict=True)
             texts = [_with_interval(name, *parts) for parts in ends]
         shown[HEADINGS.get(name, name)] = texts
     return pd.DataFrame(shown)

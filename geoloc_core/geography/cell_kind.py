@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
-import pandas as pd
-from geopandas import GeoDataFrame
-from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    # Everybody who reads a profile asks which levels there are; that shall not cost a second.
+    import pandas as pd
+    from geopandas import GeoDataFrame
+    from numpy.typing import NDArray
 
 CELL_COLUMNS = ("region_id", "parent_id", "name", "geometry")
 

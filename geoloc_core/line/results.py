@@ -14,13 +14,21 @@ from geoloc_core.errors import StaleArtifactError
 from geoloc_core.evaluation.baselines import CLASS_PRIOR, PERFECT, baseline_predictions, perfect_predictions
 from geoloc_core.evaluation.certainty import Certainty
 from geoloc_core.evaluation.comparison import comparison_table
-from geoloc_core.evaluation.evaluate import VALIDATION, PhotoSet, best_experiment, evaluate_set
+from geoloc_core.evaluation.evaluate import VALIDATION, PhotoSet, evaluate_set
 from geoloc_core.evaluation.fairness import recall_by_country
 from geoloc_core.evaluation.maps import country_map, country_value_map, coverage_map, error_map
 from geoloc_core.evaluation.predictions import continents, read_predictions
 from geoloc_core.evaluation.published import thesis_rows
 from geoloc_core.evaluation.report import results_report
-from geoloc_core.evaluation.result_tables import table1, table2, table3, to_csv, to_json, to_markdown
+from geoloc_core.evaluation.result_tables import (
+    TABLE2_METRICS,
+    TABLE3_METRICS,
+    scores_table,
+    table1,
+    to_csv,
+    to_json,
+    to_markdown,
+)
 from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
 from geoloc_core.geography.cells import ROOT
 from geoloc_core.line.inputs import LEARNED_FROM, forget_vectors, read_one_point
@@ -58,7 +66,7 @@ def write_results(profile: Profile, layout: Layout, warehouse: Warehouse, checkp
     training = warehouse.read_table("training_photos", columns=LEARNED_FROM)
     distribution = read_rows(layout.home / "class_distribution" / "class_distribution.parquet")
     zero_shot = zero_shot_heads(profile, checkpoints, boundaries)
-    photo_sets = gather_predictions(profile, layout, training, warehouse, boundaries, zero_shot)
+    photo_sets = _photo_sets(profile, layout, training, warehouse, boundaries, zero_shot)
     features = {name: [profile.backbone(each) for each in names] for name, names in profile.features.items()}
     datasets = [dataset.name for dataset in profile.training] + (["sample"] if profile.drawn else [])
     evaluations = []
@@ -66,27 +74,28 @@ def write_results(profile: Profile, layout: Layout, warehouse: Warehouse, checkp
         evaluations += evaluate_set(name, photos.experiments, photos.baselines, photos.ceilings)
         evaluations += thesis_rows(name, datasets, features)
     on_validation = [item for item in evaluations if item.photos == VALIDATION]
-    best = best_experiment(on_validation)
-    references = _references(profile, photo_sets[VALIDATION])
-    compared = [comparison_table(frames, reference) for reference, frames in references.items()]
+    candidates = [item for item in on_validation if item.kind == "experiment"]
+    best = max(candidates, key=lambda item: item.scores["accuracy"]).name
+    comparisons = _comparisons(profile, photo_sets[VALIDATION])
     tables = {
         "table1": table1(distribution),
-        "table2": table2(on_validation).drop(columns="benchmark"),
-        "table3": table3(item for item in evaluations if item.photos != VALIDATION),
-        "comparison": pd.concat([table for table, _ in compared], ignore_index=True),
+        "table2": scores_table(on_validation, TABLE2_METRICS).drop(columns="benchmark"),
+        "table3": scores_table([item for item in evaluations if item.photos != VALIDATION], TABLE3_METRICS),
+        "comparison": pd.concat([table for table, _ in comparisons.values()], ignore_index=True),
     }
     markdown = {name: f"{TITLES[name]}\n\n{to_markdown(table)}" for name, table in tables.items()}
-    markdown["comparison"] += "\n" + "\n".join(f"- {words}" for _, sentences in compared for words in sentences) + "\n"
+    sentences = [f"- {words}\n" for _, of_reference in comparisons.values() for words in of_reference]
+    markdown["comparison"] += "\n" + "".join(sentences)
     files: list[Path] = []
     for name, table in tables.items():
         for suffix, text in (("md", markdown[name]), ("csv", to_csv(table)), ("json", to_json(table))):
             files.append(layout.results / f"{name}.{suffix}")
             write_text(files[-1], text)
     maps = _maps(training, boundaries, profile.map_country, photo_sets, best)
+    benchmarks = profile.benchmark_names()
     for name, content in maps.items():
         files.append(layout.results / f"map_{name}.png")
         write_bytes(files[-1], content)
-    benchmarks = profile.benchmark_names()
     page = results_report(
         title=f"geoloc: results of the profile {profile.name}",
         notice=profile.notice,
@@ -102,7 +111,7 @@ def write_results(profile: Profile, layout: Layout, warehouse: Warehouse, checkp
         distribution=distribution,
         evaluations=evaluations,
         photo_sets=photo_sets,
-        references=references,
+        comparisons=comparisons,
         certainties=_certainties(profile, layout),
         best=best,
         training=training,
@@ -122,7 +131,7 @@ def write_results(profile: Profile, layout: Layout, warehouse: Warehouse, checkp
     return WrittenResults([*files, report], report, markdown)
 
 
-def gather_predictions(
+def _photo_sets(
     profile: Profile,
     layout: Layout,
     training: pd.DataFrame,
@@ -148,9 +157,7 @@ def gather_predictions(
         # A photo without a picture is missing as well for those that do not look at it.
         first = next(iter(experiments.values()))
         if not np.array_equal(first["photo_id"], photos["photo_id"]):
-            raise StaleArtifactError(
-                f"the report on {name} is of other photos than there are now; run `geoloc refresh`"
-            )
+            raise StaleArtifactError(f"the report on {name} is of other photos than there are; run `geoloc refresh`")
         shards = profile.training_shards() if name == VALIDATION else (name,)
         others: dict[str, Any] = {"continents": continents(boundaries), "status": first["status"].tolist()}
         photo_sets[name] = PhotoSet(
@@ -170,10 +177,10 @@ def gather_predictions(
 
 def _reports(profile: Profile, layout: Layout, photos: str) -> dict[str, Path]:
     """Folder of each experiment's report on a set of photos."""
-    keys = profile.experiment_keys()
-    if photos == VALIDATION:
-        return {key: layout.validation_report(key) for key in keys}
-    return {key: layout.benchmark_report(key, photos) for key in keys}
+    return {
+        key: layout.validation_report(key) if photos == VALIDATION else layout.benchmark_report(key, photos)
+        for key in profile.experiment_keys()
+    }
 
 
 def _certainties(profile: Profile, layout: Layout) -> dict[str, dict[str, Certainty]]:
@@ -188,24 +195,23 @@ def _certainties(profile: Profile, layout: Layout) -> dict[str, dict[str, Certai
     }
 
 
-def _references(profile: Profile, validation: PhotoSet) -> dict[str, dict[str, pd.DataFrame]]:
-    """What is compared with what: everything with the class prior, and with the best experiment of the thesis's recipe."""
+def _comparisons(profile: Profile, validation: PhotoSet) -> dict[str, tuple[pd.DataFrame, list[str]]]:
+    """By name of the reference: all against the class prior, and against the best experiment of the thesis's recipe."""
     references = {CLASS_PRIOR: {**validation.experiments, CLASS_PRIOR: validation.baselines[CLASS_PRIOR]}}
     of_thesis = [key for key in validation.experiments if profile.experiment(key).recipe == "thesis"]
     if of_thesis and len(validation.experiments) > 1:
         best = max(of_thesis, key=lambda key: float((validation.experiments[key]["rank"] == 1).mean()))
         references[best] = dict(validation.experiments)
-    return references
+    return {name: comparison_table(frames, name) for name, frames in references.items()}
 
 
 def _maps(
     training: pd.DataFrame, boundaries: BoundarySet, country: str, photo_sets: dict[str, PhotoSet], best: str
 ) -> dict[str, bytes]:
     """PNGs by name: coverage, one country, recall of the best experiment, and its errors on each benchmark."""
-    latitude, longitude = training["latitude"].to_numpy(), training["longitude"].to_numpy()
     recall = recall_by_country(photo_sets[VALIDATION].experiments[best], {}).set_index("country_id")["recall"]
     return {
-        "coverage": coverage_map(latitude, longitude, boundaries, "Training photos"),
+        "coverage": coverage_map(training, boundaries, "Training photos"),
         country: country_map(boundaries, country, photos=training[training["country_id"] == country]),
         "recall": country_value_map(recall, boundaries, f"Recall by country, {best}", "per cent"),
     } | {

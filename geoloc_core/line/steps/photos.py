@@ -167,7 +167,7 @@ def class_distribution(job: Job) -> Output:
     points = warehouse.read_table("training_photos", columns=["latitude", "longitude"])
     of_country = warehouse.read_table("training_photos", {id_column(ROOT): country})
     maps = [
-        coverage_map(points["latitude"].to_numpy(), points["longitude"].to_numpy(), boundaries, "Photos to learn from"),
+        coverage_map(points, boundaries, "Photos to learn from"),
         country_map(boundaries, country, photos=of_country),
     ]
     for path, png in zip(paths[1:], maps, strict=True):

@@ -70,16 +70,6 @@ def test_better_at_the_cost_of_a_continent_stays():
     assert any("Africa is not judged" in reason for reason in decision.reasons)
 
 
-def test_for_a_distance_less_is_better():
-    better = with_recall(0.5, 0.6)
-    decision = challenge(better, BEFORE, metric="mean_km", continent_margin=100, resamples=100)
-    assert decision.moves
-    assert decision.gain.value > 0
-    decision = challenge(BEFORE, better, metric="mean_km", resamples=100)
-    assert not decision.moves
-    assert decision.gain.high < 0
-
-
 def test_only_the_same_photos_are_a_contest():
     with pytest.raises(InputError, match="same photos"):
         challenge(BEFORE, BEFORE.iloc[1:], resamples=10)

@@ -8,7 +8,7 @@ from geoloc_core.errors import InputError
 from geoloc_core.evaluation.comparison import differences, verdicts
 from geoloc_core.evaluation.evaluate import Evaluation, evaluate, evaluate_set
 from geoloc_core.evaluation.intervals import bootstrap, difference
-from geoloc_core.evaluation.result_tables import displayed, table2
+from geoloc_core.evaluation.result_tables import TABLE2_METRICS, displayed, scores_table
 
 
 @pytest.fixture
@@ -18,18 +18,16 @@ def boots(random_predictions):
 
 
 def test_the_best_its_ties_and_those_behind(random_predictions, boots):
-    words = verdicts(boots, ["accuracy", "mean_km"])
-    assert words.loc["bad", "accuracy"] == ""
-    assert set(words.loc[["good", "same"], "accuracy"]) <= {"best", "tie"}
+    words = verdicts(boots)
+    assert words["bad"]["accuracy"] == ""
+    assert {words["good"]["accuracy"], words["same"]["accuracy"]} <= {"best", "tie"}
     # Less is better for a distance.
     farthest = max(boots, key=lambda name: boots[name].estimate["mean_km"])
-    assert words.loc[farthest, "mean_km"] != "best"
-    assert "best" in set(verdicts({name: boots[name] for name in ("bad", "good")}, ["mean_km"]).loc["good"])
+    assert words[farthest]["mean_km"] != "best"
+    assert verdicts({name: boots[name] for name in ("bad", "good")})["good"]["mean_km"] == "best"
     boot = bootstrap(random_predictions(), 50)
-    assert verdicts({"a": boot, "b": boot}, ["accuracy"])["accuracy"].tolist() == ["tie", "tie"]
-    assert verdicts({"a": boot}, ["accuracy"])["accuracy"].tolist() == ["best"]
-    with pytest.raises(InputError, match="nothing to compare"):
-        verdicts({}, ["accuracy"])
+    assert [row["accuracy"] for row in verdicts({"a": boot, "b": boot}).values()] == ["tie", "tie"]
+    assert verdicts({"a": boot})["a"]["accuracy"] == "best"
 
 
 def test_differences_say_better_worse_or_tie(boots):
@@ -62,7 +60,7 @@ def test_a_set_is_scored_together_and_the_ceiling_does_not_compete(random_predic
     alone = evaluate("clip.mlp", bad, photos="im2gps")
     assert (rows[0].scores, rows[0].intervals) == (alone.scores, alone.intervals)
     assert Evaluation.from_json(json.loads(json.dumps(rows[1].to_json()))) == rows[1]
-    shown = displayed(table2(rows))["Accuracy (%)"]
+    shown = displayed(scores_table(rows, TABLE2_METRICS))["Accuracy (%)"]
     assert shown.iloc[1].endswith("] best")
     assert shown.iloc[0].endswith("]")
     with pytest.raises(InputError, match="no answer for the photos"):

@@ -37,9 +37,9 @@ def test_a_great_circle_is_the_shortest_way_and_is_cut_at_the_antimeridian():
 
 def test_coverage_shows_where_photos_are(boundaries):
     chance = np.random.default_rng(0)
-    latitude, longitude = chance.normal(47, 3, 5000), chance.normal(5, 5, 5000)
-    empty = np.asarray(picture(coverage_map(np.zeros(0), np.zeros(0), boundaries, "None")), dtype=int)
-    full = np.asarray(picture(coverage_map(latitude, longitude, boundaries, "Photos")), dtype=int)
+    photos = pd.DataFrame({"latitude": chance.normal(47, 3, 5000), "longitude": chance.normal(5, 5, 5000)})
+    empty = np.asarray(picture(coverage_map(photos.iloc[:0], boundaries, "None")), dtype=int)
+    full = np.asarray(picture(coverage_map(photos, boundaries, "Photos")), dtype=int)
     changed = np.abs(full - empty).sum(axis=2)[80:-90] > 60  # below the title, above the colour bar
     rows, columns = np.nonzero(changed)
     # Western Europe is right of the middle and in the upper half.

@@ -12,6 +12,7 @@ from PIL import Image
 from geoloc_core.evaluation import plots
 from geoloc_core.evaluation.baselines import CLASS_PRIOR
 from geoloc_core.evaluation.certainty import Certainty, calibration, coverage_curve
+from geoloc_core.evaluation.comparison import comparison_table
 from geoloc_core.evaluation.confusion import confusion
 from geoloc_core.evaluation.evaluate import VALIDATION, PhotoSet, evaluate_set
 from geoloc_core.evaluation.fairness import recall_by_country
@@ -96,7 +97,7 @@ def test_results_hold_every_section_and_the_same_content_gives_the_same_bytes(ra
         ),
         "evaluations": evaluations,
         "photo_sets": {VALIDATION: photos, "im2gps": photos},
-        "references": {CLASS_PRIOR: {KEY: good, CLASS_PRIOR: prior}},
+        "comparisons": {CLASS_PRIOR: comparison_table({KEY: good, CLASS_PRIOR: prior}, CLASS_PRIOR)},
         "certainties": {VALIDATION: {KEY: PROMISES}, "im2gps": {}},
         "best": KEY,
         "training": pd.DataFrame({"country_id": ["USA"] * 30 + ["FRA"] * 20 + [""], "split": "train"}),

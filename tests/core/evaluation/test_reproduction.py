@@ -7,8 +7,13 @@ from pathlib import Path
 import pytest
 
 from geoloc_core.evaluation.published import THESIS, thesis_rows
+<<<<<<< HEAD
 from geoloc_core.evaluation.result_tables import table2, table3
 from geoloc_core.features.backbones import backbone
+=======
+from geoloc_core.evaluation.result_tables import TABLE2_METRICS, TABLE3_METRICS, scores_table
+from geoloc_core.features.specification import HALF, OPENAI_MEAN, OPENAI_STD, BackboneSpec
+>>>>>>> evaluation
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "reproduction.md"
 CLIP, VIT, SEGVIT = (backbone(name) for name in ("clip-l-14", "vit-l-16-in21k", "seg-vit"))
@@ -18,11 +23,11 @@ FEATURES = {"clip": (CLIP,), "clip+vit": (CLIP, VIT), "vit+segvit": (VIT, SEGVIT
 def test_the_thesis_stands_beside_ours_on_its_own_ground():
     rows = thesis_rows("validation", {"mp16"}, FEATURES)
     assert {row.kind for row in rows} == {"published"}
-    table = table2(rows).set_index("experiment")
+    table = scores_table(rows, TABLE2_METRICS).set_index("experiment")
     best = table.loc["thesis: clip+vit.mlp"]
     assert best[["accuracy", "top5", "top10", "mean_km"]].tolist() == [26.4, 41.5, 47.0, 4890]
     assert best["accuracy_low":"accuracy_high"].isna().all()
-    on_3k = table3(thesis_rows("im2gps3k", ["mp16"], FEATURES)).set_index("experiment")
+    on_3k = scores_table(thesis_rows("im2gps3k", ["mp16"], FEATURES), TABLE3_METRICS).set_index("experiment")
     assert on_3k.loc["thesis: clip+vit.mlp", ["within_200", "within_750", "within_2500"]].tolist() == [4.4, 20.3, 52.2]
     assert on_3k.loc["thesis: vit+segvit", "within_2500"] == 30.9
     assert on_3k["within_1"].isna().all()  # the thesis leaves 1 and 25 km out

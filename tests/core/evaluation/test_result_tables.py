@@ -9,7 +9,16 @@ import pytest
 
 from geoloc_core.evaluation.evaluate import Evaluation, evaluate
 from geoloc_core.evaluation.intervals import Interval
-from geoloc_core.evaluation.result_tables import displayed, table1, table2, table3, to_csv, to_json, to_markdown
+from geoloc_core.evaluation.result_tables import (
+    TABLE2_METRICS,
+    TABLE3_METRICS,
+    displayed,
+    scores_table,
+    table1,
+    to_csv,
+    to_json,
+    to_markdown,
+)
 
 DISTRIBUTION = pd.DataFrame(
     {
@@ -47,8 +56,9 @@ def test_table1_shows_no_region_twice():
 
 
 def test_table2_has_experiments_before_baselines_and_intervals_beside_figures():
-    made = table2(
-        [made_up("class prior", "baseline", "validation", 30.1), made_up("clip.mlp", "experiment", "validation", 26.4)]
+    made = scores_table(
+        [made_up("class prior", "baseline", "validation", 30.1), made_up("clip.mlp", "experiment", "validation", 26.4)],
+        TABLE2_METRICS,
     )
     assert made["experiment"].tolist() == ["clip.mlp", "class prior"]
     assert made.loc[0, ["accuracy", "accuracy_low", "accuracy_high"]].tolist() == pytest.approx([26.4, 24.4, 28.4])
@@ -58,7 +68,7 @@ def test_table2_has_experiments_before_baselines_and_intervals_beside_figures():
 
 def test_table3_keeps_benchmarks_together_in_their_order():
     rows = [made_up(name, "experiment", photos, 20.0) for name in "ab" for photos in ("im2gps", "im2gps3k")]
-    made = table3(rows)
+    made = scores_table(rows, TABLE3_METRICS)
     assert made["benchmark"].tolist() == ["im2gps", "im2gps", "im2gps3k", "im2gps3k"]
     assert made["experiment"].tolist() == ["a", "b", "a", "b"]
     assert [name for name in made.columns if name.startswith("within") and name.count("_") == 1] == [
@@ -67,11 +77,11 @@ def test_table3_keeps_benchmarks_together_in_their_order():
 
 
 def test_as_text_for_people():
-    shown = displayed(table2([made_up("a|b", "experiment", "validation", 26.44)]))
+    shown = displayed(scores_table([made_up("a|b", "experiment", "validation", 26.44)], TABLE2_METRICS))
     assert shown["Accuracy (%)"].tolist() == ["26.4 [24.4, 28.4]"]
     assert shown["Mean distance (km)"].tolist() == ["4,890 [4,500, 5,200]"]
     assert shown["Top-5 (%)"].tolist() == ["41.5"]
-    markdown = to_markdown(table2([made_up("a|b", "experiment", "validation", 26.44)]))
+    markdown = to_markdown(scores_table([made_up("a|b", "experiment", "validation", 26.44)], TABLE2_METRICS))
     head, rule, row = markdown.strip().split("\n")
     assert head.startswith("| Benchmark | Experiment | Kind | Photos | Missing | Accuracy (%) |")
     assert rule == "|---|---|---|---:|---:|---:|---:|---:|---:|"
@@ -79,7 +89,7 @@ def test_as_text_for_people():
 
 
 def test_csv_and_json_keep_all_digits():
-    made = table2([made_up("a", "experiment", "validation", 26.44)])
+    made = scores_table([made_up("a", "experiment", "validation", 26.44)], TABLE2_METRICS)
     again = pd.read_csv(io.StringIO(to_csv(made)))
     words = [name for name in made.columns if name.endswith("_verdict")]
     again[words] = again[words].fillna("")

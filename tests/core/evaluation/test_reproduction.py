@@ -7,13 +7,8 @@ from pathlib import Path
 import pytest
 
 from geoloc_core.evaluation.published import THESIS, thesis_rows
-<<<<<<< HEAD
-from geoloc_core.evaluation.result_tables import table2, table3
-from geoloc_core.features.backbones import backbone
-=======
 from geoloc_core.evaluation.result_tables import TABLE2_METRICS, TABLE3_METRICS, scores_table
-from geoloc_core.features.specification import HALF, OPENAI_MEAN, OPENAI_STD, BackboneSpec
->>>>>>> evaluation
+from geoloc_core.features.backbones import backbone
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "reproduction.md"
 CLIP, VIT, SEGVIT = (backbone(name) for name in ("clip-l-14", "vit-l-16-in21k", "seg-vit"))

@@ -63,9 +63,8 @@ def polygon_centroids(cells: GeoDataFrame) -> pd.DataFrame:
     undefined = np.linalg.norm(moment, axis=1) <= 1e-9 * np.abs(area)
     stand_in = shapely.point_on_surface(geometries[undefined])
     longitude[undefined], latitude[undefined] = shapely.get_x(stand_in), shapely.get_y(stand_in)
-    return pd.DataFrame(
-        {"region_id": cells["region_id"].to_numpy(object), "latitude": latitude, "longitude": longitude}
-    )
+    region_id = cells["region_id"].to_numpy(object)
+    return pd.DataFrame({"region_id": region_id, "latitude": latitude, "longitude": longitude})
 
 
 def region_anchors(photos: pd.DataFrame, cells: GeoDataFrame) -> pd.DataFrame:

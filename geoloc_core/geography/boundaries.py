@@ -135,7 +135,7 @@ def _read_file(file: str, layer: str, level: str, report: list[Repair]) -> gpd.G
         frame = frame.rename_geometry("geometry")
     if frame.crs is None:
         west, south, east, north = frame.total_bounds
-        if west < -180 - _ROUNDING or east > 360 + _ROUNDING or south < -90 - _ROUNDING or north > 90 + _ROUNDING:
+        if max(-180 - west, east - 360, -90 - south, north - 90) > _ROUNDING:
             raise InputError(f"boundary file {path} names no coordinate system and is not in degrees: set its CRS.")
         report.append(Repair(level, "", f"coordinate system not named: taken as {CRS}", path.name))
         return frame.set_crs(CRS)
@@ -159,13 +159,13 @@ def _layer(path: Path, layer: str, level: str) -> str | None:
 
 def _dissolved(frame: gpd.GeoDataFrame, level: str, report: list[Repair]) -> gpd.GeoDataFrame:
     """One row for each region_id; rows of one region are joined, unless their countries differ, which is refused."""
-    parents = frame.groupby("region_id")["country_id"].nunique()
-    for region in parents.index[parents > 1]:
-        raise InputError(f"the sub-division {region!r} belongs to two countries: its ids are not unique.")
-    counts = frame["region_id"].value_counts()
-    if (counts == 1).all():
+    if frame["region_id"].is_unique:
         return frame
-    report += [Repair(level, region, "rows joined", str(counts[region])) for region in sorted(counts.index[counts > 1])]
+    for region, rows in frame.groupby("region_id"):
+        if rows["country_id"].nunique() > 1:
+            raise InputError(f"the sub-division {region!r} belongs to two countries: its ids are not unique.")
+        if len(rows) > 1:
+            report.append(Repair(level, region, "rows joined", str(len(rows))))
     return _united(frame, "region_id").reset_index()
 
 
@@ -190,9 +190,9 @@ def _check_assign(
     country_ids = {code for frame in (units, countries) if frame is not None for code in frame["country_id"]}
     region_ids = country_ids | (set(units["region_id"]) if units is not None else set())
     for region, country in spec.assign.items():
-        if region not in region_ids or country not in country_ids:
-            missing = region if region not in region_ids else country
-            raise InputError(f"boundaries {spec.name!r}: `assign` names {missing!r}, which the files do not have.")
+        missing = [region] * (region not in region_ids) + [country] * (country not in country_ids)
+        if missing:
+            raise InputError(f"boundaries {spec.name!r}: `assign` names {missing[0]!r}, which the files do not have.")
         report.append(Repair(ROOT if region in country_ids else FINEST, region, "assigned", f"to {country}"))
 
 
@@ -219,10 +219,10 @@ def _countries_of(units: gpd.GeoDataFrame, countries: gpd.GeoDataFrame | None) -
     # A unit that was assigned to the country has no country_name: the names of the others count.
     ordered = units.sort_values("country_name", key=lambda names: names == "", kind="stable")
     united = _united(ordered[["country_id", "country_name", "geometry"]], "country_id")
-    for column in ("iso_a2", "continent"):
-        facts = {} if countries is None else dict(zip(countries["country_id"], countries[column], strict=True))
-        united[column] = [facts.get(country, "") for country in united.index]
-    return united
+    if countries is None:
+        return united.assign(iso_a2="", continent="")
+    facts = countries.set_index("country_id")[["iso_a2", "continent"]]
+    return united.join(facts).fillna({"iso_a2": "", "continent": ""})
 
 
 def _with_facts(countries: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
@@ -231,8 +231,8 @@ def _with_facts(countries: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
     """
     embedded = embedded_boundaries().level(ROOT).set_index("region_id")
     facts = embedded.reindex(countries.index)[["name", "iso_a2", "continent"]].fillna("")
-    ids = pd.Series(countries.index, countries.index)
-    frame = countries.assign(region_id=ids, name=countries["country_name"].where(countries["country_name"] != "", ids))
+    frame = countries.assign(region_id=countries.index)
+    frame["name"] = _first_text(frame, "country_name", "region_id")
     for column in facts.columns:
         frame[column] = facts[column].where(facts[column] != "", frame[column])
     unknown = (frame["continent"] == "") | frame["continent"].str.startswith("Seven seas")

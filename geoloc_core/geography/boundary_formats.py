@@ -105,10 +105,10 @@ def read_boundary_spec(path: str | os.PathLike[str]) -> BoundarySpec:
     path = Path(path)
     try:
         content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"boundary specification {path} cannot be read ({error}): check the path.") from error
-    except yaml.YAMLError as error:
-        raise ProfileError(f"boundary specification {path} is not YAML ({error}).") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ProfileError(
+            f"boundary specification {path} cannot be read as YAML ({error}): check the path."
+        ) from error
     keys = {item.name for item in fields(BoundarySpec)}
     if not isinstance(content, dict) or not {"name", "layout"} <= set(content):
         raise ProfileError(f"boundary specification {path} must be a mapping with at least `name` and `layout`.")

@@ -48,9 +48,8 @@ class NearestRegion:
         bound = np.minimum(np.hypot(nearest_end[within], half) * _ROUNDING, furthest)
         ends = self._tree.query_ball_point(points[within], bound)
         row = np.repeat(within, [len(candidates) for candidates in ends])
-        index, chord = self._nearest_piece(
-            points, row, np.array([end for candidates in ends for end in candidates], np.int64)
-        )
+        candidates = np.concatenate([*ends, np.empty(0)]).astype(np.int64)
+        index, chord = self._nearest_piece(points, row, candidates)
         distance = 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chord / 2, 1.0))
         too_far = ~(distance <= self.cap_km)
         index[too_far], distance[too_far] = -1, np.nan
@@ -98,10 +97,10 @@ def outer_edges(geometries: NDArray[np.object_]) -> tuple[Floats, Floats, NDArra
 def _cut(start: Floats, end: Floats) -> tuple[Floats, NDArray[np.int64]]:
     """The ends of all pieces as unit vectors (p, 3), edge after edge, and the edge of each (p,)."""
     delta = end - start
-    widest = np.cos(np.radians(np.minimum(np.abs(start[:, 1]), np.abs(end[:, 1]))))
+    low, high = np.sort(np.abs([start[:, 1], end[:, 1]]), axis=0)
+    widest = np.cos(np.radians(low))
     kilometres = np.radians(np.hypot(delta[:, 1], delta[:, 0] * widest)) * EARTH_RADIUS_KM
-    steepest = np.tan(np.radians(np.minimum(np.abs(end[:, 1]), 89.9999)))
-    steepest = np.maximum(steepest, np.tan(np.radians(np.minimum(np.abs(start[:, 1]), 89.9999))))
+    steepest = np.tan(np.radians(np.minimum(high, 89.9999)))
     longest = np.sqrt(8 * EARTH_RADIUS_KM * _SAGITTA_KM / np.maximum(steepest, 1e-3))
     pieces = np.maximum(np.ceil(kilometres / longest.clip(_SHORTEST_PIECE_KM, _PIECE_KM)), 1).astype(np.int64)
     ends = pieces + 1

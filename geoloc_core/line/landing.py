@@ -1,9 +1,8 @@
 """The landing folder: a metadata file laid there, complete and stable, becomes a dataset to learn from.
 
 Files stay where they were laid; the ledger (`landed.json` in the data folder) says what each became, and `open_project`
-adds the datasets of the ledger to the profile's own. The content decides: the same bytes under two names are one
-delivery, a file that was written anew is the same delivery with new content, and what has no known layout is refused
-with a sentence until it changes.
+adds its datasets to the profile's own. The content decides: the same bytes under two names are one delivery, a file that
+was written anew is the same delivery with new content, and what has no known layout is refused until it changes.
 """
 
 from __future__ import annotations
@@ -19,13 +18,12 @@ from geoloc_core.errors import GeolocError, InputError
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile
 from geoloc_core.photos.settings import Dataset, Settings
-from geoloc_core.storage import TEMPORARY_PREFIX, file_sha256, one_at_a_time, write_json
+from geoloc_core.storage import file_sha256, one_at_a_time, write_json
 
 # A file that nobody touched for this long is complete. Its time of last change counts, which no copying tool sets back.
 SETTLED_AFTER_S = 20.0
-# Names under which tools write what is not complete yet.
-UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart")
-_HIDDEN = (".", TEMPORARY_PREFIX)
+# Hidden names, as temporary files of ours are, and names under which tools write what is not complete yet.
+_UNFINISHED = re.compile(r"^\.|\.(part|partial|tmp|crdownload|filepart)$", re.IGNORECASE)
 _BLOCK_BYTES = 1 << 20
 
 
@@ -73,26 +71,24 @@ def read_ledger(layout: Layout) -> Ledger:
     try:
         return Ledger.model_validate_json(layout.landed.read_bytes())
     except (OSError, ValueError) as error:
-        raise InputError(
-            f"the ledger of deliveries, {layout.landed}, cannot be read ({error}); restore it, or move it away and the"
-            " files in the landing folder are taken in anew"
-        ) from error
+        mend = "restore it, or move it away and the files in the landing folder are taken in anew"
+        raise InputError(f"the ledger of deliveries, {layout.landed}, cannot be read ({error}); {mend}") from error
 
 
 def take_in(profile: Profile, layout: Layout, now: float | None = None) -> Intake:
-    """Look at the landing folder once and take in what is complete; safe to do as often as one likes.
+    """Look at the landing folder once and take in what is complete; `now` is in seconds since the epoch.
 
-    `profile` may have the ledger's datasets in it or not; names that it uses already are not given again. `now` is in
-    seconds since the epoch.
+    `profile` may have the ledger's datasets in it or not; names that it uses already are not given again.
     """
-    intake = Intake({}, {}, {})
+    intake, now = Intake({}, {}, {}), time.time() if now is None else now
     if not layout.landing.is_dir():
         return intake
-    now = time.time() if now is None else now
     # A sensor and a person may look at the same time; the ledger is read and written by one of them.
     with one_at_a_time(layout.landed.with_suffix(".lock")):
         before = read_ledger(layout)
-        files = {file.name: file for file in _files_in(layout.landing)}
+        # Folders hold pictures.
+        files = {file.name: file for file in sorted(layout.landing.iterdir()) if file.is_file()}
+        files = {name: file for name, file in files.items() if not _UNFINISHED.search(name)}
         deliveries = {delivery.dataset.name: delivery for delivery in before.deliveries}
         seen = {name: entry for name, entry in before.seen.items() if name in files}
         for name, file in files.items():
@@ -112,12 +108,6 @@ def take_in(profile: Profile, layout: Layout, now: float | None = None) -> Intak
         if after != before:
             write_json(layout.landed, after.model_dump())
     return intake
-
-
-def _files_in(landing: Path) -> list[Path]:
-    """The files that may be deliveries, sorted by name; folders hold their pictures."""
-    files = sorted(file for file in landing.iterdir() if file.is_file() and not file.name.startswith(_HIDDEN))
-    return [file for file in files if not file.name.lower().endswith(UNFINISHED)]
 
 
 def _judge(profile: Profile, layout: Layout, deliveries: dict[str, Delivery], file: Path, sha256: str) -> str:
@@ -143,12 +133,9 @@ def _judge(profile: Profile, layout: Layout, deliveries: dict[str, Delivery], fi
     except (GeolocError, OSError) as error:
         return f"refused {file.name}: {error}"
     own_pictures = landing.fetch or bool(archives_in(file))
-    taken = {
-        *profile.shards(),
-        *(shard for delivery in deliveries.values() for shard in delivery.dataset.shard_names()),
-    }
+    landed = [shard for delivery in deliveries.values() for shard in delivery.dataset.shard_names()]
     dataset = Dataset(
-        name=earlier_name or _dataset_name(file, sha256, taken),
+        name=earlier_name or _dataset_name(file, sha256, {*profile.shards(), *landed}),
         metadata=str(file),
         images=landing.images or ("" if own_pictures else str(layout.landing)),
         source=source,
@@ -177,13 +164,12 @@ def count_rows(file: Path) -> int:
     """
     with file.open("rb") as opened:
         head = opened.read(_BLOCK_BYTES)
-        if head.startswith(b"PAR1"):
-            import pyarrow as pa
-            import pyarrow.parquet as pq
+        if not head.startswith(b"PAR1"):
+            blocks = iter(lambda: opened.read(_BLOCK_BYTES), b"")
+            return 1 if b"\x00" in head else max(1, head.count(b"\n") + sum(block.count(b"\n") for block in blocks))
+    import pyarrow.parquet as pq
 
-            try:
-                return int(pq.read_metadata(file).num_rows)
-            except (pa.ArrowInvalid, OSError) as error:
-                raise InputError(f"it begins as Parquet and is not whole ({error})") from error
-        blocks = iter(lambda: opened.read(_BLOCK_BYTES), b"")
-        return 1 if b"\x00" in head else max(1, head.count(b"\n") + sum(block.count(b"\n") for block in blocks))
+    try:
+        return int(pq.read_metadata(file).num_rows)
+    except (ValueError, OSError) as error:  # ArrowInvalid is a ValueError
+        raise InputError(f"it begins as Parquet and is not whole ({error})") from error

@@ -204,12 +204,12 @@ def test_a_yaml_file_beside_the_polygons(tmp_path: Path) -> None:
     for text, match in [
         (yaml.safe_dump({**spec, "layuot": "gadm"}), "the key 'layuot'"),
         ("- a list", "must be a mapping"),
-        ("name: [", "not YAML"),
+        ("name: [", "cannot be read as YAML"),
     ]:
         path.write_text(text)
         with pytest.raises(ProfileError, match=match):
             load_boundaries(path)
-    with pytest.raises(InputError, match="cannot be read"):
+    with pytest.raises(ProfileError, match="check the path"):
         load_boundaries(tmp_path / "none.yaml")
 
 

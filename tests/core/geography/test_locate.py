@@ -14,29 +14,21 @@ from geoloc_core.geography import locate
 from geoloc_core.geography.boundaries import BoundarySet, import_boundaries, make_boundary_set
 from geoloc_core.geography.boundary_formats import BoundarySpec
 from geoloc_core.geography.locate import PolygonIndex, RegionLocator
+from geoloc_core.geography.sphere import latitude_longitude
 
 CITIES = [  # latitude, longitude, country, sub-division
     ("Amsterdam", 52.373, 4.893, "NLD", "NL-NH"),
     ("Windhoek", -22.560, 17.084, "NAM", "NA-KH"),
-    ("Nairobi", -1.286, 36.817, "KEN", None),
-    ("Cairo", 30.044, 31.236, "EGY", "EG-C"),
     ("Juba", 4.859, 31.571, "SSD", None),
     ("Paris", 48.857, 2.352, "FRA", "FR-75"),
-    ("Cayenne", 4.93, -52.33, "FRA", None),
     ("Oslo", 59.913, 10.752, "NOR", "NO-03"),
     ("Longyearbyen", 78.20, 15.60, "NOR", None),
     ("Pristina", 42.663, 21.162, "XKX", None),
     ("Ramallah", 31.903, 35.204, "PSE", None),
-    ("Delhi", 28.644, 77.216, "IND", "IN-DL"),
-    ("Kyoto", 35.012, 135.768, "JPN", "JP-26"),
     ("Taipei", 25.037, 121.564, "TWN", "TW-TPE"),
     ("Hong Kong", 22.337, 114.176, "HKG", None),
-    ("Denver", 39.739, -104.990, "USA", "US-CO"),
     ("Anchorage", 61.195, -149.80, "USA", "US-AK"),
     ("Honolulu", 21.33, -157.83, "USA", "US-HI"),
-    ("Mexico City", 19.43, -99.13, "MEX", None),
-    ("La Paz", -16.50, -68.13, "BOL", "BO-L"),
-    ("Brasilia", -15.78, -47.93, "BRA", "BR-DF"),
     ("Canberra", -35.28, 149.13, "AUS", "AU-ACT"),
     ("Suva", -18.10, 178.44, "FJI", "FJ-C"),
     ("McMurdo", -77.845, 166.69, "ATA", None),
@@ -58,10 +50,10 @@ def test_cities(embedded: BoundarySet, locator: RegionLocator) -> None:
     names, latitude, longitude, countries, units = zip(*CITIES, strict=True)
     located = locator.locate(longitude, latitude)
     assert embedded.ids("country", located.index["country"]).tolist() == list(countries)
-    unit_at = dict(zip(names, embedded.ids("subdivision", located.index["subdivision"]), strict=True))
-    assert {name: unit_at[name] for name, unit in zip(names, units, strict=True) if unit} == {
-        name: unit for name, unit in zip(names, units, strict=True) if unit
-    }
+    for name, unit, expected in zip(
+        names, embedded.ids("subdivision", located.index["subdivision"]), units, strict=True
+    ):
+        assert expected in (None, unit), name
     assert set(located.quality) == {"inside"}
     assert (located.distance_km == 0).all()
 
@@ -74,18 +66,6 @@ def test_the_sea_near_and_far(embedded: BoundarySet, locator: RegionLocator) -> 
     assert located.distance_km[0] == pytest.approx(10, abs=3)
     assert located.index["country"][1:].tolist() == located.index["subdivision"][1:].tolist() == [-1, -1, -1]
     assert np.isnan(located.distance_km[1:]).all()
-
-
-def test_types_and_parents(embedded: BoundarySet, locator: RegionLocator) -> None:
-    rng = np.random.default_rng(0)
-    located = locator.locate(rng.uniform(-180, 180, 20_000), rng.uniform(-90, 90, 20_000))
-    country, unit = located.index["country"], located.index["subdivision"]
-    assert country.dtype == unit.dtype == np.int32
-    assert (located.distance_km.dtype, located.quality.dtype) == (np.float32, object)
-    labelled = unit >= 0
-    assert (country[labelled] == embedded.parent_indices()[unit[labelled]]).all()
-    assert ((country >= 0) == labelled).all()
-    assert len(locator.locate([], []).quality) == 0
 
 
 def test_shared_borders_and_overlaps_go_to_the_lowest_index() -> None:
@@ -133,9 +113,6 @@ def test_whole_turns_and_missing_coordinates() -> None:
     assert located.index["country"].tolist() == [0, 0, -1, -1]
     assert located.quality.tolist() == ["inside", "inside", "none", "none"]
 
-
-def test_impossible_coordinates_are_refused() -> None:
-    locator = RegionLocator(squares(AAA=(0, 0, 10, 10)))
     with pytest.raises(InputError, match=r"1 points lie off the globe, the first at position 1.*swapped"):
         locator.locate([5.0, 52.3], [5.0, 104.9])
     with pytest.raises(InputError, match="off the globe"):
@@ -186,15 +163,18 @@ def test_embedded_regions_agree_with_shapely(embedded: BoundarySet, locator: Reg
     vertices = shapely.get_coordinates(shapes)
     near_borders = vertices[rng.integers(0, len(vertices), 100_000)] + rng.normal(0, 0.01, (100_000, 2))
     vectors = rng.normal(size=(100_000, 3))
-    around = np.degrees(
-        [np.arctan2(vectors[:, 1], vectors[:, 0]), np.arctan2(vectors[:, 2], np.hypot(*vectors.T[:2]))]
-    ).T
+    around = np.stack(latitude_longitude(vectors)[::-1], axis=1)
     points = np.concatenate([vertices[::20], near_borders, around])
     points = points[(np.abs(points[:, 0]) < 180) & (np.abs(points[:, 1]) < 90)]
     located = locator.locate(*points.T)
     inside = located.quality == "inside"
     expected = lowest_intersecting(shapes, points)
-    np.testing.assert_array_equal(np.where(inside, located.index["subdivision"], -1), expected)
+    country, unit = located.index["country"], located.index["subdivision"]
+    np.testing.assert_array_equal(np.where(inside, unit, -1), expected)
+    assert country.dtype == unit.dtype == np.int32
+    assert (located.distance_km.dtype, located.quality.dtype) == (np.float32, object)
+    np.testing.assert_array_equal(country, np.append(embedded.parent_indices(), -1)[unit])
+    assert len(locator.locate([], []).quality) == 0
 
 
 def test_chunks_and_threads_change_nothing(

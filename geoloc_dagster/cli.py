@@ -187,8 +187,10 @@ class ProgressLines:
 
     def __call__(self, event: str, target: "Target | None", detail: str) -> None:
         """Hear of one event of `refresh`."""
-        if event in {"done", "failed"}:
+        if event in {"done", "failed", "failed again"}:
             self.done += 1
+        if event == "failed again":
+            return
         place = f"[{self.done:>3}/{max(self.expected, self.done)}]" if self.expected else f"[{self.done:>3}]"
         mark = {"done": "made", "failed": "FAILED"}.get(event, event)
         line = f"mended: {detail}" if target is None else f"{place} {mark:10} {target}  {detail}"

@@ -151,8 +151,8 @@ def refresh(
 ) -> Outcome:
     """Carry out the plan.
 
-    `listener` hears ("mended" | "done" | "failed" | "registered" | "removed", target, detail). `verify` reads every byte of
-    every file, and of the warehouse, in place of trusting those that nobody seems to have written to.
+    `listener` hears ("mended" | "done" | "failed" | "failed again" | "registered" | "removed", target, detail). `verify`
+    reads every byte of every file, and of the warehouse, in place of trusting those that nobody seems to have written to.
     """
     with refresh_lock(project.layout), room(project.home):
         for sentence in put_right(project, instance, verify):
@@ -325,7 +325,7 @@ class _Walk:
         self.outcome.failed[target] = message
         if kind not in _kinds(GeolocError):
             self.outcome.faults.append(target)
-        self.listener("failed", target, "as before" if repeated else message)
+        self.listener("failed again" if repeated else "failed", target, message)
 
 
 def run_config(project: Project) -> dict[str, Any]:

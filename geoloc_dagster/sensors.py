@@ -134,7 +134,7 @@ def deliveries(context: dg.SensorEvaluationContext, project: ProjectResource) ->
     intake = take_in(before.profile, before.layout)
     for sentence in intake.refused.values():
         context.log.warning(sentence)
-    if not intake.changed:
+    if not intake.taken_in:
         return dg.SkipReason(intake.sentence or f"nothing new in {before.layout.landing}")
     changes = synchronise(context.instance, project.open().profile)
     context.log.info(intake.sentence)

@@ -13,7 +13,7 @@ from geoloc_core.evaluation.evaluate import evaluate
 from geoloc_core.evaluation.maps import error_map
 from geoloc_core.evaluation.predictions import ANSWERED, continents, predictions_frame, write_predictions
 from geoloc_core.evaluation.report import folder_report
-from geoloc_core.evaluation.tables import table3, to_csv, to_markdown
+from geoloc_core.evaluation.result_tables import table3, to_csv, to_markdown
 from geoloc_core.geography.boundaries import BoundarySet
 from geoloc_core.geography.locate import RegionLocator
 from geoloc_core.photos.labels import label_photos

@@ -1,6 +1,6 @@
 """How sure, and rightly so? Calibration, what answering "not sure" gains, and the promises of a head.
 
-The formulas are those of `learning.calibrate` and `learning.conformal`, by which heads are calibrated; here they are applied
+The formulas are those of `learning.calibrate`, by which heads are calibrated; here they are applied
 to answers for photos that trained nothing. A photo in no country, or in one that no training photo shows, was answered
 wrongly whatever its probability. Shares of a coverage curve are per cent of all photos, so that one without a picture is
 never covered.

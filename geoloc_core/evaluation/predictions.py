@@ -142,7 +142,7 @@ def continents(boundaries: BoundarySet) -> dict[str, str]:
 def write_predictions(path: str | os.PathLike[str], predictions: pd.DataFrame) -> None:
     """Check a predictions frame and keep it as Parquet, atomically; equal frames give equal bytes."""
     from geoloc_core.evaluation.prediction_table import Predictions, parquet_schema
-    from geoloc_core.photos.schemas import validate
+    from geoloc_core.tables import validate
 
     checked = validate(Predictions, predictions, os.fspath(path))
     table = pa.Table.from_pandas(checked, schema=parquet_schema(), preserve_index=False)

@@ -33,7 +33,7 @@ from geoloc_core.evaluation.intervals import Interval
 from geoloc_core.evaluation.maps import error_map
 from geoloc_core.evaluation.metrics import DEFINITIONS
 from geoloc_core.evaluation.predictions import ANSWERED, continents
-from geoloc_core.evaluation.tables import TABLE2_METRICS, TABLE3_METRICS, displayed, table1, table2, table3
+from geoloc_core.evaluation.result_tables import TABLE2_METRICS, TABLE3_METRICS, displayed, table1, table2, table3
 from geoloc_core.geography.cells import LEVELS
 from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image
 
@@ -164,7 +164,7 @@ def folder_report(
 
 
 def frame_section(frame: pd.DataFrame, **others: Any) -> dict[str, Any]:
-    """A frame as `tables.displayed` shows it; a column `kind` tints rows and is not shown."""
+    """A frame as `result_tables.displayed` shows it; a column `kind` tints rows and is not shown."""
     shown = displayed(frame.drop(columns="kind", errors="ignore"))
     rows = list(shown.itertuples(index=False, name=None))
     return {"headings": list(shown.columns), "rows": rows, "kinds": frame.get("kind", pd.Series()).tolist(), **others}

@@ -23,7 +23,7 @@ from filelock import FileLock, Timeout
 from geoloc_core.errors import InputError, StaleArtifactError
 from geoloc_core.features.checkpoints import CheckpointIdentity
 from geoloc_core.features.decoding import CHANGED, OK, ImageItem
-from geoloc_core.features.encoders.base import Encoder
+from geoloc_core.features.encoders.encoder_base import Encoder
 from geoloc_core.features.extract import EmbeddedBatch, EmbeddingBlock, choose_batch_size, embed_batches
 from geoloc_core.features.shards import read_shard, write_shard
 from geoloc_core.photos.images import ImageLimits

@@ -9,7 +9,7 @@ import torch
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features.checkpoints import checkpoint_error, open_checkpoint
 from geoloc_core.features.encoders import library_module
-from geoloc_core.features.encoders.base import Encoder as Encoder
+from geoloc_core.features.encoders.encoder_base import Encoder as Encoder
 from geoloc_core.features.specification import BackboneSpec
 
 

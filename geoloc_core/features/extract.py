@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from geoloc_core.features.decoding import OK, DecodedBatch, ImageItem, decoded_batches
-from geoloc_core.features.encoders.base import Encoder
+from geoloc_core.features.encoders.encoder_base import Encoder
 from geoloc_core.photos.images import ImageLimits
 from geoloc_core.progress import bar
 

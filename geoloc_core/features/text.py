@@ -16,7 +16,7 @@ import torch
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features.checkpoints import open_checkpoint
 from geoloc_core.features.encoders import library_module
-from geoloc_core.features.encoders.base import TextTower
+from geoloc_core.features.encoders.encoder_base import TextTower
 from geoloc_core.features.specification import BackboneSpec
 
 SENTENCES_AT_ONCE = 256

@@ -10,34 +10,33 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+
+from pydantic import Field
 
 from geoloc_core.errors import GeolocError, InputError
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile
-from geoloc_core.photos.settings import Dataset
-from geoloc_core.storage import TEMPORARY_PREFIX, file_sha256, one_at_a_time, read_json, write_json
+from geoloc_core.photos.settings import Dataset, Settings
+from geoloc_core.storage import TEMPORARY_PREFIX, file_sha256, one_at_a_time, write_json
 
 # A file that nobody touched for this long is complete. Its time of last change counts, which no copying tool sets back.
 SETTLED_AFTER_S = 20.0
 # Names under which tools write what is not complete yet.
 UNFINISHED = (".part", ".partial", ".tmp", ".crdownload", ".filepart")
+_HIDDEN = (".", TEMPORARY_PREFIX)
 _BLOCK_BYTES = 1 << 20
 
 
-@dataclass(frozen=True)
-class Delivery:
+class Delivery(Settings):
     """A dataset that came by the landing folder, and the content that it was taken in with."""
 
     dataset: Dataset
     sha256: str
 
 
-@dataclass(frozen=True)
-class Seen:
+class Seen(Settings):
     """What was said of a file of a given size and time of change, so that it need not be read at each look."""
 
     bytes: int
@@ -46,62 +45,38 @@ class Seen:
     verdict: str
 
 
-@dataclass(frozen=True)
-class Ledger:
-    """All deliveries in the order of their coming, and all files seen."""
+class Ledger(Settings):
+    """All deliveries in the order of their arrival, and all files seen, by name."""
 
     deliveries: tuple[Delivery, ...] = ()
-    seen: tuple[tuple[str, Seen], ...] = ()
-
-    def datasets(self) -> tuple[Dataset, ...]:
-        """What the profile's training is extended by."""
-        return tuple(delivery.dataset for delivery in self.deliveries)
+    seen: dict[str, Seen] = Field(default={})
 
 
 @dataclass(frozen=True)
 class Intake:
-    """What one look at the landing folder found: a sentence for each file, by its name, and whether anything changed."""
+    """What one look at the landing folder found: a sentence for each file, by its name. Deliveries changed if `taken_in`."""
 
     taken_in: dict[str, str]
     waiting: dict[str, str]
     refused: dict[str, str]
 
     @property
-    def changed(self) -> bool:
-        """Whether a delivery came, or one has new content."""
-        return bool(self.taken_in)
-
-    @property
     def sentence(self) -> str:
         """All of it in one line; empty when the folder holds nothing new."""
-        told = [*self.taken_in.values(), *self.waiting.values(), *self.refused.values()]
-        return "; ".join(told)
+        return "; ".join([*self.taken_in.values(), *self.waiting.values(), *self.refused.values()])
 
 
 def read_ledger(layout: Layout) -> Ledger:
-    """The ledger; an empty one where nothing ever landed. One that cannot be read is an error, as deliveries hang on it."""
+    """The ledger; an empty one where nothing ever landed. InputError where it cannot be read, as deliveries hang on it."""
     if not layout.landed.is_file():
         return Ledger()
     try:
-        value = read_json(layout.landed)
-        deliveries = tuple(
-            Delivery(Dataset.model_validate(entry["dataset"]), entry["sha256"]) for entry in value["deliveries"]
-        )
-        return Ledger(deliveries, tuple((name, Seen(**entry)) for name, entry in value["seen"].items()))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return Ledger.model_validate_json(layout.landed.read_bytes())
+    except (OSError, ValueError) as error:
         raise InputError(
             f"the ledger of deliveries, {layout.landed}, cannot be read ({error}); restore it, or move it away and the"
             " files in the landing folder are taken in anew"
         ) from error
-
-
-def write_ledger(layout: Layout, ledger: Ledger) -> None:
-    """Keep the ledger."""
-    value: dict[str, Any] = {
-        "deliveries": [{"dataset": item.dataset.model_dump(), "sha256": item.sha256} for item in ledger.deliveries],
-        "seen": {name: asdict(seen) for name, seen in ledger.seen},
-    }
-    write_json(layout.landed, value)
 
 
 def take_in(profile: Profile, layout: Layout, now: float | None = None) -> Intake:
@@ -110,92 +85,85 @@ def take_in(profile: Profile, layout: Layout, now: float | None = None) -> Intak
     `profile` may have the ledger's datasets in it or not; names that it uses already are not given again. `now` is in
     seconds since the epoch.
     """
+    intake = Intake({}, {}, {})
     if not layout.landing.is_dir():
-        return Intake({}, {}, {})
+        return intake
+    now = time.time() if now is None else now
     # A sensor and a person may look at the same time; the ledger is read and written by one of them.
     with one_at_a_time(layout.landed.with_suffix(".lock")):
-        return _look(profile, layout, time.time() if now is None else now)
-
-
-def _look(profile: Profile, layout: Layout, now: float) -> Intake:
-    intake = Intake({}, {}, {})
-    ledger = before = read_ledger(layout)
-    for file in files_in(layout.landing):
-        status = file.stat()
-        changed_ns = max(status.st_mtime_ns, status.st_ctime_ns)
-        known = dict(ledger.seen).get(file.name)
-        if known is not None and (known.bytes, known.changed_ns) == (status.st_size, changed_ns):
-            if known.verdict.startswith("refused"):
-                intake.refused[file.name] = known.verdict
-            continue
-        if now - changed_ns / 1e9 < SETTLED_AFTER_S:
-            intake.waiting[file.name] = f"{file.name} was changed a moment ago and is given time to be complete"
-            continue
-        sha256 = file_sha256(file)
-        ledger, verdict = _judge(profile, layout, ledger, file, sha256)
-        kept = {**dict(ledger.seen), file.name: Seen(status.st_size, changed_ns, sha256, verdict)}
-        ledger = replace(ledger, seen=tuple(sorted(kept.items())))
-        (intake.refused if verdict.startswith("refused") else intake.taken_in)[file.name] = verdict
-    present = {file.name for file in files_in(layout.landing)}
-    ledger = replace(ledger, seen=tuple(entry for entry in ledger.seen if entry[0] in present))
-    if ledger != before:
-        write_ledger(layout, ledger)
+        before = read_ledger(layout)
+        files = {file.name: file for file in _files_in(layout.landing)}
+        deliveries = {delivery.dataset.name: delivery for delivery in before.deliveries}
+        seen = {name: entry for name, entry in before.seen.items() if name in files}
+        for name, file in files.items():
+            status = file.stat()
+            changed_ns = max(status.st_mtime_ns, status.st_ctime_ns)
+            if name in seen and (seen[name].bytes, seen[name].changed_ns) == (status.st_size, changed_ns):
+                if seen[name].verdict.startswith("refused"):
+                    intake.refused[name] = seen[name].verdict
+            elif now - changed_ns / 1e9 < SETTLED_AFTER_S:
+                intake.waiting[name] = f"{name} was changed a moment ago and is given time to be complete"
+            else:
+                sha256 = file_sha256(file)
+                verdict = _judge(profile, layout, deliveries, file, sha256)
+                seen[name] = Seen(bytes=status.st_size, changed_ns=changed_ns, sha256=sha256, verdict=verdict)
+                (intake.refused if verdict.startswith("refused") else intake.taken_in)[name] = verdict
+        after = Ledger(deliveries=tuple(deliveries.values()), seen=seen)
+        if after != before:
+            write_json(layout.landed, after.model_dump())
     return intake
 
 
-def files_in(landing: Path) -> Iterator[Path]:
+def _files_in(landing: Path) -> list[Path]:
     """The files that may be deliveries, sorted by name; folders hold their pictures."""
-    if not landing.is_dir():
-        return
-    for file in sorted(landing.iterdir()):
-        hidden = file.name.startswith((".", TEMPORARY_PREFIX))
-        if file.is_file() and not hidden and not file.name.lower().endswith(UNFINISHED):
-            yield file
+    files = sorted(file for file in landing.iterdir() if file.is_file() and not file.name.startswith(_HIDDEN))
+    return [file for file in files if not file.name.lower().endswith(UNFINISHED)]
 
 
-def _judge(profile: Profile, layout: Layout, ledger: Ledger, file: Path, sha256: str) -> tuple[Ledger, str]:
-    """The ledger after a complete file was met, and what is said of it."""
+def _judge(profile: Profile, layout: Layout, deliveries: dict[str, Delivery], file: Path, sha256: str) -> str:
+    """What is said of a complete file; `deliveries`, by the dataset's name, is brought up to date in place."""
     from geoloc_core.photos.archives import archives_in
     from geoloc_core.photos.sources.registry import detect_source
 
-    for delivery in ledger.deliveries:
+    earlier_name = None
+    for name, delivery in deliveries.items():
         before = Path(delivery.dataset.metadata)
-        if delivery.sha256 == sha256 and before != file:
+        if before == file:
+            earlier_name = name
+        elif delivery.sha256 == sha256:
             if before.is_file():
-                return ledger, f"{file.name} holds the same as {before.name}: one delivery, {delivery.dataset.name}"
-            moved = Delivery(delivery.dataset.model_copy(update={"metadata": str(file)}), sha256)
-            return _with(ledger, delivery, moved), f"{before.name} is called {file.name} now: {moved.dataset.name}"
+                return f"{file.name} holds the same as {before.name}: one delivery, {name}"
+            moved = delivery.dataset.model_copy(update={"metadata": str(file)})
+            deliveries[name] = Delivery(dataset=moved, sha256=sha256)
+            return f"{before.name} is called {file.name} now: {name}"
+    landing = profile.landing
     try:
-        found = detect_source(file).name if profile.landing.source == "auto" else profile.landing.source
+        source = detect_source(file).name if landing.source == "auto" else landing.source
         rows = count_rows(file)
     except (GeolocError, OSError) as error:
-        return ledger, f"refused {file.name}: {error}"
-    same_place = [item for item in ledger.deliveries if Path(item.dataset.metadata) == file]
-    taken = {*profile.shards(), *(name for item in ledger.deliveries for name in item.dataset.shard_names())}
-    own_pictures = profile.landing.fetch or bool(archives_in(file))
+        return f"refused {file.name}: {error}"
+    own_pictures = landing.fetch or bool(archives_in(file))
+    taken = {
+        *profile.shards(),
+        *(shard for delivery in deliveries.values() for shard in delivery.dataset.shard_names()),
+    }
     dataset = Dataset(
-        name=same_place[0].dataset.name if same_place else dataset_name(file, sha256, taken),
+        name=earlier_name or _dataset_name(file, sha256, taken),
         metadata=str(file),
-        images=profile.landing.images or ("" if own_pictures else str(layout.landing)),
-        source=found,
-        layout=profile.landing.layout,
-        fetch=profile.landing.fetch,
+        images=landing.images or ("" if own_pictures else str(layout.landing)),
+        source=source,
+        layout=landing.layout,
+        fetch=landing.fetch,
         # The last shard takes all that is left, so each has rows of its own.
-        shards=max(1, rows // profile.landing.rows_per_shard),
-        rows_per_shard=profile.landing.rows_per_shard,
+        shards=max(1, rows // landing.rows_per_shard),
+        rows_per_shard=landing.rows_per_shard,
     )
-    delivery = Delivery(dataset, sha256)
-    of = f"{dataset.shards} shard{'s' if dataset.shards > 1 else ''} of {dataset.name}"
-    if same_place:
-        return _with(ledger, same_place[0], delivery), f"{file.name} has new content: {of}"
-    return replace(ledger, deliveries=(*ledger.deliveries, delivery)), f"{file.name} was taken in: {of}"
+    deliveries[dataset.name] = Delivery(dataset=dataset, sha256=sha256)
+    shards = f"{dataset.shards} shard{'s' if dataset.shards > 1 else ''} of {dataset.name}"
+    return f"{file.name} {'has new content' if earlier_name else 'was taken in'}: {shards}"
 
 
-def _with(ledger: Ledger, old: Delivery, new: Delivery) -> Ledger:
-    return replace(ledger, deliveries=tuple(new if item is old else item for item in ledger.deliveries))
-
-
-def dataset_name(file: Path, sha256: str, taken: set[str]) -> str:
+def _dataset_name(file: Path, sha256: str, taken: set[str]) -> str:
     """A name for partitions: the file's own where it can be, with the beginning of its hash where that is taken."""
     stem = re.sub(r"[^A-Za-z0-9_+@-]+", "-", file.name.split(".")[0]).strip("-_+@") or "delivery"
     clashes = any(name == stem or name.startswith(f"{stem}-") for name in taken)
@@ -208,7 +176,8 @@ def count_rows(file: Path) -> int:
     It only decides how many shards a delivery is divided into, and every row is in one of them whatever it says.
     """
     with file.open("rb") as opened:
-        if opened.read(4) == b"PAR1":
+        head = opened.read(_BLOCK_BYTES)
+        if head.startswith(b"PAR1"):
             import pyarrow as pa
             import pyarrow.parquet as pq
 
@@ -216,11 +185,5 @@ def count_rows(file: Path) -> int:
                 return int(pq.read_metadata(file).num_rows)
             except (pa.ArrowInvalid, OSError) as error:
                 raise InputError(f"it begins as Parquet and is not whole ({error})") from error
-        opened.seek(0)
-        lines, first = 0, True
-        while block := opened.read(_BLOCK_BYTES):
-            if first and b"\x00" in block:
-                return 1
-            first = False
-            lines += block.count(b"\n")
-    return max(1, lines)
+        blocks = iter(lambda: opened.read(_BLOCK_BYTES), b"")
+        return 1 if b"\x00" in head else max(1, head.count(b"\n") + sum(block.count(b"\n") for block in blocks))

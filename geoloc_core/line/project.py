@@ -121,4 +121,5 @@ def _loaded(path: Path, modified_ns: int) -> Profile:
 @functools.lru_cache(maxsize=8)
 def _with_landed(path: Path, modified_ns: int, landed: Path, landed_ns: int) -> Profile:
     """The profile, and what came by the landing folder besides."""
-    return _loaded(path, modified_ns).with_datasets(read_ledger(Layout(landed.parent)).datasets(), landed.name)
+    datasets = [delivery.dataset for delivery in read_ledger(Layout(landed.parent)).deliveries]
+    return _loaded(path, modified_ns).with_datasets(datasets, landed.name)

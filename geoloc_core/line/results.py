@@ -20,7 +20,7 @@ from geoloc_core.evaluation.maps import country_map, country_value_map, coverage
 from geoloc_core.evaluation.predictions import continents, read_predictions
 from geoloc_core.evaluation.published import thesis_rows
 from geoloc_core.evaluation.report import results_report
-from geoloc_core.evaluation.tables import table1, table2, table3, to_csv, to_json, to_markdown
+from geoloc_core.evaluation.result_tables import table1, table2, table3, to_csv, to_json, to_markdown
 from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
 from geoloc_core.geography.cells import ROOT
 from geoloc_core.line.inputs import LEARNED_FROM, forget_vectors, read_one_point

@@ -78,11 +78,11 @@ def drift_of(outcomes: Sequence[Outcome]) -> Outcome | None:
 
 
 def delivery_rows(labeled: pd.DataFrame, rejected: pd.DataFrame) -> pd.DataFrame:
-    """One row for each row that came in: `outcome` "accepted" or the reason, `label_quality`, the id of the region, and
-    `author_share`, the share of the photos that are by the photo's author.
+    """One row for each row that came in: `outcome` ("accepted" or the reason), `label_quality`, the id of the region, and
+    `author_share`, the share of the photos that are by the same author.
 
-    What does not apply is missing: all but the outcome of a rejected row, the region of a photo that lies in none, the share
-    of an author who is not known. Expectations leave missing values out.
+    What does not apply is missing, and left out by expectations: all but the outcome of a rejected row, the region of a
+    photo that lies in none, the share of an author who is not known.
     """
     region, author = (labeled[name].mask(labeled[name] == "") for name in (_REGION, "author_id"))
     accepted = pd.DataFrame(
@@ -113,26 +113,18 @@ def _expectations(
 ) -> list[Expectation]:
     from great_expectations import expectations as gxe
 
-    planned: list[Expectation] = [
-        gxe.ExpectColumnValuesToBeInSet(
-            column="outcome",
-            value_set=["accepted"],
-            mostly=1.0 - thresholds.rejected,
-            **_warning("rejected_share", thresholds.rejected, "of the rows were rejected"),
-        )
-    ]
-    for quality, limit, sentence in (
-        ("near", thresholds.near, "of the photos lie outside every region but near one"),
-        ("none", thresholds.none, "of the photos lie far from every region"),
+    planned: list[Expectation] = []
+    for column, name, sentence in (
+        ("outcome", "rejected", "of the rows were rejected"),
+        ("label_quality", "near", "of the photos lie outside every region but near one"),
+        ("label_quality", "none", "of the photos lie far from every region"),
     ):
-        planned.append(
-            gxe.ExpectColumnValuesToNotBeInSet(
-                column="label_quality",
-                value_set=[quality],
-                mostly=1.0 - limit,
-                **_warning(f"{quality}_share", limit, sentence),
-            )
-        )
+        limit = getattr(thresholds, name)
+        rule = {"column": column, "mostly": 1.0 - limit, **_warning(f"{name}_share", limit, sentence)}
+        if column == "outcome":
+            planned.append(gxe.ExpectColumnValuesToBeInSet(value_set=["accepted"], **rule))
+        else:
+            planned.append(gxe.ExpectColumnValuesToNotBeInSet(value_set=[name], **rule))
     if labeled["author_id"].ne("").any():
         planned.append(
             gxe.ExpectColumnMaxToBeBetween(

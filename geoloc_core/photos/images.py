@@ -79,7 +79,7 @@ def load_image(source: Path | bytes, limits: ImageLimits | None = None, smallest
     except Exception as error:  # on hostile bytes a decoder may raise anything
         reason = "truncated_image" if _says_truncated(error) else "undecodable_image"
         what = "ends before its last pixel" if reason == "truncated_image" else "is damaged and cannot be decoded"
-        raise RefusedImage(reason, f"{name} {what} ({_one_line(error)})", _one_line(error)) from error
+        raise RefusedImage(reason, f"{name} {what} ({one_line(error)})", one_line(error)) from error
 
 
 def read_image_bytes(source: Path | bytes, limits: ImageLimits) -> bytes:
@@ -147,7 +147,7 @@ def resolve_inside(root: Path, relative: str) -> Path:
         if not path.resolve().is_relative_to(root.resolve()):
             raise refusal
     except (OSError, RuntimeError) as error:
-        raise RefusedImage("unreadable_file", f"{path} cannot be read: {error}", _one_line(error)) from error
+        raise RefusedImage("unreadable_file", f"{path} cannot be read: {error}", one_line(error)) from error
     return path
 
 
@@ -182,7 +182,8 @@ def _says_truncated(error: Exception) -> bool:
     return isinstance(error, EOFError) or any(word in str(error).lower() for word in words)
 
 
-def _one_line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """An error's kind and words, at most 200 characters."""
     return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 

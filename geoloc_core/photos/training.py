@@ -49,15 +49,14 @@ def assemble_training(
     of the same shards, with a column `shard` added. A photo is left out for the first reason that applies to it:
 
     - `no_label`: it lies in no region and near none;
-    - `benchmark_photo`, `benchmark_author`: a benchmark has the same photo, or the same (non-empty) author;
+    - `benchmark_photo`, `benchmark_author`: a benchmark has the same photo (`photo_identities`) or non-empty author;
     - `image_not_usable`: its picture is missing or broken;
     - `near_duplicate_of_benchmark`: its perceptual hash is within `max_phash_distance` bits of a benchmark picture's
       (pictures of a single colour have no hash to compare);
     - `duplicate_photo`: an earlier shard, in alphabetical order, has the same photo;
     - `below_min_support`: see `apply_min_support`.
 
-    Photo ids made of digits are Flickr's and mean the same photo in every dataset; other ids only within their dataset.
-    The order of rows is by shard and photo id, whatever the order of `labeled`.
+    The order of rows is by shard and photo id.
     """
     photos = labeled.sort_values(["shard", "photo_id"], kind="stable", ignore_index=True)
     status, phash = _image_facts(photos, manifests)
@@ -71,11 +70,11 @@ def assemble_training(
     leave_out(photo_identities(photos).isin(photo_identities(benchmark_labeled)), "benchmark_photo")
     leave_out(photos["author_id"].isin(authors).to_numpy(), "benchmark_author")
     leave_out(status != "ok", "image_not_usable")
-    hashed = np.flatnonzero((reason == "") & (phash != FLAT_HASH))
+    hashed = (reason == "") & (phash != FLAT_HASH)
+    comparable = (benchmark_manifests["status"] == "ok") & (benchmark_manifests["phash"] != FLAT_HASH)
+    benchmark_hashes = hash_bits(benchmark_manifests.loc[comparable, "phash"])
     near = np.zeros(len(photos), dtype=bool)
-    near[hashed] = near_any(
-        hash_bits(pd.Series(phash[hashed])), _benchmark_hashes(benchmark_manifests), split.max_phash_distance
-    )
+    near[hashed] = near_any(hash_bits(pd.Series(phash[hashed])), benchmark_hashes, split.max_phash_distance)
     leave_out(near, "near_duplicate_of_benchmark")
     copies = np.zeros(len(photos), dtype=bool)
     copies[reason == ""] = photo_identities(photos)[reason == ""].duplicated(keep="first")
@@ -98,11 +97,10 @@ def apply_min_support(training: pd.DataFrame, min_support: int) -> tuple[pd.Data
     Support is counted on the training side of the split: it is what a head can learn from.
 
     - A region of the highest level below `min_support`: its training photos are left out.
-    - A region of a finer level below it: its training photos stay with the labels of the levels above, which they still
-      teach.
+    - A region of a finer level below it: its training photos stay with the labels of the levels above.
 
-    Validation photos stay as they are in both cases. A head cannot name such a region, and its photos count as wrong:
-    what was left out of the classes is not left out of the score.
+    Validation photos stay as they are in both cases and count as wrong, as a head cannot name their region: what was left
+    out of the classes is not left out of the score.
     """
     rare = low_support(training, min_support)
     is_train = (training["split"] == TRAIN).to_numpy()
@@ -140,8 +138,3 @@ def _image_facts(photos: pd.DataFrame, manifests: pd.DataFrame) -> tuple[np.ndar
         shard, photo = lost[["shard", "photo_id"]].iloc[0]
         raise InputError(f"photo {photo} of shard {shard} is not in its image manifest; make the shard's images again")
     return facts["status"].to_numpy(dtype=object), facts["phash"].to_numpy(dtype=object)
-
-
-def _benchmark_hashes(manifests: pd.DataFrame) -> np.ndarray:
-    comparable = (manifests["status"] == "ok") & (manifests["phash"] != FLAT_HASH)
-    return hash_bits(manifests.loc[comparable, "phash"])

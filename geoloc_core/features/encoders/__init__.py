@@ -1,6 +1,6 @@
 """The libraries that run backbones; adding one is a module in this folder and a line in `LIBRARIES`.
 
-A library's module offers `ENCODER`, its subclass of `base.Encoder`; `write_seeded(spec, folder)`, which writes a
+A library's module offers `ENCODER`, its subclass of `encoder_base.Encoder`; `write_seeded(spec, folder)`, which writes a
 checkpoint with random weights; and, if it has models that read text, `text_tower(spec, path, device)`.
 """
 

@@ -14,7 +14,7 @@ import torch
 
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features.checkpoints import checkpoint_error, weights_file
-from geoloc_core.features.encoders.base import Encoder, TextTower
+from geoloc_core.features.encoders.encoder_base import Encoder, TextTower
 from geoloc_core.features.encoders.loading import check_preprocessing, first_line, load_tokenizer
 from geoloc_core.features.encoders.seeded import redraw
 from geoloc_core.features.specification import BackboneSpec

@@ -20,7 +20,7 @@ from geoloc_core.features import preprocessing
 from geoloc_core.features.checkpoints import checkpoint_error
 from geoloc_core.features.encoders import HRNET_FILES, HRNET_MODEL_ID
 from geoloc_core.features.encoders.ade20k import ADE20K_COLOURS
-from geoloc_core.features.encoders.base import Encoder
+from geoloc_core.features.encoders.encoder_base import Encoder
 from geoloc_core.features.encoders.hrnet import HighResolutionSegmenter, load_published
 from geoloc_core.features.encoders.loading import (
     check_processor,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from geoloc_core.errors import CheckpointError
-from geoloc_core.features.encoders.base import Encoder, TextTower
+from geoloc_core.features.encoders.encoder_base import Encoder, TextTower
 from geoloc_core.features.encoders.loading import (
     check_processor,
     load_config,

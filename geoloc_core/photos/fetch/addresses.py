@@ -17,8 +17,6 @@ from yarl import URL
 MAX_URL_LENGTH = 2048
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-
 
 class BlockedAddressError(Exception):
     """A URL leads to an address that is not on the public internet."""
@@ -57,18 +55,14 @@ class AddressRules:
         self.check(url.host, url.host)
 
 
-def is_public(ip: Address) -> bool:
+def is_public(ip: ipaddress.IPv4Address | ipaddress.IPv6Address) -> bool:
     """Whether an address is on the public internet, seen through every way of writing an IPv4 address in IPv6."""
     if isinstance(ip, ipaddress.IPv6Address):
-        inner = [ip.ipv4_mapped, ip.sixtofour, *(ip.teredo or ())]
-        if ip in _NAT64:
-            inner.append(ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF))
-        hidden = [address for address in inner if address is not None]
-        if hidden and not all(is_public(address) for address in hidden):
-            return False
-        if ip.ipv4_mapped is not None or ip in _NAT64:
-            return True
-        if ip.is_site_local:
+        whole = ipaddress.IPv4Address(int(ip) & 0xFFFFFFFF) if ip in _NAT64 else ip.ipv4_mapped
+        if whole is not None:
+            return is_public(whole)
+        hidden = [address for address in (ip.sixtofour, *(ip.teredo or ())) if address is not None]
+        if ip.is_site_local or not all(map(is_public, hidden)):
             return False
     return ip.is_global and not ip.is_multicast and not ip.is_unspecified
 

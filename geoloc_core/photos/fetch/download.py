@@ -1,12 +1,11 @@
 """Pictures by URL: many hosts at a time, each asked politely, and never more than once for what will not come.
 
 - A limit of requests per host and in all; a host that says Retry-After is left alone for that long by everyone.
-- What may pass (429, 5xx, resets, time-outs) is tried again after exponentially growing, jittered pauses; what will not
-  (404, 410, a page in place of a picture) is not.
-- Resumable by row: the ledger holds what came and what never will; a second run asks only for what failed and may
-  succeed now. A picture is on disk only when it is whole and decodes.
-- Redirects are followed here, and every hop is checked like the first (see `addresses`). Bodies are bounded, and
-  never decompressed on the way.
+- What may pass (429, 5xx, resets, time-outs) is tried again after growing, jittered pauses; what will not (404, a page in
+  place of a picture) is not.
+- The ledger holds what came and what never will; a second run asks only for the rest. A picture is on disk only when it
+  is whole and decodes.
+- Every hop of a redirect is checked like the first (`addresses`). Bodies are bounded, and never decompressed on the way.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Coroutine, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, fields, replace
+from itertools import count
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -26,17 +26,11 @@ import pandas as pd
 from tqdm import tqdm
 from yarl import URL
 
+from geoloc_core.photos.fetch import responses
 from geoloc_core.photos.fetch.addresses import AddressRules, BadUrlError, BlockedAddressError, CheckedResolver
 from geoloc_core.photos.fetch.ledger import Entry, open_ledger, read_ledger
-from geoloc_core.photos.fetch.responses import (
-    Outcome,
-    Response,
-    backoff_s,
-    is_placeholder,
-    judge_status,
-    parse_retry_after,
-)
-from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image, resolve_inside
+from geoloc_core.photos.fetch.responses import Outcome, Response
+from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image, one_line, resolve_inside
 from geoloc_core.photos.picture_paths import mp16_path
 from geoloc_core.photos.settings import FetchPolicy
 from geoloc_core.progress import bar
@@ -58,8 +52,8 @@ def fetch_images(
 ) -> pd.DataFrame:
     """Fetch the picture of each photo (`RawPhotos` with `image_url`) into `folder`.
 
-    A picture is kept at the photo's `image_path`, or in MP-16's layout where it has none; one from the web has at most
-    `MAX_FETCHED_BYTES`. `ledger` is the file that remembers outcomes between runs.
+    It goes to the photo's `image_path`, or to MP-16's layout where it has none; it has at most `MAX_FETCHED_BYTES`.
+    `ledger` is the file that remembers outcomes between runs.
 
     Returns, in the same order, `photo_id`, `image_path`, `status` ("ok" or the reason), `permanent` (whether it need not be
     asked for again), `detail`, `http_status` and `attempts` (0 where it was not asked for in this run).
@@ -91,121 +85,110 @@ class _Row(NamedTuple):
     image_path: str
 
 
+@dataclass
 class _Fetcher:
     """One run."""
 
-    def __init__(
-        self,
-        folder: Path,
-        policy: FetchPolicy,
-        limits: ImageLimits,
-        ledger: Mapping[str, Entry],
-        write: Callable[[Entry], None],
-        progress: tqdm,
-    ) -> None:
-        self._folder = folder
-        self._policy = policy
-        self._limits = limits
-        self._addresses = AddressRules(policy.allowed_networks)
-        self._ledger = ledger
-        self._write = write
-        self._progress = progress
-        self._chance = random.Random()
-        self._hosts: defaultdict[str, _Host] = defaultdict(lambda: _Host(asyncio.Semaphore(policy.per_host)))
-        self._free = asyncio.Semaphore(policy.concurrent)
+    folder: Path
+    policy: FetchPolicy
+    limits: ImageLimits
+    ledger: Mapping[str, Entry]
+    write: Callable[[Entry], None]
+    progress: tqdm
+
+    def __post_init__(self) -> None:
+        self.addresses = AddressRules(self.policy.allowed_networks)
+        self.chance = random.Random()
+        self.hosts: defaultdict[str, _Host] = defaultdict(lambda: _Host(asyncio.Semaphore(self.policy.per_host)))
+        self.free = asyncio.Semaphore(self.policy.concurrent)
 
     async def fetch(self, photo_ids: list[str], urls: list[str], paths: list[str]) -> list[Entry]:
         """The entry of each photo, in order."""
-        entries: list[Entry | None] = []
+        rows = [_Row(*columns) for columns in zip(range(len(urls)), photo_ids, urls, paths, strict=True)]
+        entries = [self._settled(row) for row in rows]
         queues: defaultdict[str, deque[_Row]] = defaultdict(deque)
-        for position, columns in enumerate(zip(photo_ids, urls, paths, strict=True)):
-            row = _Row(position, *columns)
-            entries.append(self._settled(row))
-            if entries[-1] is None:
+        for row in rows:
+            if entries[row.position] is None:
                 queues[_host_of(row.url)].append(row)
-        self._progress.update(len(entries) - entries.count(None))
+        self.progress.update(len(entries) - entries.count(None))
 
         async def work(session: aiohttp.ClientSession, queue: deque[_Row]) -> None:
             while queue:
                 row = queue.popleft()
                 entry = entries[row.position] = await self._fetch_row(session, row)
-                self._write(entry)
-                self._progress.update(1)
+                self.write(entry)
+                self.progress.update(1)
 
-        async with (
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, resolver=CheckedResolver(self._addresses)),
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=self._policy.connect_timeout_s, sock_read=self._policy.stall_timeout_s
-                ),
-                auto_decompress=False,
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": self._policy.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"},
-            ) as session,
-            asyncio.TaskGroup() as tasks,
-        ):
+        client = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, resolver=CheckedResolver(self.addresses)),
+            timeout=aiohttp.ClientTimeout(None, None, self.policy.stall_timeout_s, self.policy.connect_timeout_s),
+            auto_decompress=False,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"User-Agent": self.policy.user_agent, "Accept": "image/*", "Accept-Encoding": "identity"},
+        )
+        async with client as session, asyncio.TaskGroup() as tasks:
             for queue in queues.values():
-                for _ in range(min(self._policy.per_host, len(queue))):
+                for _ in range(min(self.policy.per_host, len(queue))):
                     tasks.create_task(work(session, queue))
         return [entry for entry in entries if entry is not None]
 
     def _settled(self, row: _Row) -> Entry | None:
         """The entry of a row that need not be asked for, or None."""
-        entry = self._ledger.get(row.photo_id)
+        entry = self.ledger.get(row.photo_id)
         entry = replace(entry, attempts=0) if entry else None
         try:
-            on_disk = resolve_inside(self._folder, row.image_path).is_file()
+            on_disk = resolve_inside(self.folder, row.image_path).is_file()
         except RefusedImage as refusal:
             return Entry(row.photo_id, row.url, Outcome.PERMANENT, refusal.reason, str(refusal))
         if on_disk:
             return entry if entry and entry.outcome == Outcome.OK else Entry(row.photo_id, row.url, Outcome.OK, "ok")
-        if entry is None or entry.outcome == Outcome.OK:
-            return None  # unknown, or it came once and the file is gone
-        return entry if entry.settled_for(row.url) else None
+        # A permanent refusal holds for the address that was asked. What came once may be gone from the disk.
+        return entry if entry and entry.outcome == Outcome.PERMANENT and entry.url == row.url else None
 
     async def _fetch_row(self, session: aiohttp.ClientSession, row: _Row) -> Entry:
         """Ask until there is a response that stands."""
-        attempt = 0
-        while True:
-            attempt += 1
+        for attempt in count(1):
             response = await self._ask(session, row.url)
             if response.outcome == Outcome.OK:
                 response = await asyncio.to_thread(self._keep, row, response)
-            give_up = attempt >= self._policy.attempts or self._hosts[_host_of(row.url)].closed
+            give_up = attempt >= self.policy.attempts or self.hosts[_host_of(row.url)].closed
             if response.outcome != Outcome.TRANSIENT or give_up:
                 judged = (str(response.outcome), response.reason, response.detail, response.http_status)
                 return Entry(row.photo_id, row.url, *judged, attempt)
             if response.retry_after_s is None:  # else everyone waits for the host
-                pause = backoff_s(attempt, self._policy.first_pause_s, self._policy.longest_pause_s, self._chance)
+                pause = responses.backoff_s(
+                    attempt, self.policy.first_pause_s, self.policy.longest_pause_s, self.chance
+                )
                 await asyncio.sleep(pause)
+        raise AssertionError("there is always a next attempt")
 
     async def _ask(self, session: aiohttp.ClientSession, address: str) -> Response:
         """One attempt, over all its redirects."""
         try:
             url = URL(address)
-            for _ in range(self._policy.max_redirects + 1):
-                self._addresses.check_url(url)
-                if is_placeholder(url):
+            for _ in range(self.policy.max_redirects + 1):
+                self.addresses.check_url(url)
+                if responses.is_placeholder(url):
                     return Response(Outcome.PERMANENT, "placeholder", str(url))
                 response = await self._hop(session, url)
                 if isinstance(response, Response):
                     return response
                 url = response
-            return Response(Outcome.PERMANENT, "too_many_redirects", f"more than {self._policy.max_redirects}")
+            return Response(Outcome.PERMANENT, "too_many_redirects", f"more than {self.policy.max_redirects}")
         except BlockedAddressError as error:
             return Response(Outcome.PERMANENT, "blocked_address", str(error))
         except (BadUrlError, aiohttp.InvalidURL, ValueError) as error:
             return Response(Outcome.PERMANENT, "bad_url", str(error))
         except TimeoutError as error:
-            return Response(Outcome.TRANSIENT, "timeout", _one_line(error))
+            return Response(Outcome.TRANSIENT, "timeout", one_line(error))
         except aiohttp.ClientPayloadError as error:
-            return Response(Outcome.TRANSIENT, "incomplete_body", _one_line(error))
+            return Response(Outcome.TRANSIENT, "incomplete_body", one_line(error))
         except (aiohttp.ClientError, OSError) as error:
-            return Response(Outcome.TRANSIENT, "network_error", _one_line(error))
+            return Response(Outcome.TRANSIENT, "network_error", one_line(error))
 
     async def _hop(self, session: aiohttp.ClientSession, url: URL) -> Response | URL:
         """Ask one address once the host is free: the response, or where it sends us."""
-        host = self._hosts[_host_of(str(url))]
+        host = self.hosts[_host_of(str(url))]
         async with host.free:
             while not host.closed and (wait := host.resume_at - time.monotonic()) > 0:
                 await asyncio.sleep(wait)
@@ -213,24 +196,28 @@ class _Fetcher:
                 sentence = "the host asked for a longer pause than this run has"
                 return Response(Outcome.TRANSIENT, "rate_limited", sentence)
             async with (
-                self._free,
-                asyncio.timeout(self._policy.total_timeout_s),
+                self.free,
+                asyncio.timeout(self.policy.total_timeout_s),
                 session.get(url, allow_redirects=False) as reply,
             ):
                 if reply.status in _REDIRECTS and "Location" in reply.headers:
                     return url.join(URL(reply.headers["Location"]))
                 if reply.status == 200:
                     return await self._body(reply)
-                outcome, reason = judge_status(reply.status)
-                wait_s = parse_retry_after(reply.headers.get("Retry-After")) if outcome == Outcome.TRANSIENT else None
+                outcome, reason = responses.judge_status(reply.status)
+                wait_s = (
+                    responses.parse_retry_after(reply.headers.get("Retry-After"))
+                    if outcome == Outcome.TRANSIENT
+                    else None
+                )
                 if wait_s is not None:
                     host.resume_at = max(host.resume_at, time.monotonic() + wait_s)
-                    host.closed = host.closed or wait_s > self._policy.longest_retry_after_s
+                    host.closed = host.closed or wait_s > self.policy.longest_retry_after_s
                 return Response(outcome, reason, f"HTTP {reply.status}", reply.status, retry_after_s=wait_s)
 
     async def _body(self, reply: aiohttp.ClientResponse) -> Response:
         """The body, up to the limit."""
-        limit = self._limits.max_bytes
+        limit = self.limits.max_bytes
         body = bytearray()
         if (reply.content_length or 0) <= limit:
             async for chunk in reply.content.iter_chunked(_CHUNK):
@@ -245,14 +232,14 @@ class _Fetcher:
     def _keep(self, row: _Row, response: Response) -> Response:
         """Put a body on disk if it is a picture that decodes."""
         try:
-            load_image(response.body, self._limits)
+            load_image(response.body, self.limits)
         except RefusedImage as refusal:
             detail = f"{response.detail}; {refusal.detail}" if refusal.detail else response.detail
             # A body that came whole and is empty or cut off was so on the server: it may be mended there.
             passing = refusal.reason in ("empty_file", "truncated_image")
             outcome = Outcome.TRANSIENT if passing else Outcome.PERMANENT
             return Response(outcome, refusal.reason, detail, response.http_status)
-        write_bytes(self._folder / row.image_path, response.body)
+        write_bytes(self.folder / row.image_path, response.body)
         return Response(Outcome.OK, http_status=response.http_status)
 
 
@@ -262,10 +249,6 @@ def _host_of(url: str) -> str:
         return URL(url).authority.rpartition("@")[2].lower()
     except ValueError:
         return ""
-
-
-def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split())[:200]
 
 
 def _run(work: Coroutine[Any, Any, T]) -> T:

@@ -8,12 +8,10 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from geoloc_core.photos.fetch.responses import Outcome
-
 
 @dataclass(frozen=True)
 class Entry:
-    """The last that is known of one photo. A permanent refusal holds for the address that was asked."""
+    """The last that is known of one photo."""
 
     photo_id: str
     url: str
@@ -22,10 +20,6 @@ class Entry:
     detail: str = ""
     http_status: int = 0
     attempts: int = 0
-
-    def settled_for(self, url: str) -> bool:
-        """Whether there is nothing to gain from asking `url` again."""
-        return self.outcome == Outcome.OK or (self.outcome == Outcome.PERMANENT and self.url == url)
 
 
 def read_ledger(path: Path) -> Mapping[str, Entry]:

@@ -13,15 +13,9 @@ from yarl import URL
 
 # Flickr redirects a removed photo to s.yimg.com/pw/images/en-us/photo_unavailable.png; other languages and older
 # years differ in the folders and the suffix.
-_PLACEHOLDER_STEMS = ("photo_unavailable",)
+_PLACEHOLDER_STEM = "photo_unavailable"
 
-_FOR_GOOD = {
-    404: "not_found",
-    410: "gone",
-    401: "permission_denied",
-    403: "permission_denied",
-    451: "permission_denied",
-}
+_FOR_GOOD = {404: "not_found", 410: "gone", **dict.fromkeys((401, 403, 451), "permission_denied")}
 _ASK_LATER = {408: "timeout", 425: "rate_limited", 429: "rate_limited"}
 
 
@@ -47,18 +41,14 @@ class Response:
 
 def judge_status(status: int) -> tuple[Outcome, str]:
     """What an HTTP status other than 200 and redirects means, and its reason code (RFC 9110, section 15)."""
-    if status in _FOR_GOOD:
-        return Outcome.PERMANENT, _FOR_GOOD[status]
-    if status in _ASK_LATER:
-        return Outcome.TRANSIENT, _ASK_LATER[status]
-    return (Outcome.TRANSIENT, "server_error") if status >= 500 else (Outcome.PERMANENT, "client_error")
+    if status in _ASK_LATER or status >= 500:
+        return Outcome.TRANSIENT, _ASK_LATER.get(status, "server_error")
+    return Outcome.PERMANENT, _FOR_GOOD.get(status, "client_error")
 
 
 def parse_retry_after(value: str | None, now: datetime | None = None) -> float | None:
     """Seconds to wait, from a Retry-After header: a number of seconds or a date (RFC 9110, 10.2.3); None if neither."""
-    if value is None:
-        return None
-    text = value.strip()
+    text = (value or "").strip()
     if text.isascii() and text.isdigit():
         return float(text)
     try:
@@ -80,4 +70,4 @@ def backoff_s(attempt: int, first_s: float, longest_s: float, chance: random.Ran
 
 def is_placeholder(url: URL) -> bool:
     """Whether an address is that of the picture which Flickr shows in place of a removed one."""
-    return PurePosixPath(url.path).stem.lower().startswith(_PLACEHOLDER_STEMS)
+    return PurePosixPath(url.path).stem.lower().startswith(_PLACEHOLDER_STEM)

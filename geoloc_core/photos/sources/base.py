@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -42,38 +41,29 @@ class SourceBatch:
     rejected: pd.DataFrame
 
 
-class Reader(Protocol):
-    """Gives the rows of a file, `rows_per_batch` at a time; `InputError` where the file as a whole is unusable."""
-
-    def __call__(self, path: Path, dataset: str, rows_per_batch: int) -> Iterator[SourceBatch]:
-        """The batches of `path`."""
-
-
 @dataclass(frozen=True)
 class MetadataSource:
     """One published layout: the word by which a profile asks for it, and what a person recognises it by.
 
-    `sniff(path)`: whether the content has this layout; it never raises for a readable path.
+    `sniff(path)`: whether the content has this layout; it never raises for a readable path. `read(path, dataset,
+    rows_per_batch)` gives the rows in batches; `InputError` where the file as a whole is unusable.
     """
 
     name: str
     description: str
     sniff: Callable[[Path], bool]
-    read: Reader
+    read: Callable[[Path, str, int], Iterator[SourceBatch]]
 
 
 def sort_rows(
     rows: Iterable[Row], dataset: str, rows_per_batch: int, inspect: Callable[[pd.DataFrame], None] | None = None
 ) -> Iterator[SourceBatch]:
-    """Batches of rows that a source gives one by one.
-
-    `inspect`, where given, sees the first batch before it is sorted, and may raise.
-    """
+    """Batches of rows that a source gives one by one; `inspect` sees the first before it is sorted, and may raise."""
     sieve, stream = Sieve(dataset), iter(rows)
     while batch := list(islice(stream, rows_per_batch)):
-        columns: dict[str, list[object]] = {"row_number": [number for number, _, _ in batch]}
-        columns |= {name: [facts.get(name, "") for _, facts, _ in batch] for name in (*FACTS, "reason")}
-        candidates = pd.DataFrame(columns | {"raw": [raw for _, _, raw in batch]})
+        numbers, facts, raw = zip(*batch, strict=True)
+        columns = {name: [fact.get(name, "") for fact in facts] for name in (*FACTS, "reason")}
+        candidates = pd.DataFrame({"row_number": numbers, **columns, "raw": raw})
         if inspect is not None:
             inspect(candidates)
             inspect = None
@@ -83,8 +73,8 @@ def sort_rows(
 class SeenIds:
     """The photo ids met so far, as sorted 64-bit hashes: 8 bytes an id, however long its text.
 
-    The probability that any two different ids of n share a hash is n^2 / 2^65, 3 in 10,000 for the 100 million of
-    YFCC100M; the later of such a pair is then taken for a duplicate.
+    Any two different ids of n share a hash, so that the later is taken for a duplicate, with a probability of n^2 / 2^65:
+    3 in 10,000 for the 100 million of YFCC100M.
     """
 
     def __init__(self) -> None:
@@ -112,41 +102,32 @@ class Sieve:
     def sort(
         self, candidates: pd.DataFrame, raw_of: Callable[[np.ndarray], Sequence[str]] | None = None
     ) -> SourceBatch:
-        """Accepted and rejected rows of `candidates`.
+        """Accepted and rejected rows of `candidates`, by the first reason that applies; the first good row of an id stays.
 
         `candidates` has the columns `row_number`, `FACTS`, `reason` ("" or why the source already knows that the row is no
         photo) and `raw`, the text as it came; where that is costly, `raw_of` gives it for the positions of the rejected
-        rows, and the column may be missing. `latitude` and `longitude` are text or float64 (NaN: not given). The first
-        reason that applies is the one given; of several rows with an id the first good one stays.
+        rows instead. `latitude` and `longitude` are text or float64 (NaN: not given).
         """
-        if candidates.empty:
-            return SourceBatch(empty(RawPhotos), empty(RejectedRows))
         latitude, longitude, coordinate_reason = parse_coordinates(candidates["latitude"], candidates["longitude"])
         reason = candidates["reason"].to_numpy(dtype=object).copy()
         photo_id = candidates["photo_id"]
         _where_free(reason, (photo_id.str.strip() == "").to_numpy(), "no_photo_id")
-        _where_free(
-            reason, ~np.array([is_safe_path(path) for path in candidates["image_path"]], dtype=bool), "unsafe_path"
-        )
+        _where_free(reason, ~np.fromiter(map(is_safe_path, candidates["image_path"]), dtype=bool), "unsafe_path")
         free = reason == ""
         reason[free] = coordinate_reason[free]
         good = np.flatnonzero(reason == "")
         reason[good[self._seen.add(photo_id.iloc[good])]] = "duplicate_id"
 
         keep = reason == ""
-        accepted = candidates.loc[keep].assign(
-            dataset=self.dataset, latitude=latitude[keep], longitude=longitude[keep]
-        )[column_names(RawPhotos)]
-        rejected = np.flatnonzero(~keep)
-        raw = raw_of(rejected) if raw_of is not None else candidates["raw"].to_numpy(dtype=object)[rejected]
-        rejected_rows = pd.DataFrame(
-            {
-                "row_number": candidates["row_number"].to_numpy(dtype=np.int64)[rejected],
-                "reason": reason[rejected],
-                "raw": [text[:RAW_TEXT_LIMIT] for text in raw],
-            }
-        ).astype({"raw": object})
-        return SourceBatch(accepted.reset_index(drop=True), rejected_rows)
+        degrees = {"latitude": latitude[keep], "longitude": longitude[keep]}
+        accepted = candidates.loc[keep, :].assign(dataset=self.dataset, **degrees)[column_names(RawPhotos)]
+        raw = raw_of(np.flatnonzero(~keep)) if raw_of is not None else candidates.loc[~keep, "raw"]
+        rejected = {
+            "row_number": candidates.loc[~keep, "row_number"].to_numpy(dtype=np.int64),
+            "reason": reason[~keep],
+            "raw": np.array([text[:RAW_TEXT_LIMIT] for text in raw], dtype=object),
+        }
+        return SourceBatch(accepted.reset_index(drop=True), pd.DataFrame(rejected))
 
 
 def parse_coordinates(latitude: pd.Series, longitude: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -177,9 +158,7 @@ def _to_degrees(values: pd.Series) -> tuple[np.ndarray, np.ndarray]:
 
 def collect(batches: Iterable[SourceBatch]) -> SourceBatch:
     """All batches as one, for files that fit in memory."""
-    parts = list(batches)
-    if not parts:
-        return SourceBatch(empty(RawPhotos), empty(RejectedRows))
+    parts = list(batches) or [SourceBatch(empty(RawPhotos), empty(RejectedRows))]
     return SourceBatch(
         pd.concat([part.accepted for part in parts], ignore_index=True),
         pd.concat([part.rejected for part in parts], ignore_index=True),

@@ -60,7 +60,7 @@ def csv_source(
         return path.is_file() and set(required) <= set(header_of(path))
 
     def read(path: Path, dataset: str, rows_per_batch: int) -> Iterator[SourceBatch]:
-        return read_csv(path, dataset, required, optional, lambda values, _: take(values), rows_per_batch)
+        return read_csv(path, dataset, required, optional, take, rows_per_batch)
 
     return MetadataSource(name, description, sniff, read)
 
@@ -129,11 +129,12 @@ def _as_line(number: int, content: bytes, too_long: bool) -> Line:
     return Line(number, text, "undecodable_text" if "\x00" in text else "")
 
 
-def rows_of_lines(lines: Iterator[Line], header_lines: int, parse: Callable[[str, int], Facts]) -> Iterator[Row]:
-    """The rows that follow the header; `parse` takes the text of one row, and its number, apart."""
+def rows_of_lines(lines: Iterator[Line], header_lines: int, parse: Callable[[str], Facts]) -> Iterator[Row]:
+    """The rows that follow the header; `parse` takes the text of one apart. Without an id it has its number."""
     for line in lines:
         number = line.number - header_lines
-        yield number, {"reason": line.reason} if line.reason else parse(line.text, number), line.text
+        facts = {"reason": line.reason} if line.reason else {"photo_id": str(number), **parse(line.text)}
+        yield number, facts, line.text
 
 
 def wrong_length(fields: Sequence[str], expected: int) -> Facts:
@@ -148,39 +149,34 @@ def read_csv(
     dataset: str,
     required: Sequence[str],
     optional: Sequence[str],
-    take: Callable[[Sequence[str], int], Facts],
+    take: Callable[[Sequence[str]], Facts],
     rows_per_batch: int,
     delimiter: str = ",",
     multiline: bool = False,
 ) -> Iterator[SourceBatch]:
     """Batches of a file with a header line.
 
-    `take` gets the values of one row in the columns `required` and then `optional`, "" for one that is absent, and the
-    row's number. With `multiline` a quoted field may hold line feeds. Raises `InputError` where a required column is
-    missing, or where latitude and longitude are evidently exchanged.
+    `take` gets the values of one row in the columns `required` and then `optional`, "" for one that is absent. With
+    `multiline` a quoted field may hold line feeds. Raises `InputError` where a required column is missing, or where
+    latitude and longitude are evidently exchanged.
     """
     lines = read_lines(path)
-    header = next(lines, None)
-    names = split_csv(header.text, delimiter) if header is not None and not header.reason else []
-    names = [name.strip() for name in names]
-    missing = [name for name in required if name not in names]
-    if missing:
+    header = next(lines, Line(1, "", "empty_line"))
+    names = [name.strip() for name in split_csv(header.text, delimiter)] if not header.reason else []
+    if missing := [name for name in required if name not in names]:
         raise InputError(f"{path} has no column {', '.join(missing)} in its first line")
     # An absent column is looked up behind the last field, where `parse` puts an empty one.
     positions = [names.index(name) if name in names else len(names) for name in (*required, *optional)]
 
-    def parse(text: str, row_number: int) -> Facts:
+    def parse(text: str) -> Facts:
         fields = split_csv(text, delimiter)
-        if wrong := wrong_length(fields, len(names)):
-            return wrong
-        fields.append("")
-        return take([fields[position] for position in positions], row_number)
+        return wrong_length(fields, len(names)) or take([[*fields, ""][position] for position in positions])
 
     rows = rows_of_lines(join_quoted(lines) if multiline else lines, 1, parse)
-    yield from sort_rows(rows, dataset, rows_per_batch, partial(refuse_swapped, str(path)))
+    yield from sort_rows(rows, dataset, rows_per_batch, partial(refuse_swapped, path))
 
 
-def refuse_swapped(path: str, candidates: pd.DataFrame) -> None:
+def refuse_swapped(path: Path, candidates: pd.DataFrame) -> None:
     """Raise `InputError` where the columns of latitude and longitude evidently hold each other's values."""
     if coordinates_swapped(candidates["latitude"], candidates["longitude"]):
         raise InputError(
@@ -192,18 +188,14 @@ def refuse_swapped(path: str, candidates: pd.DataFrame) -> None:
 def coordinates_swapped(latitude: pd.Series, longitude: pd.Series) -> bool:
     """Whether two columns that should be latitude and longitude are evidently each other.
 
-    So when some of the "latitudes" can only be longitudes (beyond 90, at most 180 degrees; `SWAPPED_SHARE` of the rows
-    and `SWAPPED_ROWS` rows, or more) while no "longitude" is beyond 90 degrees. A file all of whose longitudes are
-    within 90 degrees does not show it, and passes.
+    So when some "latitudes" can only be longitudes (beyond 90, at most 180 degrees; at least `SWAPPED_SHARE` of the rows
+    and `SWAPPED_ROWS` rows) while no "longitude" is beyond 90 degrees.
     """
     lat, lon, reason = parse_coordinates(latitude, longitude)
     numeric = ~np.isin(reason, ["no_coordinates", "bad_coordinates"])
-    if not numeric.any():
-        return False
-    lat, lon = np.abs(lat[numeric]), np.abs(lon[numeric])
-    only_longitude = (lat > 90.0) & (lat <= 180.0)
+    only_longitude = (np.abs(lat[numeric]) > 90.0) & (np.abs(lat[numeric]) <= 180.0)
     evident = only_longitude.sum() >= max(SWAPPED_ROWS, SWAPPED_SHARE * only_longitude.size)
-    return bool(evident and (lon <= 90.0).all())
+    return bool(evident and (np.abs(lon[numeric]) <= 90.0).all())
 
 
 def join_quoted(lines: Iterator[Line]) -> Iterator[Line]:

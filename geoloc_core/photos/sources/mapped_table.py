@@ -1,7 +1,7 @@
 """Any CSV, Parquet or GeoParquet file, by a mapping from its columns to ours.
 
-Without a mapping the columns are guessed from their names (`schemas.ALIASES`), as far as that is safe: an id, a latitude
-and a longitude, or an id and a GeoParquet geometry of points. A mapping without `photo_id` numbers the rows.
+Without a mapping the columns are guessed from their names (`schemas.ALIASES`): an id with latitude and longitude, or with a
+GeoParquet geometry of points. A mapping without `photo_id` numbers the rows.
 """
 
 from __future__ import annotations
@@ -72,11 +72,8 @@ def _mapping_of(path: Path, mapping: Mapping[str, str] | None) -> Mapping[str, s
 def guess_mapping(available: Sequence[str], geometry: str = "") -> dict[str, str] | None:
     """Our column to the file's, as the names of the columns suggest; None where an id or a position is missing."""
     by_lower = {name.lower(): name for name in reversed(available)}
-    mapping = {
-        ours: next(by_lower[name] for name in names if name in by_lower)
-        for ours, names in ALIASES.items()
-        if any(name in by_lower for name in names)
-    }
+    found = {ours: [by_lower[name] for name in names if name in by_lower] for ours, names in ALIASES.items()}
+    mapping = {ours: theirs[0] for ours, theirs in found.items() if theirs}
     if geometry and not _has_position(mapping):
         mapping[_GEOMETRY] = geometry
     return mapping if "photo_id" in mapping and _has_position(mapping) else None
@@ -103,9 +100,8 @@ def _read_csv(path: Path, dataset: str, mapping: Mapping[str, str], rows_per_bat
     if _GEOMETRY in mapping:
         raise InputError(f"{path} is a text file: map its latitude and longitude, not a geometry")
 
-    def take(values: Sequence[str], row_number: int) -> Facts:
-        facts = {"photo_id": str(row_number)}
-        facts |= {name: value.strip() for name, value in zip(mapping, values, strict=True)}
+    def take(values: Sequence[str]) -> Facts:
+        facts = {name: value.strip() for name, value in zip(mapping, values, strict=True)}
         return facts | {"reason": "not_a_photo" if is_video(facts.get("image_path", "")) else ""}
 
     theirs = tuple(mapping.values())
@@ -128,23 +124,21 @@ def _read_parquet(path: Path, dataset: str, mapping: Mapping[str, str], rows_per
                 return
             candidates = _candidates(batch, mapping, done)
             if done == 0:
-                refuse_swapped(str(path), candidates)
+                refuse_swapped(path, candidates)
             done += batch.num_rows
             yield sieve.sort(candidates, raw_of=partial(_raw_rows, batch))
 
 
 def _candidates(batch: pa.RecordBatch, mapping: Mapping[str, str], done: int) -> pd.DataFrame:
     row_number = np.arange(done + 1, done + batch.num_rows + 1, dtype=np.int64)
-    frame = pd.DataFrame({"row_number": row_number, "reason": ""})
-    for name in FACTS:
+    frame = pd.DataFrame({"row_number": row_number, **dict.fromkeys(("reason", *FACTS), "")})
+    frame["photo_id"] = frame["row_number"].astype(str)
+    for name, theirs in mapping.items():
         if name in ("latitude", "longitude"):
-            if name in mapping:
-                frame[name] = _coordinate(batch[mapping[name]])
-        elif name in mapping:
-            frame[name], undecodable = _text(batch[mapping[name]])
+            frame[name] = _coordinate(batch[theirs])
+        elif name != _GEOMETRY:
+            frame[name], undecodable = _text(batch[theirs])
             frame.loc[undecodable, "reason"] = "undecodable_text"
-        else:
-            frame[name] = frame["row_number"].astype(str) if name == "photo_id" else ""
     if _GEOMETRY in mapping:
         frame["longitude"], frame["latitude"], bad = _points(batch[mapping[_GEOMETRY]])
         frame.loc[bad, "reason"] = "bad_coordinates"
@@ -218,11 +212,9 @@ def _points(column: pa.Array) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def _require_degrees(path: Path, file: pq.ParquetFile, column: str) -> None:
     """GeoParquet's coordinates are longitude and latitude in WGS84 unless the file says otherwise."""
     crs = _geo(file).get("columns", {}).get(column, {}).get("crs")
-    if crs is None:
-        return
     identity = crs.get("id", {}) if isinstance(crs, dict) else {}
-    if (identity.get("authority"), str(identity.get("code"))) not in {("OGC", "CRS84"), ("EPSG", "4326")}:
-        named = f"{identity.get('authority')}:{identity.get('code')}" if identity else "another reference system"
+    named = f"{identity.get('authority')}:{identity.get('code')}" if identity else "another reference system"
+    if crs is not None and named not in ("OGC:CRS84", "EPSG:4326"):
         raise InputError(f"the geometry of {path} is in {named}; reproject it to EPSG:4326 (degrees)")
 
 

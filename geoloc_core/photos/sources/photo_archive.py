@@ -2,10 +2,9 @@
 
 Every picture is a row, and so is every other file that belongs to no picture. In a WebDataset the files of a sample
 follow each other and share their name up to its first dot; a `.json` among them gives, under the usual names
-(`schemas.ALIASES`), the position, the author, the id or the URL, and is believed before the EXIF block. The other
-files of a sample are its labels and captions, which are not used and not rows. Without a `.json` the `photo_id` is the
-path inside the archive, with its suffix. `image_path` is that path too; in a folder of archives (a WebDataset of many
-shards) the archive's whole name stands before it. `pictures.unpack_once` unpacks in the same way.
+(`schemas.ALIASES`), the position, the author, the id or the URL, and is believed before the EXIF block. `image_path`, and
+`photo_id` without a `.json`, is the path inside the archive, after the archive's whole name where it lies in a folder of
+archives (a WebDataset of many shards), as `pictures.unpack_once` unpacks it.
 """
 
 from __future__ import annotations
@@ -95,17 +94,14 @@ def _sidecar_facts(content: bytes) -> Facts:
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
-        return {}
-    if not isinstance(value, Mapping):
-        return {}
-    by_name = {str(name).lower(): fact for name, fact in value.items() if isinstance(fact, str | int | float)}
-    first = {ours: next((by_name[name] for name in names if name in by_name), None) for ours, names in ALIASES.items()}
-    return {ours: _as_text(fact) for ours, fact in first.items() if fact is not None}
-
-
-def _as_text(value: object) -> str:
-    """A number as text that reads back as the same number; NaN is nothing."""
-    return "" if value != value else repr(value) if isinstance(value, float) else str(value)
+        value = None
+    facts = value.items() if isinstance(value, Mapping) else ()
+    # str() of a float reads back as the same float; NaN is nothing.
+    texts = {
+        name.lower(): str(fact) if fact == fact else "" for name, fact in facts if isinstance(fact, str | int | float)
+    }
+    ours = {name: [texts[theirs] for theirs in names if theirs in texts] for name, names in ALIASES.items()}
+    return {name: found[0] for name, found in ours.items() if found}
 
 
 PHOTO_ARCHIVE = MetadataSource(

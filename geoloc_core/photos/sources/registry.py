@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 from geoloc_core.errors import InputError, ProfileError
 from geoloc_core.photos.sources.base import ROWS_PER_BATCH, MetadataSource, SourceBatch
@@ -18,7 +17,7 @@ from geoloc_core.photos.sources.yfcc100m import YFCC100M
 _ALL = (PHOTO_FOLDER, PLACES365, OSV5M, YFCC100M, mapped_table(), PHOTO_ARCHIVE)
 
 # Asked in this order; the first that recognises a file reads it.
-SOURCES: Mapping[str, MetadataSource] = MappingProxyType({source.name: source for source in _ALL})
+SOURCES: Mapping[str, MetadataSource] = {source.name: source for source in _ALL}
 
 
 def detect_source(path: Path) -> MetadataSource:
@@ -39,13 +38,10 @@ def read_metadata(
 
     `source` is "auto", a name of `SOURCES`, or a source of one's own (`mapped_table(mapping)`).
     """
-    path = Path(path)
-    if source == "auto":
-        source = detect_source(path)
-    elif isinstance(source, str):
-        if source not in SOURCES:
-            raise ProfileError(f"there is no metadata source {source!r}; choose one of {', '.join(SOURCES)}, or auto")
-        source = SOURCES[source]
+    if isinstance(source, str) and source not in ("auto", *SOURCES):
+        raise ProfileError(f"there is no metadata source {source!r}; choose one of {', '.join(SOURCES)}, or auto")
     if not path.exists():
         raise InputError(f"{path} does not exist")
+    if isinstance(source, str):
+        source = SOURCES[source] if source in SOURCES else detect_source(path)
     return source.read(path, dataset, rows_per_batch)

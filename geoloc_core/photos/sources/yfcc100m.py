@@ -10,7 +10,6 @@ MP-16's for 23 (see `picture_paths`, which can also replace it).
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote_plus
@@ -33,11 +32,9 @@ def _read(path: Path, dataset: str, rows_per_batch: int) -> Iterator[SourceBatch
     if columns is None:
         raise InputError(f"{path} has neither 25 nor 23 tab-separated columns as YFCC100M's metadata have")
 
-    def parse(text: str, _row_number: int) -> Facts:
+    def parse(text: str) -> Facts:
         row = text.split("\t")
-        if wrong := wrong_length(row, columns):
-            return wrong
-        return _take(_short(row), row[2].strip() if columns == _COLUMNS_WITH_HASH else "")
+        return wrong_length(row, columns) or _take(_short(row), row[2].strip() if columns == _COLUMNS_WITH_HASH else "")
 
     yield from sort_rows(rows_of_lines(read_lines(path), 0, parse), dataset, rows_per_batch)
 
@@ -57,18 +54,13 @@ def _take(row: Sequence[str], photo_hash: str) -> Facts:
 
 def _columns_of(path: Path) -> int | None:
     """How many columns the file has, 25 or 23; None where it is no such file. A few damaged lines do no harm."""
-    counts: Counter[int] = Counter()
-    lines = first_lines(path, SNIFFED_LINES)
-    for line in lines:
-        row = line.split("\t")
-        if len(row) in (_COLUMNS, _COLUMNS_WITH_HASH):
-            short = _short(row)
-            if short[_ID].strip().isdecimal() and short[_MARKER].strip() in (_PHOTO, _VIDEO):
-                counts[len(row)] += 1
-    if not counts:
-        return None
-    columns, n = counts.most_common(1)[0]
-    return columns if 2 * n > len(lines) else None
+    rows = [line.split("\t") for line in first_lines(path, SNIFFED_LINES)]
+    for columns in (_COLUMNS, _COLUMNS_WITH_HASH):
+        short = [_short(row) for row in rows if len(row) == columns]
+        good = [row for row in short if row[_ID].strip().isdecimal() and row[_MARKER].strip() in (_PHOTO, _VIDEO)]
+        if 2 * len(good) > len(rows):
+            return columns
+    return None
 
 
 def _short(row: Sequence[str]) -> Sequence[str]:

@@ -8,7 +8,7 @@ from geoloc_core.errors import InputError
 from geoloc_core.evaluation.comparison import differences, verdicts
 from geoloc_core.evaluation.evaluate import Evaluation, evaluate, evaluate_set
 from geoloc_core.evaluation.intervals import bootstrap, difference
-from geoloc_core.evaluation.tables import displayed, table2
+from geoloc_core.evaluation.result_tables import displayed, table2
 
 
 @pytest.fixture

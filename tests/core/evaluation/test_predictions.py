@@ -118,7 +118,7 @@ def test_another_parquet_file_is_refused(tmp_path):
 
 
 def test_every_column_is_described_and_every_level_has_its_own():
-    columns = Predictions.to_schema().columns
+    columns = Predictions.columns
     for name, column in columns.items():
         assert column.description, name
         assert all("." in origin for origin in column.metadata["made_from"]), name

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from geoloc_core.evaluation.published import THESIS, thesis_rows
-from geoloc_core.evaluation.tables import table2, table3
+from geoloc_core.evaluation.result_tables import table2, table3
 from geoloc_core.features.backbones import backbone
 
 PAGE = Path(__file__).resolve().parents[3] / "docs" / "reproduction.md"

@@ -24,7 +24,6 @@ def checkpoints(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def sample_encoders(checkpoints: Path) -> dict[str, Encoder]:
     """The three backbones of the sample, loaded."""
-    torch.set_num_threads(2)
     return {name: load_encoder(backbone(name), checkpoints) for name in SAMPLE_NAMES}
 
 

@@ -175,17 +175,3 @@ HRNET_HIST = segmentation("small-hrnet-hist", 16, 128, small_hrnet(8), None)
 SEGFORMER_VIT = segmentation("small-segformer", 17, 128, SEGFORMER, VIT)
 UPERNET_HIST = segmentation("small-upernet", 18, 128, UPERNET, None)
 MASK2FORMER_HIST = segmentation("small-mask2former", 19, 128, MASK2FORMER, None)
-
-ALL = (
-    VIT,
-    OPEN_CLIP,
-    SIGLIP,
-    STREETCLIP,
-    HUB_SIGLIP,
-    DINOV2,
-    HRNET_VIT,
-    HRNET_HIST,
-    SEGFORMER_VIT,
-    UPERNET_HIST,
-    MASK2FORMER_HIST,
-)

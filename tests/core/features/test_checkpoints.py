@@ -37,16 +37,9 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not(name: str, checkpoints: 
     for file in sorted(first.iterdir()):
         assert file.read_bytes() == (again / file.name).read_bytes(), file.name
     assert file_sha256(weights_file(other)) != file_sha256(weights_file(first))
-
-
-def test_a_changed_seed_makes_the_checkpoint_anew_in_the_same_folder(tmp_path: Path):
-    spec = backbone("tiny-vit")
-    before = open_checkpoint(spec, open_checkpoint(spec, tmp_path).path.parent).identity
-    changed = spec.changed(weights="seeded:203")
-    open_checkpoint(changed, tmp_path)
-    after = open_checkpoint(changed, tmp_path).identity
-    assert before.weights_sha256 != after.weights_sha256
-    assert before.version != after.version
+    # Another seed makes the checkpoint anew in the same folder.
+    changed = open_checkpoint(backbone(name).changed(weights="seeded:7"), tmp_path / "again").identity
+    assert changed.version != open_checkpoint(backbone(name), checkpoints).identity.version
 
 
 def test_the_identity_is_the_hash_of_the_weights_and_of_what_is_done_with_them(checkpoints: Path, tmp_path: Path):
@@ -62,10 +55,8 @@ def test_the_identity_is_the_hash_of_the_weights_and_of_what_is_done_with_them(c
 
 def test_a_segmentation_backbone_s_identity_covers_both_networks(checkpoints: Path, tmp_path: Path):
     spec = backbone("tiny-segvit")
-    open_checkpoint(spec, checkpoints)
     assert spec.embedder is not None
     other = spec.changed(embedder=spec.embedder.changed(weights="seeded:5"))
-    open_checkpoint(other, tmp_path)
     assert open_checkpoint(other, tmp_path).identity.version != open_checkpoint(spec, checkpoints).identity.version
 
 
@@ -94,12 +85,9 @@ def test_weights_that_are_not_there_are_named_with_the_command_that_gets_them(tm
         locate_checkpoint(spec, tmp_path)
 
 
-def test_a_folder_of_one_s_own_that_is_not_there(tmp_path: Path):
+def test_what_does_not_fit_its_specification_is_refused(tmp_path: Path):
     with pytest.raises(CheckpointError, match=r"point the backbone's weights \(path:\.\.\.\) to where they are"):
         load_encoder(backbone("tiny-vit").changed(weights=f"path:{tmp_path / 'nowhere'}"), tmp_path)
-
-
-def test_another_dimension_than_specified_is_refused(tmp_path: Path):
     with pytest.raises(CheckpointError, match=r"vectors of 192 numbers and the specification says 193"):
         load_encoder(backbone("tiny-vit").changed(dimension=193), tmp_path)
 
@@ -118,21 +106,12 @@ def test_a_missing_weight_is_refused_rather_than_left_random(name: str, checkpoi
 
 @pytest.mark.parametrize("name", ["tiny-clip", "tiny-vit"])
 def test_a_misshapen_weight_is_refused(name: str, checkpoints: Path, tmp_path: Path):
-    folder = own_copy(checkpoints, name, tmp_path / "copy")
-    file = weights_file(folder)
+    file = weights_file(own_copy(checkpoints, name, tmp_path / "copy"))
     weights = load_file(file)
     key = next(key for key in sorted(weights) if weights[key].ndim == 4)
-    weights[key] = weights[key][:-1].clone()
-    save_file(weights, file, metadata={"format": "pt"})
+    save_file({**weights, key: weights[key][:-1].clone()}, file, metadata={"format": "pt"})
     with pytest.raises(CheckpointError, match=r"cannot be loaded|does not fit"):
-        load_encoder(backbone(name).changed(weights=f"path:{folder}"), tmp_path)
-
-
-def test_bytes_that_are_no_checkpoint_are_refused(checkpoints: Path, tmp_path: Path):
-    folder = own_copy(checkpoints, "tiny-vit", tmp_path / "copy")
-    (folder / "model.safetensors").write_bytes(b"\x10" * 100)
-    with pytest.raises(CheckpointError, match="restore it from its source"):
-        load_encoder(backbone("tiny-vit").changed(weights=f"path:{folder}"), tmp_path)
+        load_encoder(backbone(name).changed(weights=f"path:{tmp_path / 'copy'}"), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +139,7 @@ def test_openai_weights_under_the_plain_architecture_are_an_error_not_a_warning(
     with pytest.raises(CheckpointError, match=r"trained with QuickGELU .* use model_id: ViT-L-14-quickgelu"):
         check_pretrained_tag(spec)
     check_pretrained_tag(spec.changed(model_id="ViT-L-14-quickgelu"))
-    with pytest.raises(CheckpointError, match=r"want mean = "):
+    with pytest.raises(CheckpointError, match=r"prepares pictures with mean = "):
         check_pretrained_tag(spec.changed(model_id="ViT-L-14-quickgelu", mean=(0.5, 0.5, 0.5)))
     with pytest.raises(CheckpointError, match=r"knows no model 'ViT-Z-14'"):
         check_pretrained_tag(spec.changed(model_id="ViT-Z-14"))

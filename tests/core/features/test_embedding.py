@@ -1,6 +1,5 @@
 """Shards that are never lost and never made twice: reuse, resumption, kills, locks, and who shares a decode."""
 
-import json
 import subprocess
 import sys
 import threading
@@ -43,7 +42,7 @@ def embed(target: ShardTarget, items: list[ImageItem], batch_size: int = 4, work
     return update_shards(items, {NAME: target}, LIMITS, **settings)[NAME]
 
 
-def test_what_is_there_is_not_embedded_again(target: ShardTarget, picture_files: list[Path]):
+def test_what_is_there_is_not_embedded_again(target: ShardTarget, picture_files: list[Path], tmp_path: Path):
     first = embed(target, items_of(picture_files[:7]))
     assert (first.rows, first.embedded, first.reused) == (7, 7, 0)
     before, _ = read_shard(target.path)
@@ -59,18 +58,14 @@ def test_what_is_there_is_not_embedded_again(target: ShardTarget, picture_files:
     assert (more.rows, more.embedded, more.reused) == (12, 5, 7)
     after, _ = read_shard(target.path)
     np.testing.assert_array_equal(after.vectors[:7], before.vectors)
+    # Rows added later are those of a shard made at once.
+    whole = replace(target, path=tmp_path / "whole" / "shard.parquet")
+    embed(whole, items_of(picture_files))
+    assert whole.path.read_bytes() == target.path.read_bytes()
     fewer = embed(replace(target, load=never), items_of(picture_files[3:5]))
     assert (fewer.rows, fewer.embedded) == (2, 0)
     assert read_shard(target.path)[0].photo_ids == ["03", "04"]
-    assert {path.name for path in target.path.parent.iterdir() if path.suffix != ".jpg"} == {"shard.parquet"}
-
-
-def test_rows_added_later_are_those_of_a_shard_made_at_once(target: ShardTarget, picture_files: list[Path]):
-    embed(target, items_of(picture_files[:8]))
-    embed(target, items_of(picture_files))
-    whole = replace(target, path=target.path.with_name("whole.parquet"))
-    embed(whole, items_of(picture_files))
-    assert whole.path.read_bytes() == target.path.read_bytes()
+    assert {path.name for path in tmp_path.glob("shard*")} == {"shard.parquet"}
 
 
 def test_another_picture_checkpoint_or_content_is_embedded_again(target: ShardTarget, picture_files: list[Path]):
@@ -105,6 +100,12 @@ def test_a_failure_is_kept_for_the_same_bytes_and_tried_again_for_a_missing_file
     late = embed(target, items)
     assert late.by_status == {"ok": 4, "truncated_image": 1}
     assert (late.embedded, late.reused) == (1, 4)
+    # Bytes that are not those of the manifest give no vector, until they are.
+    good = picture_files[1].read_bytes()
+    changed = [replace(items[0], photo_id="changed"), replace(items[1], sha256="0" * 64), *items[2:]]
+    assert embed(target, changed).by_status == {"changed_file": 1, "ok": 3, "truncated_image": 1}
+    assert picture_files[1].read_bytes() == good
+    assert embed(target, items).embedded == 2
 
 
 def test_what_the_manifest_refuses_is_a_row_and_is_never_opened(target: ShardTarget, picture_files: list[Path]):
@@ -124,16 +125,6 @@ def test_what_the_manifest_refuses_is_a_row_and_is_never_opened(target: ShardTar
     assert embed(target, items).embedded == 0
     assert read_shard(target.path)[0].status[2] == "too_many_bytes"
     assert embed(target, items_of(picture_files[:4])).by_status == {"ok": 4}
-
-
-def test_bytes_that_are_not_those_of_the_manifest_give_no_vector(target: ShardTarget, picture_files: list[Path]):
-    items = items_of(picture_files[:3])
-    good = picture_files[1].read_bytes()
-    drawn(80, 70, 99).save(picture_files[1])
-    assert embed(target, items).by_status == {"changed_file": 1, "ok": 2}
-    picture_files[1].write_bytes(good)
-    again = embed(target, items)
-    assert (again.embedded, again.by_status) == (1, {"ok": 3})
 
 
 def test_an_interrupted_run_goes_on_with_its_own_batches(
@@ -172,22 +163,18 @@ def test_parts_that_are_not_this_run_s_are_not_used(change: str, target: ShardTa
     assert (report.resumed, report.embedded) == (0, 12)
 
 
-def test_killed_at_five_random_moments(picture_files: list[Path], checkpoints: Path, tmp_path: Path, sample_encoders):
-    folder = tmp_path / "killed"
+def test_killed_at_random_moments(picture_files: list[Path], checkpoints: Path, tmp_path: Path, sample_encoders):
+    pictures, folder = tmp_path / "pictures", tmp_path / "killed"
     folder.mkdir()
-    pictures = picture_files[0].parent / "pictures"
     pictures.mkdir()
     for path in picture_files:
         path.rename(pictures / path.name)
     script = Path(__file__).with_name("kill_experiment.py")
-    command = [sys.executable, str(script), str(pictures), str(checkpoints), str(folder), "5"]
+    command = [sys.executable, str(script), str(pictures), str(checkpoints), str(folder), "4"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr
-    trials = json.loads(done.stdout)
-    assert len(trials) == 5
-    assert all(trial["same"] and not trial["half_written"] and not trial["parts_left"] for trial in trials), trials
     # The moments were worth trying: several kills came when some rows, but not all, were there.
-    assert sum(0 < trial["available"] < 90 for trial in trials) >= 2, trials
+    assert sum(0 < int(rows) < 90 for rows in done.stdout.split()) >= 2, done.stdout
 
 
 def test_two_at_once_do_not_interleave(target: ShardTarget, picture_files: list[Path], capfd):
@@ -209,16 +196,20 @@ def test_two_at_once_do_not_interleave(target: ShardTarget, picture_files: list[
 
 
 def test_backbones_that_lack_the_same_pictures_share_one_decode(
-    tmp_path: Path, checkpoints: Path, sample_encoders, picture_files, monkeypatch: pytest.MonkeyPatch
+    target: ShardTarget,
+    tmp_path: Path,
+    checkpoints: Path,
+    sample_encoders,
+    picture_files,
+    monkeypatch: pytest.MonkeyPatch,
 ):
     opened = count_decodes(monkeypatch)
     targets = {
-        name: ShardTarget(
-            partial(sample_encoders.get, name),
-            open_checkpoint(backbone(name), checkpoints).identity,
-            tmp_path / f"{name}.parquet",
+        name: replace(
+            target, load=partial(sample_encoders.get, name), identity=identity, path=tmp_path / f"{name}.parquet"
         )
         for name in sample_encoders
+        for identity in [open_checkpoint(backbone(name), checkpoints).identity]
     }
     update_shards(items_of(picture_files), targets, LIMITS, batch_size=4)
     assert sorted(opened) == sorted(path.read_bytes() for path in picture_files)

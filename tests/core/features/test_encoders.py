@@ -49,23 +49,15 @@ def test_a_backbone_of_class_areas_needs_no_second_network(checkpoints: Path, pi
 
 def test_the_palette_is_ade20k_s():
     assert ade20k.ADE20K_COLOURS.shape == (150, 3)
-    assert ade20k.ADE20K_COLOURS[[0, 1, 2, 149]].tolist() == [
-        [120, 120, 120],
-        [180, 120, 120],
-        [6, 230, 230],
-        [92, 0, 255],
-    ]
     assert len(np.unique(ade20k.ADE20K_COLOURS, axis=0)) == 149
     # All of it equals data/color150.mat of CSAILVision/semantic-segmentation-pytorch; so it stays.
     assert hashlib.sha256(ade20k.ADE20K_COLOURS.tobytes()).hexdigest().startswith("ce475c9151035eff")
 
 
-@pytest.mark.parametrize(
-    ("margin", "floor", "even"), [(0, 0, 0), (1, 0, 0), (2, 1, 1), (3, 1, 2), (5, 2, 2), (7, 3, 4)]
-)
-def test_where_an_odd_margin_goes(margin: int, floor: int, even: int):
-    assert preprocessing.crop_offset(margin, "center_floor") == floor
-    assert preprocessing.crop_offset(margin, "center_round") == even
+def test_where_an_odd_margin_goes():
+    for margin, floor, even in [(0, 0, 0), (1, 0, 0), (2, 1, 1), (3, 1, 2), (5, 2, 2), (7, 3, 4)]:
+        assert preprocessing.crop_offset(margin, "center_floor") == floor
+        assert preprocessing.crop_offset(margin, "center_round") == even
 
 
 def test_vectors_tell_pictures_apart(sample_encoders: dict[str, Encoder]):

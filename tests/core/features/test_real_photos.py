@@ -31,21 +31,18 @@ pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
 @pytest.fixture(scope="module")
 def photos(request: pytest.FixtureRequest) -> list[Image.Image]:
-    """Some fifteen real photos, the most unusual shapes among them, and re-encodings of one; without them, drawn ones."""
+    """Some ten real photos, the most unusual shapes among them, and re-encodings of one; without them, drawn ones."""
     try:
         folder = request.getfixturevalue("shared_data") / "photos"
     except pytest.skip.Exception:
         return [drawn(width, height) for width, height in SHAPES] + reencoded(drawn(640, 480))
     opened = []
-    for path in sorted(folder.rglob("*")):
+    for path in sorted(folder.rglob("*"))[::4]:
         if path.suffix.lower() in (".jpg", ".jpeg", ".png"):
             with contextlib.suppress(RefusedImage):
                 opened.append(load_image(path, ImageLimits()))
-    assert len(opened) > 100
-    ratios = np.array([image.width / image.height for image in opened])
-    extreme = np.argsort(np.abs(np.log(ratios)))[-8:].tolist()
-    chosen = sorted({*extreme, *range(0, len(opened), 24)})
-    return [opened[index] for index in chosen] + reencoded(opened[1])
+    opened.sort(key=lambda image: abs(np.log(image.width / image.height)))
+    return [*opened[-6:], *opened[::8], *reencoded(opened[1])]
 
 
 def reencoded(image: Image.Image) -> list[Image.Image]:
@@ -56,7 +53,7 @@ def reencoded(image: Image.Image) -> list[Image.Image]:
     exif = Image.Exif()
     exif[0x0112] = 6
     panorama = image.crop((0, 0, image.width, image.height // 9))
-    made: list[tuple[Image.Image, str, dict]] = [
+    variants: list[tuple[Image.Image, str, dict]] = [
         (image.convert("L"), "JPEG", {}),
         (image.convert("CMYK"), "JPEG", {}),
         (image.convert("P"), "PNG", {}),
@@ -67,7 +64,7 @@ def reencoded(image: Image.Image) -> list[Image.Image]:
         (image.resize((11, 6)), "PNG", {}),
     ]
     pictures = []
-    for picture, form, settings in made:
+    for picture, form, settings in variants:
         file = io.BytesIO()
         picture.save(file, form, **settings)
         pictures.append(load_image(file.getvalue(), ImageLimits()))
@@ -120,7 +117,7 @@ def siglip_call(folder: Path, images: list[Image.Image]) -> tuple[torch.Tensor, 
 
 CALLS: dict[str, tuple[BackboneSpec, Callable[[Path, list[Image.Image]], tuple[torch.Tensor, torch.Tensor]]]] = {
     "vit, cls": (families.VIT, partial(hidden_state_call, pooling="cls")),
-    "vit, mean": (families.VIT.changed(pooling="mean"), partial(hidden_state_call, pooling="mean")),
+    "vit of the sample, mean": (backbone("tiny-vit"), partial(hidden_state_call, pooling="mean")),
     "dinov2, cls": (families.DINOV2, partial(hidden_state_call, pooling="cls")),
     "open_clip": (families.OPEN_CLIP, open_clip_call),
     "open_clip of the sample": (backbone("tiny-clip"), open_clip_call),
@@ -151,7 +148,7 @@ def test_vectors_are_those_of_the_library(name: str, photos: list[Image.Image], 
     assert cosine(vectors[:-1], vectors[1:]) < 0.999
 
 
-@pytest.mark.parametrize("spec", [families.VIT, families.STREETCLIP, families.DINOV2], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", [families.VIT, families.DINOV2], ids=lambda spec: spec.name)
 @torch.inference_mode()
 def test_the_library_s_other_processor_rounds_differently_by_a_level_or_two(
     spec: BackboneSpec, photos: list[Image.Image], checkpoints: Path
@@ -169,32 +166,23 @@ def test_the_library_s_other_processor_rounds_differently_by_a_level_or_two(
 def transformers_map(spec: BackboneSpec, folder: Path, images: list[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
     """The library's processor, model and post-processing: (pixels, class of each pixel at the network's input size)."""
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
-    auto = (
-        transformers.AutoModelForUniversalSegmentation
-        if spec is families.MASK2FORMER_HIST
-        else transformers.AutoModelForSemanticSegmentation
-    )
-    model = auto.from_pretrained(folder).eval()
+    auto, post = transformers.AutoModelForSemanticSegmentation, processor
     if spec is families.MASK2FORMER_HIST:
-        post = transformers.Mask2FormerImageProcessor().post_process_semantic_segmentation
-    else:
-        post = processor.post_process_semantic_segmentation
+        auto, post = transformers.AutoModelForUniversalSegmentation, transformers.Mask2FormerImageProcessor()
+    model = auto.from_pretrained(folder).eval()
     pixels = processor(images=images, return_tensors="pt")["pixel_values"]
-    maps = []
-    for some in pixels.split(8):
-        maps += post(model(pixel_values=some), target_sizes=[(spec.input_size, spec.input_size)] * len(some))
+    sizes = [(spec.input_size, spec.input_size)] * len(images)
+    maps = post.post_process_semantic_segmentation(model(pixel_values=pixels), target_sizes=sizes)
     return pixels, torch.stack(maps)
 
 
 @pytest.mark.parametrize(
-    "spec",
-    [families.SEGFORMER_VIT, families.UPERNET_HIST, families.MASK2FORMER_HIST],
-    ids=lambda spec: spec.name,
+    "spec", [families.SEGFORMER_VIT, families.UPERNET_HIST, families.MASK2FORMER_HIST], ids=lambda spec: spec.name
 )
 @torch.inference_mode()
 def test_segmentation_is_that_of_the_library(spec: BackboneSpec, photos: list[Image.Image], checkpoints: Path):
     encoder = load_encoder(spec, checkpoints)
-    photos = photos[:: 3 if spec is families.MASK2FORMER_HIST else 2]
+    photos = photos[::3]
     theirs, maps = transformers_map(spec, checkpoints / spec.name, photos)
     if spec.embedder is None:
         expected = class_areas(maps, 150)
@@ -204,49 +192,38 @@ def test_segmentation_is_that_of_the_library(spec: BackboneSpec, photos: list[Im
     pixels, vectors = ours(encoder, photos)
     torch.testing.assert_close(pixels, theirs, rtol=0, atol=2e-6)
     assert cosine(vectors, expected) >= 0.99999
-    assert len(maps.unique()) >= 3
+    assert len(maps.unique()) >= 2
 
 
-@pytest.fixture(scope="module")
-def jpegs(shared_data: Path) -> list[Path]:
-    """All real JPEGs that can be opened."""
-    usable = []
-    for path in sorted((shared_data / "photos").rglob("*")):
-        if path.suffix.lower() in (".jpg", ".jpeg"):
-            with contextlib.suppress(RefusedImage):
-                load_image(path, ImageLimits(), 1)
-                usable.append(path)
-    return usable
-
-
-@pytest.mark.parametrize(
-    "spec",
-    [families.VIT, families.DINOV2],  # both interpolations, both resizes, and a crop
-    ids=lambda spec: spec.name,
-)
+@pytest.mark.parametrize("spec", [families.VIT, families.DINOV2], ids=lambda spec: spec.name)
 def test_a_reduced_decode_changes_vectors_by_less_than_one_in_two_thousand(
-    spec: BackboneSpec, jpegs: list[Path], checkpoints: Path
+    spec: BackboneSpec, shared_data: Path, checkpoints: Path
 ):
-    assert len(jpegs) > 100
+    """Both interpolations, both resizes, and a crop; on large JPEGs, which alone are reduced, and a few small ones."""
     encoder, draft = load_encoder(spec, checkpoints), spec.changed(decode="draft")
     assert (spec.decoded_side, draft.decoded_side) == (0, 2 * spec.resized_side)
-    whole = np.empty((len(jpegs), spec.input_size, spec.input_size, 3), np.uint8)
+    paths = sorted((shared_data / "photos").rglob("*.jpg"))
+    sides = []
+    for path in paths:
+        with contextlib.suppress(OSError), Image.open(path) as image:
+            sides.append((min(image.size), path))
+    large = [path for side, path in sides if side >= 2 * draft.decoded_side][:10]
+    small = [path for side, path in sides if side < 2 * draft.decoded_side][:4]
+    whole = np.empty((len(large + small), spec.input_size, spec.input_size, 3), np.uint8)
     reduced = whole.copy()
-    for row, path in enumerate(jpegs):
-        item = ImageItem(path.stem, path)
+    for row, path in enumerate(large + small):
         # Both at once: neither gets the other's picture.
-        assert decode_into(item, {"a": spec, "b": draft}, ImageLimits(), {"a": whole, "b": reduced}, row) == "ok"
-    differ = [row for row in range(len(jpegs)) if not np.array_equal(whole[row], reduced[row])]
-    large = [row for row, path in enumerate(jpegs) if min(load_image(path).size) >= 2 * draft.decoded_side]
-    assert set(differ) <= set(large)  # some are of a kind that libjpeg does not reduce
+        decode_into(ImageItem("", path), {"a": spec, "b": draft}, ImageLimits(), {"a": whole, "b": reduced}, row)
+    differ = [row for row in range(len(whole)) if not np.array_equal(whole[row], reduced[row])]
     assert len(differ) >= 3
+    assert max(differ) < len(large)  # some are of a kind that libjpeg does not reduce
     vectors = [encoder.encode(encoder.normalize(torch.from_numpy(pixels[differ]))) for pixels in (whole, reduced)]
     assert 0.9995 <= cosine(*vectors) < 1.0
 
 
-def test_bfloat16_stays_near_float32(photos: list[Image.Image], checkpoints: Path):
+@pytest.mark.parametrize("spec", [families.VIT, families.OPEN_CLIP], ids=lambda spec: spec.name)
+def test_bfloat16_stays_near_float32(spec: BackboneSpec, photos: list[Image.Image], checkpoints: Path):
     """A random small network is no measure of a trained large one; this holds the mechanism, the bench measures."""
-    for spec in (families.VIT, families.OPEN_CLIP):
-        _, exact = ours(load_encoder(spec, checkpoints), photos)
-        _, reduced = ours(load_encoder(spec.changed(dtype="bfloat16"), checkpoints), photos)
-        assert 0.999 <= cosine(exact, reduced) < 0.9999999
+    _, exact = ours(load_encoder(spec, checkpoints), photos[:8])
+    _, reduced = ours(load_encoder(spec.changed(dtype="bfloat16"), checkpoints), photos[:8])
+    assert 0.999 <= cosine(exact, reduced) < 0.9999999

@@ -1,7 +1,7 @@
 """What a specification refuses, and what its hashes do and do not depend on."""
 
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict
 
 import pytest
 
@@ -29,11 +29,6 @@ OTHER = {
     "pretrained": "openai",
     "architecture": {"width": 3},
 }
-
-
-def test_every_name_of_the_registry_is_its_specification_s_own():
-    assert {name: spec.name for name, spec in BACKBONES.items()} == {name: name for name in BACKBONES}
-    assert {"tiny-clip", "tiny-vit", "tiny-segvit"} <= set(BACKBONES)
 
 
 def test_an_unknown_name_is_answered_with_those_that_exist():
@@ -78,13 +73,7 @@ def test_what_no_library_knows_is_refused(changes: dict, message: str):
         backbone("tiny-clip").changed(**changes)
 
 
-@pytest.mark.parametrize("name", sorted(BACKBONES))
-def test_a_specification_survives_json(name: str):
-    spec = backbone(name)
-    assert specification_from(json.loads(json.dumps(asdict(spec)))) == spec
-
-
-def test_lists_of_a_profile_become_the_tuples_of_the_registry():
-    spec = backbone("tiny-clip")
-    assert spec.changed(mean=list(spec.mean), std=list(spec.std)) == spec
-    assert len({item.name for item in fields(spec)}) == len(fields(spec))
+def test_a_specification_survives_json():
+    for spec in BACKBONES.values():
+        assert specification_from(json.loads(json.dumps(asdict(spec)))) == spec
+        assert spec.changed(mean=list(spec.mean), std=list(spec.std)) == spec

@@ -92,12 +92,6 @@ def test_open_clip(spec: BackboneSpec, tmp_path: Path):
 
 
 @torch.inference_mode()
-def test_a_trained_scale_is_read_from_the_checkpoint(tmp_path: Path):
-    """Seeded weights have the scale that training starts with, 1 / 0.07."""
-    assert encode_text(ENGLISH, tmp_path, ["x"]).logit_scale == pytest.approx(1 / 0.07)
-
-
-@torch.inference_mode()
 def test_open_clip_with_a_tokenizer_of_its_own(tmp_path: Path):
     """As SigLIP 2 has it: the configuration names a tokenizer, whose files lie beside the weights."""
     text = {"context_length": 16, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1, "hf_tokenizer_name": "any"}
@@ -112,18 +106,18 @@ def test_open_clip_with_a_tokenizer_of_its_own(tmp_path: Path):
     same(encode_text(spec, tmp_path, SENTENCES), *by_open_clip(path))
 
 
+@pytest.mark.parametrize(
+    ("spec", "padding"),
+    [
+        (families.STREETCLIP, {"padding": True, "max_length": 77}),
+        (families.HUB_SIGLIP, {"padding": "max_length", "max_length": 16}),
+    ],
+    ids=["clip", "siglip"],
+)
 @torch.inference_mode()
-def test_clip_of_transformers(tmp_path: Path):
-    path = with_tokenizer(families.STREETCLIP, tmp_path)
-    short = {"padding": True, "max_length": 77}
-    same(encode_text(families.STREETCLIP, tmp_path, SENTENCES), *by_transformers(path, **short))
-
-
-@torch.inference_mode()
-def test_siglip_of_transformers(tmp_path: Path):
-    path = with_tokenizer(families.HUB_SIGLIP, tmp_path)
-    full = {"padding": "max_length", "max_length": 16}
-    same(encode_text(families.HUB_SIGLIP, tmp_path, SENTENCES), *by_transformers(path, **full))
+def test_transformers(spec: BackboneSpec, padding: dict, tmp_path: Path):
+    path = with_tokenizer(spec, tmp_path)
+    same(encode_text(spec, tmp_path, SENTENCES), *by_transformers(path, **padding))
 
 
 def test_many_sentences_are_those_of_few(tmp_path: Path):

@@ -63,19 +63,10 @@ def test_a_head_of_neighbours_learns_and_is_kept(clusters, names, tmp_path):
     posterior = trained.head.posterior(blocks)
     assert (posterior.argmax(axis=1) == data.labels[held]).mean() > 0.9
     assert len(trained.head.state["bodies.0.references"]) == len(split_rows(data, 0.1, 0).fit)
+    width = trained.history["width"][trained.history["stopping_loss"].idxmin()]
+    assert trained.head.state["bodies.0.width"].item() == pytest.approx(width)
     save_head(tmp_path, trained, {})
     np.testing.assert_array_equal(load_head(tmp_path).posterior(blocks), posterior)
-
-
-def test_the_width_is_chosen_on_the_photos_that_decide(clusters, names):
-    trained = train_head(
-        clusters(n=600, spread=2.0), head_spec("neighbours"), recipe("default"), names(5), device="cpu", progress=False
-    )
-    history = trained.history
-    assert trained.head.state["bodies.0.width"].item() == pytest.approx(
-        history.loc[history["stopping_loss"].idxmin(), "width"]
-    )
-    assert trained.best_epoch == history["stopping_loss"].idxmin() + 1
 
 
 def test_more_vectors_than_can_be_searched_are_drawn_at_random(clusters, names, monkeypatch):

@@ -124,18 +124,6 @@ def test_a_region_that_training_never_saw_is_no_class():
     assert labels.tolist() == [1, 0, -1, -1, 1]
 
 
-def test_an_unseen_region_is_never_answered_and_counts_as_wrong(clusters, names):
-    data = clusters(n=400)
-    regions = np.array(names(5), dtype=object)[data.labels]
-    seen = data.is_train & (regions != "R03")
-    classes, labels = encode_labels(regions, seen)
-    trained = train_head(replace(data, labels=labels, is_train=seen), SMALL_MLP, FAST_THESIS, classes, progress=False)
-    assert "R03" not in trained.head.classes
-    hidden = regions == "R03"
-    answers = np.array(trained.head.classes)[trained.head.posterior([b[hidden] for b in data.blocks]).argmax(axis=1)]
-    assert "R03" not in answers
-
-
 @pytest.mark.parametrize("level", ["subdivision", "hierarchical"])
 def test_a_country_is_the_sum_of_its_sub_divisions(level, train, clusters):
     data = clusters(n=600, n_classes=6)
@@ -217,13 +205,6 @@ def test_the_head_knows_its_sets_and_when_it_is_sure(clusters, train):
     assert sure.any()
     assert (countries.argmax(axis=1) == truth)[sure].mean() > 0.8
     assert head.calibration["sure_max_risk"] == 0.2
-
-
-def test_a_private_or_plain_matrix_is_never_thrown_away(tmp_path):
-    np.save(tmp_path / "m.npy", np.ones((10, 4), np.float16))
-    private = np.load(tmp_path / "m.npy", mmap_mode="c")
-    private[:] = 5
-    assert not RowReader([private, np.ones((10, 4), np.float16)], torch.device("cpu"))._mappings
 
 
 def plateau_rates(recipe, losses):

@@ -1,6 +1,8 @@
 """Reading a delivery as the tests of every source do, and small pictures with and without a position."""
 
 import io
+import struct
+import zlib
 
 import numpy as np
 import pandas as pd
@@ -63,3 +65,16 @@ def write_table(path, rows: list[dict]) -> str:
     spread = [{"latitude": 50.0 + n, "longitude": 4.0 + n, **row} for n, row in enumerate(rows)]
     pd.DataFrame(spread).to_csv(path, index=False)
     return str(path)
+
+
+def png_of(width, height) -> bytes:
+    """A PNG of 60 bytes that declares any number of pixels."""
+    chunks = (
+        (b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)),
+        (b"IDAT", zlib.compress(b"")),
+        (b"IEND", b""),
+    )
+    parts = (
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)

@@ -43,16 +43,17 @@ def zipped(path, files):
     return path
 
 
-FILES = [
-    ("trip/a.jpg", jpeg(52.0)),
-    ("trip/b.jpg", jpeg()),
-    ("notes.txt", b"hello"),
-    ("../evil.jpg", jpeg(10.0)),
-    ("link.jpg", None),
-    ("broken.jpg", b"broken"),
-    ("trip/a.jpg", jpeg(10.0)),
-    ("c.JPG", jpeg(48.0)),
+ROWS = [
+    ("trip/a.jpg", jpeg(52.0), ""),
+    ("trip/b.jpg", jpeg(), "no_coordinates"),
+    ("notes.txt", b"hello", "not_a_photo"),
+    ("../evil.jpg", jpeg(10.0), "unsafe_path"),
+    ("link.jpg", None, "not_a_photo"),
+    ("broken.jpg", b"broken", "not_an_image"),
+    ("trip/a.jpg", jpeg(10.0), "duplicate_id"),
+    ("c.JPG", jpeg(48.0), ""),
 ]
+FILES = [(name, content) for name, content, _ in ROWS]
 
 
 @pytest.mark.parametrize("pack", ["tar", "tar.gz", "tar.xz", "zip"])
@@ -69,14 +70,8 @@ def test_every_file_is_a_row(tmp_path, pack):
         ["trip/a.jpg", "trip/a.jpg", 52.0, 13.5],
         ["c.JPG", "c.JPG", 48.0, 13.5],
     ]
-    assert list(zip(batch.rejected["raw"], batch.rejected["reason"], strict=True)) == [
-        ("trip/b.jpg", "no_coordinates"),
-        ("notes.txt", "not_a_photo"),
-        ("../evil.jpg", "unsafe_path"),
-        ("link.jpg", "not_a_photo"),
-        ("broken.jpg", "not_an_image"),
-        ("trip/a.jpg", "duplicate_id"),
-    ]
+    rejected = list(zip(batch.rejected["raw"], batch.rejected["reason"], strict=True))
+    assert rejected == [(name, reason) for name, _, reason in ROWS if reason]
 
 
 def test_webdataset(tmp_path):
@@ -117,18 +112,10 @@ def test_unpacking(tmp_path):
         assert unpack_images(path, folder, limits) == expected
         assert (folder / "trip" / "a.jpg").read_bytes() == jpeg(52.0)
         assert not (folder.parent / "evil.jpg").exists()
-        assert sorted(file.name for file in folder.rglob("*") if file.is_file()) == [
-            "a.jpg",
-            "b.jpg",
-            "broken.jpg",
-            "c.JPG",
-        ]
-        assert unpack_images(path, folder, limits) == {
-            "already_there": 4,
-            "not_a_photo": 2,
-            "too_many_bytes": 1,
-            "unsafe_path": 1,
-        }
+        names = sorted(file.name for file in folder.rglob("*") if file.is_file())
+        assert names == ["a.jpg", "b.jpg", "broken.jpg", "c.JPG"]
+        again = {"already_there" if outcome == "written" else outcome: n for outcome, n in expected.items()}
+        assert unpack_images(path, folder, limits) == again
 
 
 def test_a_link_on_the_disk_is_not_followed_out(tmp_path):

@@ -4,7 +4,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoloc_core.errors import InputError
 from geoloc_core.photos.distribution import class_distribution, distribution_summary
 from geoloc_core.photos.warehouse import Warehouse
 
@@ -62,12 +61,3 @@ def test_summary():
     assert summary["tail"][-1] == {"region_id": "BEL", "name": "Belgium", "n_photos": 1}
     even = table.assign(n_photos=5)
     assert distribution_summary(even, "country")["effective_classes"] == pytest.approx(3.0)
-
-
-def test_a_level_without_photos_is_named():
-    table = class_distribution(training().assign(subdivision_id=""), REGIONS)
-    with pytest.raises(InputError, match="subdivision"):
-        distribution_summary(table, "subdivision")
-    with pytest.raises(InputError, match="county"):
-        distribution_summary(table, "county")
-    assert class_distribution(training().iloc[:0], REGIONS).empty

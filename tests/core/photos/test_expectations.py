@@ -1,8 +1,5 @@
 """The batch expectations of a delivery."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -88,8 +85,3 @@ def test_chance_is_allowed_for():
     previous = labeled(1000)
     assert drift_limit(labeled(1000), previous, 0.1) == pytest.approx(0.1 + 2 / (2 * 980) + 2 / (2 * 980))
     assert drift_limit(labeled(10, none=0), previous, 0.1) == pytest.approx(0.1 + 2 / 20 + 2 / 1960)
-
-
-def test_great_expectations_is_imported_only_when_used():
-    code = "import sys, geoloc_core.photos.expectations; sys.exit('great_expectations' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

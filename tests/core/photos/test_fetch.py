@@ -5,19 +5,16 @@ import gzip
 import hashlib
 import ipaddress
 import random
-import struct
 import threading
 import time
-import zlib
 from collections import Counter
 from datetime import UTC, datetime
 
 import numpy as np
 import pandas as pd
 import pytest
-from yarl import URL
 
-from geoloc_core.photos.fetch.addresses import AddressRules, BadUrlError, BlockedAddressError, is_public
+from geoloc_core.photos.fetch.addresses import is_public
 from geoloc_core.photos.fetch.download import fetch_images
 from geoloc_core.photos.fetch.responses import backoff_s, parse_retry_after
 from geoloc_core.photos.images import build_manifest
@@ -26,21 +23,10 @@ from geoloc_core.photos.reasons import IMAGE_REASONS
 from geoloc_core.photos.schemas import ImageManifest
 from geoloc_core.photos.settings import FetchPolicy, ImageLimits
 from geoloc_core.tables import validate
-from tests.core.photos.conftest import jpeg
-
-
-def pixel_bomb():
-    def chunk(kind, body):
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", 60_000, 60_000, 8, 2, 0, 0, 0)
-    body = zlib.compress(bytes(1_000_000))
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", body) + chunk(b"IEND", b"")
-
+from tests.core.photos.conftest import jpeg, png_of
 
 PICTURE = jpeg(seed=0, size=(80, 60))
 GZIP_BOMB = gzip.compress(bytes(100_000_000))
-PIXEL_BOMB = pixel_bomb()
 
 
 class Server:
@@ -83,92 +69,75 @@ class Server:
         self.asked[path] += 1
         self.times.setdefault(path, []).append(time.monotonic())
         kind = path.strip("/").split("/")[0]
-        head = {"X": "y"}
 
         def reply(status, body=b"", **headers):
             lines = [f"HTTP/1.1 {status} Whatever", f"Content-Length: {headers.pop('length', len(body))}"]
-            lines += [f"{name.replace('_', '-')}: {value}" for name, value in {**head, **headers}.items()]
+            lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
             writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + body)
 
+        def whole(body=b"", **headers):
+            reply(200, body, **headers)
+
+        last, time_of_asking, here = path.rsplit("/", 1)[-1], self.asked[path], f"http://127.0.0.1:{self.port}"
+        inward = {"link-local": "169.254.169.254", "loopback6": f"[::1]:{self.port}"}.get(last, last)
+        redirects = {
+            "to": f"{here}/ok/{last}",
+            "relative": "../ok/relative.jpg",
+            "round": path,
+            "inward": f"http://{inward}/latest/meta-data/",
+            "file": "file:///etc/passwd",
+            "flickr": f"{here}/pw/images/en-us/photo_unavailable.png",
+        }
+        if kind == "shaky":  # 500, a reset, a cut body, then the picture
+            kind = {1: "500", 2: "reset", 3: "cut"}.get(time_of_asking, "picture")
         if kind == "ok":
             self.at_once += 1
             self.most_at_once = max(self.most_at_once, self.at_once)
             await asyncio.sleep(0.02)
             self.at_once -= 1
-            reply(200, PICTURE)
+            whole(PICTURE)
         elif kind.isdigit():
             reply(int(kind), b"no")
-        elif kind == "busy-once":  # 429 with Retry-After, then the picture
-            if self.asked[path] == 1:
-                reply(429, Retry_After="1")
-            else:
-                reply(200, PICTURE)
+        elif kind in redirects:
+            reply(302, Location=redirects[kind])
+        elif kind == "busy-once" and time_of_asking == 1:
+            reply(429, Retry_After="1")
         elif kind == "busy-for-hours":
             reply(429, Retry_After="7200")
-        elif kind == "shaky":  # 500, a reset, a cut body, then the picture
-            if self.asked[path] == 1:
-                reply(500)
-            elif self.asked[path] == 2:
-                writer.transport.abort()
-                return False
-            elif self.asked[path] == 3:
-                reply(200, PICTURE[:1000], length=len(PICTURE))
-                return False
-            else:
-                reply(200, PICTURE)
         elif kind == "reset":
             writer.transport.abort()
             return False
-        elif kind == "stall":
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nabc")
-            await asyncio.sleep(5)
+        elif kind in ("cut", "stall"):
+            reply(200, PICTURE[:1000], length=len(PICTURE))
+            await asyncio.sleep(5 * (kind == "stall"))
             return False
         elif kind == "drip":
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n")
+            reply(200, length=1000)
             for _ in range(100):
                 writer.write(b"x")
                 await writer.drain()
                 await asyncio.sleep(0.1)
-        elif kind == "cut":
-            reply(200, PICTURE[:1000], length=len(PICTURE))
-            return False
         elif kind == "cut-unnoticed":
             writer.write(b"HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n" + PICTURE[:1000])
             return False
         elif kind == "html":
-            reply(200, b"<html><body>The photo was removed</body></html>", Content_Type="text/html")
+            whole(b"<html><body>The photo was removed</body></html>", Content_Type="text/html")
         elif kind == "zeros":  # a gigabyte, in chunks, without saying so
             writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-            block = b"10000\r\n" + bytes(0x10000) + b"\r\n"
             for _ in range(16384):
-                writer.write(block)
+                writer.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
                 await writer.drain()
                 self.sent[path] += 0x10000
         elif kind == "declared-gigabyte":
-            writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1073741824\r\n\r\n")
-            self.sent[path] += 1
+            reply(200, length=1 << 30)
         elif kind == "gzip-bomb":
-            reply(200, GZIP_BOMB, Content_Encoding="gzip")
+            whole(GZIP_BOMB, Content_Encoding="gzip")
         elif kind == "pixel-bomb":
-            reply(200, PIXEL_BOMB, Content_Type="image/png")
+            whole(png_of(60_000, 60_000), Content_Type="image/png")
         elif kind == "empty":
-            reply(200)
-        elif kind == "to":
-            reply(302, Location=f"http://127.0.0.1:{self.port}/ok/" + path.rsplit("/", 1)[-1])
-        elif kind == "relative":
-            reply(301, Location="../ok/relative.jpg")
-        elif kind == "round":
-            reply(302, Location=path)
-        elif kind == "inward":
-            where = path.rsplit("/", 1)[-1]
-            hosts = {"link-local": "169.254.169.254", "loopback6": f"[::1]:{self.port}"}
-            reply(302, Location=f"http://{hosts.get(where, where)}/latest/meta-data/")
-        elif kind == "file":
-            reply(302, Location="file:///etc/passwd")
-        elif kind == "flickr":
-            reply(302, Location=f"http://127.0.0.1:{self.port}/pw/images/en-us/photo_unavailable.png")
+            whole()
         else:
-            reply(200, PICTURE)
+            whole(PICTURE)
         await writer.drain()
         return True
 
@@ -238,6 +207,7 @@ EXPECTED = {
     "http://192.168.1.1/a.jpg": ("blocked_address", True, 1),
     "http://2130706434/a.jpg": ("bad_url", True, 1),  # 127.0.0.2, written as one number
     "http://127.2/a.jpg": ("bad_url", True, 1),
+    "http://127.0.0.1/" + "x" * 3000: ("bad_url", True, 1),
 }
 
 
@@ -258,8 +228,7 @@ def test_every_answer(server, tmp_path):
 
 
 def test_what_may_pass_is_tried_again(server, tmp_path):
-    frame = fetch(server, tmp_path, ["shaky/a.jpg"])
-    assert frame["status"].tolist() == ["ok"]
+    assert fetch(server, tmp_path, ["shaky/a.jpg"])["status"].tolist() == ["ok"]
     assert server.asked["/shaky/a.jpg"] == 4  # a 500, a reset, a cut body, the picture
 
 
@@ -343,13 +312,6 @@ def test_one_picture_for_many_photos_is_a_placeholder(tmp_path):
     assert mark_placeholders(manifest, rows.assign(latitude=1.0))["status"].tolist() == manifest["status"].tolist()
 
 
-def test_it_works_inside_a_running_loop(server, tmp_path):
-    async def notebook():
-        return fetch(server, tmp_path, ["ok/notebook.jpg"])
-
-    assert asyncio.run(notebook())["status"].tolist() == ["ok"]
-
-
 PUBLIC = "8.8.8.8 2001:4860:4860::8888 ::ffff:8.8.8.8 64:ff9b::808:808"
 PRIVATE = (
     "127.0.0.1 127.8.9.10 10.1.2.3 172.16.0.1 192.168.0.1 169.254.169.254 100.64.0.1 0.0.0.0 224.0.0.1 240.0.0.1"
@@ -369,16 +331,6 @@ def test_a_name_that_leads_inward_is_refused(server, tmp_path):
     frame = fetch_images(rows, tmp_path / "images", tmp_path / "ledger.jsonl", strict)
     assert frame["status"].tolist() == ["blocked_address"]
     assert server.asked["/ok/by-name.jpg"] == 0
-
-
-def test_url_rules():
-    rules = AddressRules()
-    rules.check_url(URL("https://live.staticflickr.com/1/2.jpg"))
-    for bad in ("ftp://example.org/a", "//example.org/a", "a.jpg", "http://u@example.org/", "http://a/" + "x" * 3000):
-        with pytest.raises(BadUrlError):
-            rules.check_url(URL(bad))
-    with pytest.raises(BlockedAddressError, match=r"127\.0\.0\.1"):
-        rules.check_url(URL("http://127.0.0.1/a"))
 
 
 def test_retry_after():

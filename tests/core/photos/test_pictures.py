@@ -158,9 +158,3 @@ def test_pictures_are_fetched_and_a_second_run_asks_only_for_what_may_still_come
     assert web.asked == ["/3.jpg"]
     assert second.manifest["status"].tolist() == ["ok", "not_found", "ok", *["placeholder"] * 5, "no_image"]
     assert second.may_come_later == 0
-
-
-def test_a_private_address_is_not_asked_by_default(tmp_path, web):
-    dataset = dataset_of(tmp_path, [{"photo_id": 1, "image_url": web.url(1)}], fetch=True)
-    assert statuses(dataset, tmp_path) == ["blocked_address"]
-    assert web.asked == []

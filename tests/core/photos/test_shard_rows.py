@@ -5,7 +5,7 @@ import pytest
 
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.photos import shard_rows
-from geoloc_core.photos.rows import frame_version, read_rows, tally, write_rows
+from geoloc_core.photos.rows import frame_version, read_rows, write_rows
 from geoloc_core.photos.settings import Dataset
 from geoloc_core.photos.shard_rows import read_shard_rows
 from geoloc_core.photos.sources.registry import read_metadata
@@ -104,7 +104,3 @@ def test_a_version_is_of_values_names_types_and_order_and_of_nothing_else():
         frame.assign(a=[1.0, 3.0]),
     ]
     assert len({frame_version(other) for other in [frame, *different]}) == 5
-
-
-def test_tally_counts_the_most_frequent_first():
-    assert list(tally(pd.Series(["b", "a", "a"])).items()) == [("a", 2), ("b", 1)]

@@ -12,7 +12,6 @@ from geoloc_core.errors import InputError, ProfileError
 from geoloc_core.photos.settings import Split
 from geoloc_core.photos.splits import split_by_author
 from geoloc_core.photos.training import assemble_training, low_support
-from tests.core.photos.conftest import read
 
 
 def labeled(rows, shard="s0", dataset="d"):
@@ -141,20 +140,6 @@ def test_a_photo_without_manifest_row_is_named():
     photos = labeled([("1", "a", "NLD")])
     with pytest.raises(InputError, match="photo 1 of shard s0"):
         assemble_training(photos, images([]), photos.iloc[:0], images([]), Split(key="k"))
-
-
-def test_nothing_in_nothing_out():
-    photos = labeled([("1", "a", "NLD")]).iloc[:0]
-    training, excluded = assemble_training(photos, images([]), photos, images([]), Split(key="k"))
-    assert len(training) == len(excluded) == 0
-
-
-def test_real_shares_stay_near_the_wish(shared_data):
-    photos = read(shared_data / "benchmarks" / "yfcc26k_half_places365.csv").accepted
-    sides = split_by_author(photos["author_id"], photos["photo_id"], "geoloc", 0.2)
-    assert abs((sides == "validation").mean() - 0.2) < 0.02
-    by_author = photos.assign(side=sides).groupby("author_id")["side"].nunique()
-    assert (by_author == 1).all()
 
 
 def test_min_support():

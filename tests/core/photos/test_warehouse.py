@@ -1,7 +1,6 @@
 """The DuckDB file: transactions, locks, order."""
 
 import multiprocessing
-import threading
 import time
 
 import duckdb
@@ -115,19 +114,6 @@ def test_it_waits_for_another_process(warehouse):
         impatient.read_table("t")
     assert len(warehouse.read_table("t")) == 1
     process.join(30)
-
-
-def test_writers_in_threads_take_turns(warehouse):
-    threads = [
-        threading.Thread(target=warehouse.replace_shard, args=("t", f"s{number}", rows(f"s{number}", 50)))
-        for number in range(6)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert warehouse.shards("t") == [f"s{number}" for number in range(6)]
-    assert len(warehouse.read_table("t")) == 300
 
 
 def _write_shards(path, writer, begin):

@@ -9,7 +9,7 @@ import pytest
 
 from geoloc_core.evaluation.evaluate import Evaluation, evaluate
 from geoloc_core.evaluation.intervals import Interval
-from geoloc_core.evaluation.tables import displayed, table1, table2, table3, to_csv, to_json, to_markdown
+from geoloc_core.evaluation.result_tables import displayed, table1, table2, table3, to_csv, to_json, to_markdown
 
 DISTRIBUTION = pd.DataFrame(
     {

@@ -30,7 +30,7 @@ from geoloc_dagster.refresh import open_instance, project_plan
 from tests.conftest import copy_of
 from tests.dagster.tiny_line import WORKSPACE, contents, forget, log_of, new_project, start, start_sensors
 
-FORGOTTEN = ("labeled_photos", "embeddings", "heads", "validation_report")
+FORGOTTEN = ("labeled_photos", "embeddings", "class_weights")
 VICTIMS = ("refresh", "step", "refresh", "worker", "refresh", "daemon")
 # Steps in processes of their own, so that one can be killed alone.
 EXECUTOR = "multiprocess"

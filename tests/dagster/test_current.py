@@ -20,28 +20,7 @@ def reported(instance: dg.DagsterInstance, project: Project) -> list[str]:
     return report_current(instance, project, make_plan(State(project)))
 
 
-def spoil(project: Project) -> None:
-    """One stale partition of embeddings, one missing shard of images, and what lies downstream of them."""
-    project.layout.embeddings("tiny-vit", "sample-02").unlink()
-    project.layout.receipt("images", "sample-01").unlink()
-
-
-def test_the_missing_and_the_stale_partitions_are_named_with_the_reason(copy: Project) -> None:
-    spoil(copy)
-    by_asset = {standing.asset: standing for standing in standings(copy, make_plan(State(copy)))}
-    assert [str(step.target) for step in by_asset["embeddings"].stale] == [
-        "embeddings[tiny-clip|sample-01]",
-        "embeddings[tiny-vit|sample-01]",
-        "embeddings[tiny-vit|sample-02]",
-    ]
-    assert by_asset["embeddings"].stale[2].why == "embeddings/tiny-vit/sample-02.parquet is gone"
-    assert [str(step.target) for step in by_asset["images"].missing] == ["images[sample-01]"]
-    assert by_asset["images"].sentence == "1 missing of 4, for example images[sample-01]: not made yet"
-    assert by_asset["regions"].current
-    assert by_asset["class_weights"].sentence == "all 2 current; 2 may follow what is stale upstream"
-
-
-def test_an_instance_hears_what_changed_until_a_refresh_brings_all_back_to_green(
+def test_the_graph_says_what_is_missing_and_stale_and_why_until_a_refresh_brings_all_back_to_green(
     copy: Project, own_instance: dg.DagsterInstance
 ) -> None:
     answers = last_answers(own_instance)
@@ -54,7 +33,17 @@ def test_an_instance_hears_what_changed_until_a_refresh_brings_all_back_to_green
     own_instance.report_runless_asset_event(dg.AssetMaterialization("regions"))
     assert reported(own_instance, copy) == ["regions"]
 
-    spoil(copy)
+    # One stale partition of embeddings, one missing shard of images, and what lies downstream of them.
+    copy.layout.embeddings("tiny-vit", "sample-02").unlink()
+    copy.layout.receipt("images", "sample-01").unlink()
+    standing = {standing.asset: standing for standing in standings(copy, make_plan(State(copy)))}
+    stale = {step.target.partition: step.why for step in standing["embeddings"].stale}
+    assert set(stale) == {"tiny-clip|sample-01", "tiny-vit|sample-01", "tiny-vit|sample-02"}
+    assert stale["tiny-vit|sample-02"] == "embeddings/tiny-vit/sample-02.parquet is gone"
+    assert standing["images"].sentence == "1 missing of 4, for example images[sample-01]: not made yet"
+    assert standing["regions"].current
+    assert standing["class_weights"].sentence == "all 2 current; 2 may follow what is stale upstream"
+
     changed = set(reported(own_instance, copy))
     assert {"images", "embeddings", "training_photos", "heads"} <= changed
     assert changed.isdisjoint({"regions", "raw_photos"})
@@ -62,8 +51,8 @@ def test_an_instance_hears_what_changed_until_a_refresh_brings_all_back_to_green
     assert not answers["images"].passed
     assert answers["images"].severity == dg.AssetCheckSeverity.WARN
     assert answers["images"].metadata["missing"].value == 1
-    stale = "| tiny-vit\\|sample-02 | stale | embeddings/tiny-vit/sample-02.parquet is gone |"
-    assert stale in answers["embeddings"].metadata["why"].value
+    row = "| tiny-vit\\|sample-02 | stale | embeddings/tiny-vit/sample-02.parquet is gone |"
+    assert row in answers["embeddings"].metadata["why"].value
     assert reported(own_instance, copy) == []
 
     # A run of the check alone, as the button `Execute` on its page starts it.

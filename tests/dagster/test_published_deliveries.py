@@ -18,7 +18,7 @@ from geoloc_core.photos.rows import read_rows
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.refresh import project_plan, remake
 
-TO_IMAGES = ("regions", "deliveries", "raw_photos", "images")
+TO_IMAGES = ("deliveries", "raw_photos", "images")
 
 
 def webdataset(path: Path, numbers: range) -> None:
@@ -28,12 +28,8 @@ def webdataset(path: Path, numbers: range) -> None:
             file = io.BytesIO()
             pixels = np.random.default_rng(number).integers(0, 255, (32, 48, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(file, "JPEG")
-            facts = {
-                "id": f"w{number}",
-                "latitude": 45 + number % 7,
-                "longitude": 3 + number % 5,
-                "author": f"a{number}",
-            }
+            place = {"latitude": 45 + number % 7, "longitude": 3 + number % 5}
+            facts = {"id": f"w{number}", "author": f"a{number}", **place}
             archive.writestr(f"{number:05d}.jpg", file.getvalue())
             archive.writestr(f"{number:05d}.json", json.dumps(facts))
 
@@ -41,7 +37,7 @@ def webdataset(path: Path, numbers: range) -> None:
 def make(project: Project, instance: dg.DagsterInstance, shard: str) -> dict[str, Any]:
     """Make the shard up to its pictures; what the UI shows of them."""
     for asset in TO_IMAGES:
-        outcome = remake(project, instance, defs, asset, () if asset == "regions" else (shard,))
+        outcome = remake(project, instance, defs, asset, [shard])
         assert outcome.well, outcome.failed
     record = instance.get_latest_materialization_event(dg.AssetKey("images"))
     assert record is not None
@@ -60,7 +56,7 @@ def test_a_webdataset_in_two_archives_goes_through_and_a_third_is_noticed(
     assert (shown["dagster/row_count"], shown["usable"], shown["not_usable"]) == (20, 20, 0)
     assert "| written | 20 |" in shown["unpacked"]
     assert set(read_rows(project.layout.images("wds"))["image_path"].str.slice(0, 10)) == {"00000.zip/", "00001.zip/"}
-    made = {Target(asset, "wds") for asset in TO_IMAGES[1:]}
+    made = {Target(asset, "wds") for asset in TO_IMAGES}
     assert not made & {step.target for step in project_plan(project, instance).steps}
 
     webdataset(folder / "00002.zip", range(20, 23))

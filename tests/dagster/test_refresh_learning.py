@@ -13,7 +13,7 @@ from geoloc_core.line.artifacts import Target
 from geoloc_core.line.project import Project
 from geoloc_core.line.receipts import read_receipt
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.refresh import Outcome, refresh
+from geoloc_dagster.refresh import Outcome, project_plan, refresh, remake
 
 Edit = Callable[..., Project]
 SHARD = "mine"
@@ -114,15 +114,24 @@ def test_new_content_of_one_shard_remakes_its_labels_and_what_learns_from_them(
     assert {"training_photos", *LEARNED} <= set(made)
     assert project.warehouse().rows_by_shard("labeled_photos")[SHARD] > 20
 
+    # Other coordinates wake no embedding, another picture wakes that shard's embeddings alone.
     pictured = [row for row in rows if (Path(entry["images"]) / row[0]).is_file()]
     pictured[0][2:4] = ["-33.865000", "151.209000"]
     write(path, header, rows)
-    moved = by_asset(refresh(project, own_instance, defs))
-    for asset in ("deliveries", "raw_photos", "images", "labeled_photos"):
-        assert moved[asset] == {SHARD}
-    assert {"training_photos", "class_weights", *LEARNED} <= set(moved)
+    moved = after_its_photos(project, own_instance)
     assert "embeddings" not in moved
-
+    assert {"training_photos", *LEARNED} <= set(moved)
     pictured[-1][0] = "no/such/picture.jpg"
     write(path, header, rows)
-    assert by_asset(refresh(project, own_instance, defs))["embeddings"] == vectors
+    assert after_its_photos(project, own_instance)["embeddings"] == vectors
+
+
+def after_its_photos(project: Project, instance: dg.DagsterInstance) -> dict[str, set[str]]:
+    """What is stale, or may become so, by asset, once the changed shard has its photos, pictures and labels."""
+    assert Target("deliveries", SHARD) in [step.target for step in project_plan(project, instance).steps]
+    for asset in ("deliveries", "raw_photos", "images", "labeled_photos"):
+        assert remake(project, instance, defs, asset, [SHARD]).well
+    plan = project_plan(project, instance)
+    following = {target.asset: {target.partition} for target in plan.following}
+    stale = [step.target for step in plan.steps]
+    return following | {name: {t.partition for t in stale if t.asset == name} for name in {t.asset for t in stale}}

@@ -10,10 +10,9 @@ import pytest
 from dagster._core.definitions.sensor_definition import SensorExecutionData
 
 from geoloc_core.line.artifacts import LINE, Target
-from geoloc_core.line.project import Project, open_project
+from geoloc_core.line.project import Project
 from geoloc_core.line.receipts import Receipt, read_receipt, record_verdict, remove_receipt, write_receipt
 from geoloc_core.line.staleness import State, make_plan
-from geoloc_core.photos.rows import read_rows
 from geoloc_dagster import sensors
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.refresh import project_plan, refresh_lock, remake
@@ -254,26 +253,6 @@ def test_a_target_made_while_a_tick_was_looking_is_not_asked_for_again(copy: Pro
     late = request_runs(looked, daemon.instance, plan, ["class_weights"])
     assert not late.runs
     assert late.held == {target: "made while this tick was looking"}
-
-
-def test_a_file_in_the_landing_folder_is_taken_in_and_the_plan_asks_for_the_new_shard(
-    copy: Project, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("geoloc_core.line.landing.SETTLED_AFTER_S", 0.0)
-    source = (copy.layout.delivery("sample-01") / "metadata.csv").read_text().splitlines(keepends=True)
-    copy.layout.landing.mkdir()
-    (copy.layout.landing / "arrived.csv").write_text("".join(source[:11]).replace(".jpg", "-again.jpg"))
-    message = daemon.tick(sensors.deliveries, copy).skip_message or ""
-    assert "arrived.csv was taken in: 1 shard of arrived" in message
-    assert "arrived" in daemon.instance.get_dynamic_partitions("shards")
-    assert "nothing new" in (daemon.tick(sensors.deliveries, copy).skip_message or "")
-    extended = open_project(str(copy.profile_path), copy.layout.home)
-    plan = project_plan(extended, daemon.instance)
-    assert Target("deliveries", "arrived") in [step.target for step in plan.steps]
-    assert "heads" in {target.asset for target in (*plan.following, *(step.target for step in plan.steps))}
-    assert remake(extended, daemon.instance, defs, "labeled_photos", ["arrived"]).well
-    rows = extended.warehouse().rows_by_shard("labeled_photos")["arrived"]
-    assert rows + len(read_rows(extended.layout.rejected_rows("arrived"))) == 10
 
 
 def unlearn(project: Project) -> None:

@@ -54,7 +54,7 @@ def recall_by_continent(predictions: pd.DataFrame, training_counts: Mapping[str,
     for name, group in predictions[predictions["continent"] != ""].groupby("continent", sort=True):
         boot = bootstrap(group)
         span, n_missing = intervals(boot)["accuracy"], int((group["status"] != ANSWERED).sum())
-        n_train = int(training_counts.get(name, 0))
+        n_train = int(training_counts.get(str(name), 0))
         rows.append((name, n_train, len(group), n_missing, boot.n_authors, span.value, span.low, span.high))
     return pd.DataFrame(rows, columns=COLUMNS)
 

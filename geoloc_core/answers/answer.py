@@ -10,7 +10,7 @@ country*, so the two never disagree.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -66,8 +66,7 @@ class Answerer:
     """A head that answers; what does not depend on the photo is worked out once.
 
     places: by level; how: one of `kinds.ANSWERS`; companion: a head with sub-divisions that divides each country's
-    probability, where `head` has countries only; references: photos of the finest regions that are answered, which `how` =
-    "nearest_photo" needs.
+    probability; references: photos of the finest regions that are answered, which the answer "nearest_photo" needs.
     """
 
     head: Head
@@ -81,15 +80,16 @@ class Answerer:
 
         A part of the photos at a time: a posterior over 4,000 sub-divisions of a million photos would take 16 GB.
         """
-        parts = []
-        for start in range(0, max(len(blocks[0]), 1), PHOTOS_AT_ONCE):
-            rows = slice(start, start + PHOTOS_AT_ONCE)
-            parts.append(self._answers([block[rows] for block in blocks], [block[rows] for block in companion_blocks]))
-        joined: dict[str, Any] = {}
-        for name in (field.name for field in fields(Answers) if field.name != "countries"):
-            arrays = [getattr(part, name) for part in parts]
-            joined[name] = None if arrays[0] is None else np.concatenate(arrays)
-        return Answers(countries=self.head.countries, **joined)
+        slices = [slice(start, start + PHOTOS_AT_ONCE) for start in range(0, max(len(blocks[0]), 1), PHOTOS_AT_ONCE)]
+        parts = [
+            vars(self._answers([block[rows] for block in blocks], [block[rows] for block in companion_blocks]))
+            for rows in slices
+        ]
+        joined: dict[str, Any] = {
+            name: np.concatenate([part[name] for part in parts]) if isinstance(value, np.ndarray) else value
+            for name, value in parts[0].items()
+        }
+        return Answers(**joined)
 
     def _answers(self, blocks: Sequence[np.ndarray], companion_blocks: Sequence[np.ndarray]) -> Answers:
         head, finer = self.head, self._finer
@@ -145,9 +145,8 @@ class Answerer:
     def _regions(self) -> tuple[Places, list[str], np.ndarray]:
         """The places of the regions that may be answered, their K ids, and the anchor (K, 2) of each."""
         finer = self._finer
-        places, names = (
-            (self.places[ROOT], self.head.countries) if finer is None else (self.places[FINEST], finer.classes)
-        )
+        places = self.places[ROOT if finer is None else FINEST]
+        names = self.head.countries if finer is None else finer.classes
         return places, names, anchor_points(places.anchors, names, self._anchor_kind)
 
     @cached_property

@@ -33,13 +33,10 @@ DIRECTIONS = 12
 
 @dataclass(frozen=True)
 class Mass:
-    """Where the probability of each region lies: m weighted places.
+    """Where the probability of each of K regions lies: m weighted places.
 
-    Attributes:
-        latitude, longitude: (m,) degrees.
-        region: (m,) position of the place's region among the classes of the posterior.
-        weight: (m,) share of its region's probability; the weights of each region sum to 1.
-        n_regions: K, the number of classes.
+    latitude, longitude: (m,) degrees; region: (m,) position of the place's region among the classes of the posterior; weight:
+    (m,) share of its region's probability, so that the weights of each region sum to 1; n_regions: K.
     """
 
     latitude: np.ndarray
@@ -48,29 +45,15 @@ class Mass:
     weight: np.ndarray
     n_regions: int
 
-    def __post_init__(self) -> None:
-        """A region without mass would cost nothing anywhere and so distort every decision."""
-        total = np.bincount(self.region, self.weight, minlength=self.n_regions)
-        if len(total) != self.n_regions or not np.allclose(total, 1.0):
-            raise InputError("every class of the posterior needs places whose weights sum to 1; add an anchor for it")
-
 
 def photo_cells(photos: pd.DataFrame, cell_degrees: float = 0.5) -> pd.DataFrame:
-    """Where the photos of each region are: region_id, latitude, longitude, photos; one row for each occupied cell.
+    """Where the photos (region_id, latitude, longitude) of each region are: one row for each occupied cell, with their number.
 
-    Args:
-        photos: region_id, latitude, longitude (degrees).
-        cell_degrees: photos of one region within one cell of this size become one place, their mean. Four million photos
-            become some ten thousand places, which is what a model carries with it.
+    Photos of one region within one cell of `cell_degrees` become one place, their mean: four million photos become some ten
+    thousand places (region_id, latitude, longitude, photos), which is what a model carries with it.
     """
-    cells = pd.DataFrame(
-        {
-            "region_id": photos["region_id"],
-            "row": np.floor(photos["latitude"] / cell_degrees),
-            "column": np.floor(photos["longitude"] / cell_degrees),
-            "latitude": photos["latitude"],
-            "longitude": photos["longitude"],
-        }
+    cells = photos[["region_id", "latitude", "longitude"]].assign(
+        row=np.floor(photos["latitude"] / cell_degrees), column=np.floor(photos["longitude"] / cell_degrees)
     )
     places = cells.groupby(["region_id", "row", "column"], sort=True).agg(
         latitude=("latitude", "mean"), longitude=("longitude", "mean"), photos=("latitude", "size")
@@ -79,12 +62,10 @@ def photo_cells(photos: pd.DataFrame, cell_degrees: float = 0.5) -> pd.DataFrame
 
 
 def mass_of_cells(cells: pd.DataFrame, classes: Sequence[str], anchors: np.ndarray) -> Mass:
-    """The probability of each region spread as its training photos are.
+    """The probability of each of the K `classes` of a posterior, spread as its training photos are.
 
-    Args:
-        cells: what `photo_cells` made of the training photos; those of other regions are not used.
-        classes: the K region ids of the posterior, in its order.
-        anchors: (K, 2) latitude and longitude: where the mass of a region without photos lies.
+    cells: what `photo_cells` made of the training photos; those of other regions are not used. anchors: (K, 2) latitude and
+    longitude: where the mass of a region without photos lies.
     """
     region = cells["region_id"].map({name: index for index, name in enumerate(classes)})
     places = cells.loc[region.notna(), ["latitude", "longitude", "photos"]].to_numpy(dtype=np.float64)
@@ -100,12 +81,8 @@ def mass_of_cells(cells: pd.DataFrame, classes: Sequence[str], anchors: np.ndarr
 class Decider:
     """Turns posteriors into points; what does not depend on the photo is worked out once (`decider`).
 
-    Attributes:
-        rule: one of `RULES`.
-        mass: where each region's probability lies.
-        candidates: (M, 2) points that may be answered, latitude and longitude in degrees.
-        loss: float32 (M, K) expected loss of each candidate when the photo is in each region.
-        refine: whether to look around the best candidate.
+    candidates: (M, 2) points that may be answered, latitude and longitude in degrees; loss: float32 (M, K), the expected loss
+    of each candidate when the photo is in each region; refine: whether to look around the best candidate.
     """
 
     rule: str
@@ -139,19 +116,12 @@ class Decider:
 
 
 def decider(anchors: np.ndarray, rule: str, mass: Mass) -> Decider:
-    """Prepare to answer by `rule`.
+    """Prepare to answer by one of `RULES`; anchors: (K, 2) latitude and longitude, degrees, of the posterior's classes.
 
-    Args:
-        anchors: (K, 2) latitude and longitude, degrees, in the order of the posterior's classes.
-        rule: one of `RULES`.
-        mass: where each region's probability lies. Of at most `PLACES_WORTH_REFINING` places the decider looks around the
-            best candidate in ever finer rings: with more the candidates lie so close that it gains nothing (under 0.1 %
-            of the GeoScore with 9,388 places of MP-16-like photos) and costs minutes for 3,000 photos.
+    With at most `PLACES_WORTH_REFINING` places in `mass` the decider looks around the best candidate in ever finer rings: with
+    more the candidates lie so close that it gains nothing (under 0.1 % of the GeoScore with 9,388 places of MP-16-like photos)
+    and costs minutes for 3,000 photos.
     """
-    if rule not in RULES:
-        raise InputError(f"the rule {rule!r} is not known; choose one of {', '.join(RULES)}")
-    if mass.n_regions != len(anchors):
-        raise InputError(f"the mass has {mass.n_regions} regions, but there are {len(anchors)} anchors")
     candidates = _candidates(anchors, mass)
     loss = expected_loss_by_region(candidates, mass, rule).astype(np.float32)
     return Decider(rule, mass, candidates, loss, refine=len(mass.weight) <= PLACES_WORTH_REFINING)

@@ -16,8 +16,9 @@ import pandas as pd
 from geoloc_core.answers.answer import Answerer, Places
 from geoloc_core.answers.kinds import NEAREST_ANSWER
 from geoloc_core.errors import CheckpointError
+from geoloc_core.evaluation.predictions import continents
 from geoloc_core.geography.boundaries import BoundarySet
-from geoloc_core.geography.cells import LEVELS, ROOT
+from geoloc_core.geography.cells import FINEST, LEVELS, ROOT
 from geoloc_core.learning.head_files import load_head, read_references
 from geoloc_core.learning.refine import REFERENCES_FILE
 from geoloc_core.photos.rows import read_rows, write_rows
@@ -53,15 +54,11 @@ def pack(
     boundaries: BoundarySet,
     description: Mapping[str, Any],
 ) -> Packed:
-    """Pack a trained head, and that of a companion which divides a country's probability over its sub-divisions.
+    """Pack the trained head of a folder, and that of a companion which divides a country's probability.
 
-    Args:
-        folder: where to; files of an older package that are not needed any more are removed.
-        head, companion: folders of trained heads.
-        places: for each level the files of its anchors and of its cells.
-        boundaries: gives the names of the regions.
-        description: experiment and companion (keys, or ""), answer (one of `kinds.ANSWERS`), profile, notice, split,
-            backbones (identities by name), specifications (by name), validation (scores).
+    places: for each level the files of its anchors and of its cells; description: experiment and companion (keys, or ""),
+    answer (one of `kinds.ANSWERS`), profile, notice, split, backbones (identities by name), specifications (by name) and
+    validation (scores). Files of an older package that are not needed any more are removed.
     """
     for level, (anchors, cells) in places.items():
         share_file(anchors, folder / f"anchors_{level}.parquet")
@@ -80,12 +77,9 @@ def pack(
 def region_names(boundaries: BoundarySet) -> pd.DataFrame:
     """region_id, level, name, parent_id and continent of every region, without geometry."""
     countries, finer = boundaries.countries, boundaries.subdivisions
-    continent = countries.set_index("region_id")["continent"]
-    frames = [
-        countries.assign(parent_id="", level=ROOT),
-        finer.assign(continent=finer["parent_id"].map(continent), level=LEVELS[1]),
-    ]
+    finer = finer.assign(continent=finer["parent_id"].map(continents(boundaries)), level=FINEST)
     columns = ["region_id", "level", "name", "parent_id", "continent"]
+    frames = (countries.assign(parent_id="", level=ROOT), finer)
     return pd.concat([pd.DataFrame(frame[columns]) for frame in frames], ignore_index=True)
 
 
@@ -113,6 +107,5 @@ def read_answerer(folder: Path, description: Mapping[str, Any]) -> Answerer:
     references = None
     if description["answer"] == NEAREST_ANSWER:
         # The finest regions are answered with: the companion's where there is one.
-        finest = (folder / "head", head) if companion is None else (folder / "companion", companion)
-        references = read_references(*finest)
+        references = read_references(folder / ("companion" if companion else "head"), companion or head)
     return Answerer(head, places, description["answer"], companion, references)

@@ -22,7 +22,7 @@ import pydantic
 from geoloc_core.answers.answer import Answerer, Answers
 from geoloc_core.answers.package import read_answerer, read_description
 from geoloc_core.devices import pick_device
-from geoloc_core.errors import CheckpointError, InputError
+from geoloc_core.errors import CheckpointError
 from geoloc_core.features.checkpoints import open_checkpoint
 from geoloc_core.features.encoder import Encoder, load_encoder
 from geoloc_core.features.extract import OK, ImageItem, embed_images
@@ -119,40 +119,36 @@ class Predictor:
 
     def predict(self, photos: Sequence[Path | bytes], names: Sequence[str] | None = None) -> list[Prediction]:
         """Answers in the order of `photos` (paths or the bytes of image files); `names` are what to call them."""
-        files = list(names) if names is not None else [str(p) if isinstance(p, Path) else "" for p in photos]
         if not photos:
             return []
+        files = names or [str(photo) if isinstance(photo, Path) else "" for photo in photos]
         vectors, status = self.vectors(photos)
-        usable = [row for row, reason in enumerate(status) if reason == OK]
-        answers = self.answers({name: block[usable] for name, block in vectors.items()}) if usable else None
-        row_of = {photo: row for row, photo in enumerate(usable)}
-        return [
-            Prediction(file=file, status=status[number], detail=self._in_words(photos[number], status[number]))
-            if answers is None or number not in row_of
-            else self._prediction(answers, row_of[number], file)
-            for number, file in enumerate(files)
+        predictions = [
+            Prediction(file=file, status=reason, detail="" if reason == OK else self._in_words(photo, reason))
+            for file, photo, reason in zip(files, photos, status, strict=True)
         ]
+        usable = [number for number, reason in enumerate(status) if reason == OK]
+        if usable:
+            answers = self.answers({name: block[usable] for name, block in vectors.items()})
+            for row, number in enumerate(usable):
+                predictions[number] = self._prediction(answers, row, files[number])
+        return predictions
 
     def vectors(self, photos: Sequence[Path | bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
         """float16 (n, D) by backbone, and for each photo "ok" or the reason why one of its vectors is missing."""
         items = [ImageItem(str(row), photo) for row, photo in enumerate(photos)]
         embedded = embed_images(items, self.encoders, self.limits, what="photos")
-        status = [OK] * len(items)
-        for block in embedded.values():
-            status = [old if old != OK else new for old, new in zip(status, block.status, strict=True)]
+        by_photo = zip(*(block.status for block in embedded.values()), strict=True)
+        status = [next((reason for reason in reasons if reason != OK), OK) for reasons in by_photo]
         return {name: block.vectors for name, block in embedded.items()}, status
 
     def answers(self, vectors: dict[str, np.ndarray]) -> Answers:
         """The model's answers for vectors (n, D) by backbone; the sub-division may come from its companion."""
-        head, companion = self.answerer.head, self.answerer.companion
-        finer = [] if companion is None else self._blocks(companion, vectors)
-        return self.answerer.answers(self._blocks(head, vectors), finer)
 
-    def _blocks(self, head: Head, vectors: dict[str, np.ndarray]) -> list[np.ndarray]:
-        names = [feature["backbone"] for feature in head.features]
-        if not set(names) <= set(vectors):
-            raise InputError(f"the model needs {', '.join(names)}, but got {', '.join(vectors)}; pack the model anew")
-        return [vectors[name] for name in names]
+        def blocks(head: Head | None) -> list[np.ndarray]:
+            return [vectors[feature["backbone"]] for feature in head.features] if head else []
+
+        return self.answerer.answers(blocks(self.answerer.head), blocks(self.answerer.companion))
 
     @cached_property
     def _name_of(self) -> dict[str, str]:

@@ -43,7 +43,7 @@ def baseline_predictions(
 
 def class_shares(training: pd.DataFrame) -> tuple[list[str], np.ndarray]:
     """The countries of the training photos in order of id, and the share of the photos that each has (sums to 1)."""
-    counts = _in_countries(_train_rows(training))["country_id"].value_counts()
+    counts = _labelled(training)["country_id"].value_counts()
     shares = (counts / counts.sum()).sort_index()
     return [str(name) for name in shares.index], shares.to_numpy(dtype=np.float64)
 
@@ -53,18 +53,14 @@ def class_prior_predictions(
 ) -> pd.DataFrame:
     """For every photo the same posterior: the share of each country among the training photos.
 
-    Args:
-        training: photos with country_id, latitude, longitude; rows whose `split` is not "train" are not used.
-        photos: as in `predictions_frame`.
-        anchors: region_id, latitude, longitude: the points that the models answer with, one for each country.
+    training: photos with country_id, latitude, longitude and split, of which those of "train" are used; anchors: region_id,
+    latitude, longitude: the points that the models answer with, one for each country.
     """
     classes, shares = class_shares(training)
     best = classes[int(np.argmax(shares))]
-    place = anchors.loc[anchors["region_id"] == best, ["latitude", "longitude"]].to_numpy(dtype=np.float64)
-    if len(place) != 1:
-        raise InputError(f"there are {len(place)} anchors for {best!r}; give exactly one point for each country")
+    point = anchors.loc[anchors["region_id"] == best, ["latitude", "longitude"]].to_numpy(dtype=np.float64)
     posterior = np.broadcast_to(shares, (len(photos), len(classes)))
-    return predictions_frame(photos, posterior, classes, np.broadcast_to(place[0], (len(photos), 2)), **others)
+    return predictions_frame(photos, posterior, classes, np.repeat(point, len(photos), axis=0), **others)
 
 
 def constant_point_predictions(training: pd.DataFrame, photos: pd.DataFrame, **others: Any) -> pd.DataFrame:
@@ -72,9 +68,8 @@ def constant_point_predictions(training: pd.DataFrame, photos: pd.DataFrame, **o
 
     A point names one country, that of the training photo nearest to it, so its top-5 and top-10 are its accuracy.
     """
-    rows = _train_rows(training)
+    rows, labelled = training[training["split"] == "train"], _labelled(training)
     point = best_constant_point(rows["latitude"].to_numpy(), rows["longitude"].to_numpy())
-    labelled = _in_countries(rows)
     distance = haversine_km(point[0], point[1], labelled["latitude"].to_numpy(), labelled["longitude"].to_numpy())
     country = str(labelled["country_id"].iloc[int(np.argmin(distance))])
     points = np.broadcast_to(np.array(point), (len(photos), 2))
@@ -85,7 +80,7 @@ def random_photo_predictions(
     training: pd.DataFrame, photos: pd.DataFrame, *, seed: int = 0, **others: Any
 ) -> pd.DataFrame:
     """For every photo the place and the country of a training photo drawn at random (all equally likely)."""
-    labelled = _in_countries(_train_rows(training))
+    labelled = _labelled(training)
     drawn = labelled.iloc[np.random.default_rng(seed).integers(len(labelled), size=len(photos))]
     classes, column = np.unique(drawn["country_id"].to_numpy(dtype=str), return_inverse=True)
     posterior = np.zeros((len(photos), len(classes)))
@@ -112,8 +107,6 @@ def perfect_predictions(
         anchors: region_id, latitude, longitude, one point for each region of the level.
     """
     place = anchors.set_index("region_id")[["latitude", "longitude"]]
-    if not place.index.is_unique:
-        raise InputError("a region has two anchors; choose one kind of anchor first")
     points = place.reindex(photos[id_column(level)].to_numpy(dtype=object)).to_numpy(dtype=np.float64)
     country = photos["country_id"].to_numpy(dtype=object)
     reasons = np.array([ANSWERED] * len(photos) if status is None else status, dtype=object)
@@ -129,8 +122,6 @@ def best_constant_point(latitude: np.ndarray, longitude: np.ndarray) -> tuple[fl
     Candidates are the places with most photos and a grid of 10 degrees; the best is moved in ever smaller steps while
     that helps. The result is a local optimum next to the best of all candidates, found the same way every time.
     """
-    if len(latitude) == 0:
-        raise InputError("there is no training photo to fit a point to")
     cells, coarse = _cells(latitude, longitude, CELL_DEGREES), _cells(latitude, longitude, 1.0)
     heaviest = np.argsort(-coarse[2], kind="stable")[:CANDIDATES]
     grid = np.array([(lat, lon) for lat in range(-80, 90, 10) for lon in range(-180, 180, 10)], dtype=np.float64)
@@ -177,15 +168,9 @@ def _neighbours(point: np.ndarray, step: float) -> np.ndarray:
     return around
 
 
-def _train_rows(training: pd.DataFrame) -> pd.DataFrame:
-    rows = training[training["split"] == "train"] if "split" in training else training
+def _labelled(training: pd.DataFrame) -> pd.DataFrame:
+    """The training photos that lie in a country."""
+    rows = training[(training["split"] == "train") & (training["country_id"] != "")]
     if rows.empty:
-        raise InputError("there is no training photo, so no baseline can be fitted")
+        raise InputError("there is no training photo in a country, so no baseline can be fitted")
     return rows
-
-
-def _in_countries(rows: pd.DataFrame) -> pd.DataFrame:
-    labelled = rows[rows["country_id"] != ""]
-    if labelled.empty:
-        raise InputError("no training photo lies in a country, so no baseline can name one")
-    return labelled

@@ -34,12 +34,10 @@ SMALLEST_PROBABILITY = 1e-38
 class Calibration:
     """How well the probabilities of n answered photos fit what happened; every figure is NaN where n is 0.
 
-    Attributes:
-        accuracy, confidence: share right, and mean probability of the answers, both 0 to 1.
-        ece: expected calibration error, 0 (best) to 1, over bins of equal width (Naeini et al., 2015).
-        brier: mean squared error of the whole posterior, 0 (best) to 2.
-        log_loss: mean negative log-likelihood of the true country, over photos whose country is a class.
-        table: n, confidence and accuracy in each bin of probability.
+    accuracy, confidence: share right, and mean probability of the answers, both 0 to 1; ece: expected calibration error, 0
+    (best) to 1, over bins of equal width (Naeini et al., 2015); brier: mean squared error of the whole posterior, 0 (best) to
+    2; log_loss: mean negative log-likelihood of the true country, over photos whose country is a class; table: n, confidence
+    and accuracy in each bin of probability.
     """
 
     n: int
@@ -54,12 +52,12 @@ class Calibration:
 def calibration(predictions: pd.DataFrame, n_bins: int = BINS) -> Calibration:
     """Calibration of the answered photos of a predictions frame."""
     confidence, correct = _answered(predictions)
+    table = reliability_table(confidence, correct, n_bins)
+    if not len(confidence):
+        return Calibration(0, math.nan, math.nan, math.nan, math.nan, math.nan, table)
     answered = predictions[predictions["status"] == ANSWERED]
     truth = answered["truth_probability"].to_numpy(dtype=np.float64)
     likelihood = np.maximum(truth[truth > 0], SMALLEST_PROBABILITY)
-    table = reliability_table(confidence, correct, n_bins)
-    if answered.empty:
-        return Calibration(0, math.nan, math.nan, math.nan, math.nan, math.nan, table)
     return Calibration(
         n=len(answered),
         accuracy=float(correct.mean()),
@@ -92,13 +90,8 @@ def coverage_curve(predictions: pd.DataFrame) -> pd.DataFrame:
     if not len(confidence):
         return pd.DataFrame({"threshold": [], "coverage": [], "accuracy": []}, dtype=np.float64)
     curve = calibrate.risk_coverage(confidence, correct)
-    return pd.DataFrame(
-        {
-            "threshold": curve["threshold"],
-            "coverage": 100.0 * curve["n"] / len(predictions),
-            "accuracy": 100.0 * (1.0 - curve["risk"]),
-        }
-    )
+    coverage, accuracy = 100.0 * curve["n"] / len(predictions), 100.0 * (1.0 - curve["risk"])
+    return pd.DataFrame({"threshold": curve["threshold"], "coverage": coverage, "accuracy": accuracy})
 
 
 def area_under_risk(predictions: pd.DataFrame) -> float:
@@ -112,12 +105,9 @@ def threshold_for(predictions: pd.DataFrame, target_accuracy: float) -> Threshol
 
     The target is met by a 95 % bound, not by the figure alone (see `calibrate.sure_threshold`).
     """
-    if not 0.0 < target_accuracy < 100.0:
-        raise InputError(f"the target accuracy must lie between 0 and 100 per cent, not at {target_accuracy}")
     confidence, correct = _answered(predictions)
-    threshold = math.inf
-    if len(confidence):
-        threshold = calibrate.sure_threshold(confidence, correct, 1.0 - target_accuracy / 100.0)
+    max_risk = 1.0 - target_accuracy / 100.0
+    threshold = calibrate.sure_threshold(confidence, correct, max_risk) if len(confidence) else math.inf
     covered = confidence >= threshold
     if not covered.any():
         return Threshold(math.inf, 0.0, math.nan)
@@ -169,12 +159,9 @@ def certainty(
 ) -> Certainty:
     """Compare the promises of `head` (see `posterior.Promise`) with its answers.
 
-    Args:
-        posterior: (n, C) over `head.countries`.
-        uncalibrated: the likeliest country (n,), as a position, and its probability (n,) at temperature 1.
-        truth: (n,) country ids; one that is no class of the head (or "") is never right and in no set.
-        authors: (n,) who took each photo.
-        answered: bool (n,): the photos that count.
+    posterior: (n, C) over `head.countries`; uncalibrated: the likeliest country (n,), as a position, and its probability (n,)
+    at temperature 1; truth: (n,) country ids, of which one that is no class of the head (or "") is never right and in no set;
+    authors: (n,) who took each photo; answered: bool (n,), the photos that count.
     """
     if not answered.any():
         raise InputError("there is no answered photo to compare the head's promises with")

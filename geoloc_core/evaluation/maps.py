@@ -8,6 +8,7 @@ no global state is touched.
 from __future__ import annotations
 
 import io
+from itertools import compress, cycle
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -60,9 +61,8 @@ def error_map(predictions: pd.DataFrame, boundaries: BoundarySet, title: str) ->
     answered = predictions[predictions["status"] == ANSWERED].sort_values("photo_id", kind="stable")
     shown = answered.iloc[:: max(1, -(-len(answered) // MAXIMUM_LINES))]
     missing = len(predictions) - len(answered)
-    note = f"{len(shown):,} of {len(answered):,} answered photos"
-    note += f"; {missing:,} without an answer" if missing else ""
-    figure, axes = _world(boundaries, f"{title}\n{note}")
+    without = f"; {missing:,} without an answer" if missing else ""
+    figure, axes = _world(boundaries, f"{title}\n{len(shown):,} of {len(answered):,} answered photos{without}")
     ends = shown[["longitude", "latitude", "predicted_longitude", "predicted_latitude"]].to_numpy(dtype=np.float64)
     pieces = [piece for row in ends for piece in great_circle(*row)]
     lines = [np.column_stack(EQUAL_EARTH(piece[:, 0], piece[:, 1])) for piece in pieces]
@@ -79,12 +79,11 @@ def country_value_map(values: pd.Series, boundaries: BoundarySet, title: str, la
     figure, axes = _world(boundaries, title)
     rings, country = _world_rings(boundaries)
     value = values.reindex(country).to_numpy(dtype=np.float64)
-    named = np.flatnonzero(np.isfinite(value))
+    finite = np.isfinite(value)
     style: dict[str, Any] = {"edgecolors": BORDER, "linewidths": 0.3, "zorder": 2}
-    unnamed = [rings[index] for index in np.flatnonzero(~np.isfinite(value))]
-    axes.add_collection(PolyCollection(unnamed, facecolor=NO_DATA, **style))
-    if len(named):
-        shaded = PolyCollection([rings[index] for index in named], array=value[named], cmap="viridis", **style)
+    axes.add_collection(PolyCollection(list(compress(rings, ~finite)), facecolor=NO_DATA, **style))
+    if finite.any():
+        shaded = PolyCollection(list(compress(rings, finite)), array=value[finite], cmap="viridis", **style)
         shaded.set_norm(Normalize(0.0, 100.0))
         axes.add_collection(shaded)
         _colour_bar(figure, axes, shaded, f"{label} (grey: no photo of the country)")
@@ -98,10 +97,8 @@ def country_map(boundaries: BoundarySet, country_id: str, photos: pd.DataFrame |
     """
     units = boundaries.subdivisions[boundaries.subdivisions["parent_id"] == country_id]
     country = boundaries.countries[boundaries.countries["region_id"] == country_id]
-    if units.empty or country.empty:
-        raise InputError(
-            f"the boundary set {boundaries.name!r} has no country {country_id!r} with sub-divisions; choose another"
-        )
+    if units.empty:
+        raise InputError(f"the boundary set {boundaries.name!r} has no sub-divisions of {country_id!r}; choose another")
     west, south, east, north = _frame(shapely.union_all(country.geometry.to_numpy()))
     stretch = 1.0 / np.cos(np.radians((south + north) / 2.0))
     height = min(9.0, max(4.0, 7.0 * (north - south) * stretch / (east - west)))
@@ -112,9 +109,9 @@ def country_map(boundaries: BoundarySet, country_id: str, photos: pd.DataFrame |
     neighbours = world[shapely.intersects(world, shapely.box(west, south, east, north))]
     for geometry in shapely.simplify(neighbours, tolerance):
         _fill(axes, geometry, "#ece9e1", "#bdb8ab")
-    for number, geometry in enumerate(shapely.simplify(units.geometry.to_numpy(), tolerance)):
-        _fill(axes, geometry, SUBDIVISION_COLOURS[number % len(SUBDIVISION_COLOURS)], BORDER)
-    if photos is not None and len(photos):
+    for geometry, colour in zip(shapely.simplify(units.geometry.to_numpy(), tolerance), cycle(SUBDIVISION_COLOURS)):
+        _fill(axes, geometry, colour, BORDER)
+    if photos is not None:
         axes.scatter(photos["longitude"], photos["latitude"], s=3, color=ANSWER, alpha=0.4, linewidths=0, zorder=4)
     centroids = polygon_centroids(units)
     latitude, longitude = centroids["latitude"].to_numpy(), centroids["longitude"].to_numpy()

@@ -45,20 +45,17 @@ def predictions_frame(
 
     Args:
         photos: n rows with photo_id, author_id, latitude, longitude (degrees) and country_id ("" if the truth lies in
-            no country); the id columns of finer levels where they are known.
-        posterior: (n, K) probabilities of the countries in `classes`; rows whose status is not "ok" are not read.
-        classes: the K country ids that the head can answer.
+            no country); the id columns of finer levels where there are any.
+        posterior: (n, K) probabilities of the K country ids in `classes`; rows whose status is not "ok" are not read.
         points: (n, 2) latitude and longitude of the answers, degrees.
         continents: country id -> continent.
         status: n times "ok" or the reason why the photo has no answer; None means that every photo was answered.
         predicted_cells: for each level finer than the country that the head knows, n ids.
         top_k: how many of the best countries to keep.
 
-    Returns:
-        a frame with the columns of `prediction_table.Predictions`, among them what the whole posterior says of each photo:
-        truth_probability, that of the true country (0 where it is no class), and brier, sum_k (p_k - [k is the truth])^2
-        (Brier, 1950). Equal probabilities are ordered by country id, so that neither the order of the classes nor the
-        sorting algorithm can change a rank.
+    Returns the columns of `prediction_table.Predictions`, among them truth_probability, that of the true country (0 where it
+    is no class), and brier, sum_k (p_k - [k is the truth])^2 (Brier, 1950). Equal probabilities are ordered by country id, so
+    that neither the order of the classes nor the sorting algorithm can change a rank.
     """
     n, classes_array = len(photos), np.asarray(classes, dtype=object)
     posterior, points = np.asarray(posterior), np.asarray(points, dtype=np.float64)
@@ -186,14 +183,8 @@ def _check_shapes(
         raise InputError(
             f"the posterior has shape {posterior.shape}, but there are {n} photos and {len(classes)} classes"
         )
-    if len(set(classes.tolist())) != len(classes):
-        raise InputError("a class is listed twice; each country may be answered in one way only")
     if points.shape != (n, 2):
         raise InputError(f"the points have shape {points.shape}, but there are {n} photos; expected ({n}, 2)")
-    lists = {
-        "statuses": status,
-        **{f"predicted cells of the level {name}": ids for name, ids in predicted_cells.items()},
-    }
-    for what, values in lists.items():
+    for what, values in {"status": status, **predicted_cells}.items():
         if values is not None and len(values) != n:
-            raise InputError(f"there are {len(values)} {what} for {n} photos")
+            raise InputError(f"there are {len(values)} values of {what} for {n} photos")

@@ -36,10 +36,7 @@ MOST_REMEMBERED = 100
 
 @dataclass(frozen=True)
 class Promotion:
-    """The package that answers, whether it is a champion or only provisional, and the last decision in words.
-
-    decision: the entry that was added to `Layout.champion_decision`, or its last one where nobody challenged.
-    """
+    """The package that answers, whether it is a champion or only provisional, and the last entry of the decisions."""
 
     packed: Packed
     accepted: bool
@@ -82,27 +79,22 @@ def choose_champion(profile: Profile, layout: Layout, warehouse: Warehouse) -> P
     if history and history[0]["accepted"]:
         with contextlib.suppress(CheckpointError):
             standing = read_description(layout.model)
-    same_head = standing is not None and _same_head(layout, standing["experiment"])
-    if standing is not None and same_head and standing["experiment"] == challenger:
+    champion = standing["experiment"] if standing else ""
+    same_head = bool(standing) and _same_head(layout, champion)
+    if same_head and champion == challenger:
         return Promotion(_pack(profile, layout, challenger, evaluations), True, history[0])
 
-    theirs, instead = None, ""
-    if standing is not None and profile.split.model_dump() != standing["split"]:
-        instead = "The champion may have learned from these validation photos, as the split has changed."
-    elif standing is not None:
-        theirs, instead = _answers_of_standing(profile, layout, photos, same_head, standing)
+    theirs, instead = _answers_of_standing(profile, layout, photos, same_head, standing) if standing else (None, "")
     mine = read_predictions(layout.validation_report(challenger) / "predictions.parquet")
-    if standing is not None and theirs is not None:
-        opponent, decision = standing["experiment"], challenge(mine, theirs)
+    if theirs is not None:
+        opponent, decision = champion, challenge(mine, theirs)
         accepted, moves, reasons = True, decision.moves, list(decision.reasons)
     else:
         opponent, decision = CLASS_PRIOR, challenge(mine, _prior(layout, training, photos, mine), continent_margin=None)
         accepted, moves = decision.moves, True
-        outcome = (
-            "beats the class prior and becomes champion."
-            if accepted
-            else "does not beat the class prior beyond its interval: it answers, but is provisional."
-        )
+        outcome = "does not beat the class prior beyond its interval: it answers, but is provisional."
+        if accepted:
+            outcome = "beats the class prior and becomes champion."
         reasons = [f"`{challenger}` {outcome}", *decision.reasons[1:]]
     if moves or same_head:
         packed = _pack(profile, layout, challenger if moves else opponent, evaluations)
@@ -163,7 +155,7 @@ def _identity(folder: Path) -> tuple[str, str] | None:
     """Hash of a head's weights, and its calibration: a head that was only calibrated anew is another head."""
     try:
         described = read_json(folder / "head.json")
-        return str(described["weights_sha256"]), repr(described["calibration"])
+        return described["weights_sha256"], repr(described["calibration"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -172,6 +164,8 @@ def _answers_of_standing(
     profile: Profile, layout: Layout, photos: pd.DataFrame, same_head: bool, standing: Mapping[str, Any]
 ) -> tuple[pd.DataFrame | None, str]:
     """The champion's predictions on the validation photos; None, and why, where it cannot answer for them."""
+    if profile.split.model_dump() != standing["split"]:
+        return None, "The champion may have learned from these validation photos, as the split has changed."
     if same_head and standing["experiment"] in profile.experiment_keys():
         return read_predictions(layout.validation_report(standing["experiment"]) / "predictions.parquet"), ""
     try:
@@ -185,17 +179,12 @@ def _answers_of_standing(
         versions = {shard_metadata(layout.embeddings(name, shard))["identity"]["version"] for shard in shards}
         if versions != {feature["version"]}:
             return None, f"The champion cannot be asked: there is another checkpoint of {name} now."
-    blocks, found = read_blocks(layout, tuple(feature["backbone"] for feature in head.features), shards, photos)
-    predictions = predictions_frame(
-        photos,
-        head.country_posterior(blocks),
-        head.countries,
-        # The rule looks at countries alone, and no anchor of a region that is gone may stand in its way.
-        photos[["latitude", "longitude"]].to_numpy(),
-        continents=continents(read_boundaries(layout.regions)),
-        status=picture_status(layout, photos, found),
-    )
-    return predictions, ""
+    blocks, present = read_blocks(layout, tuple(feature["backbone"] for feature in head.features), shards, photos)
+    # The rule looks at countries alone, and no anchor of a region that is gone may stand in its way.
+    points, names = photos[["latitude", "longitude"]].to_numpy(), continents(read_boundaries(layout.regions))
+    status = picture_status(layout, photos, present)
+    posterior = head.country_posterior(blocks)
+    return predictions_frame(photos, posterior, head.countries, points, continents=names, status=status), ""
 
 
 def _prior(layout: Layout, training: pd.DataFrame, photos: pd.DataFrame, mine: pd.DataFrame) -> pd.DataFrame:

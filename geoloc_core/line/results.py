@@ -11,6 +11,7 @@ import pandas as pd
 
 from geoloc_core.answers.kinds import ANCHOR_OF_RULE
 from geoloc_core.errors import StaleArtifactError
+from geoloc_core.evaluation import result_tables
 from geoloc_core.evaluation.baselines import CLASS_PRIOR, PERFECT, baseline_predictions, perfect_predictions
 from geoloc_core.evaluation.certainty import Certainty
 from geoloc_core.evaluation.comparison import comparison_table
@@ -20,15 +21,7 @@ from geoloc_core.evaluation.maps import country_map, country_value_map, coverage
 from geoloc_core.evaluation.predictions import continents, read_predictions
 from geoloc_core.evaluation.published import thesis_rows
 from geoloc_core.evaluation.report import results_report
-from geoloc_core.evaluation.result_tables import (
-    TABLE2_METRICS,
-    TABLE3_METRICS,
-    scores_table,
-    table1,
-    to_csv,
-    to_json,
-    to_markdown,
-)
+from geoloc_core.evaluation.result_tables import TABLE2_METRICS, TABLE3_METRICS, scores_table
 from geoloc_core.geography.boundaries import BoundarySet, read_boundaries
 from geoloc_core.geography.cells import ROOT
 from geoloc_core.line.inputs import LEARNED_FROM, forget_vectors, read_one_point
@@ -78,17 +71,18 @@ def write_results(profile: Profile, layout: Layout, warehouse: Warehouse, checkp
     best = max(candidates, key=lambda item: item.scores["accuracy"]).name
     comparisons = _comparisons(profile, photo_sets[VALIDATION])
     tables = {
-        "table1": table1(distribution),
+        "table1": result_tables.table1(distribution),
         "table2": scores_table(on_validation, TABLE2_METRICS).drop(columns="benchmark"),
         "table3": scores_table([item for item in evaluations if item.photos != VALIDATION], TABLE3_METRICS),
         "comparison": pd.concat([table for table, _ in comparisons.values()], ignore_index=True),
     }
-    markdown = {name: f"{TITLES[name]}\n\n{to_markdown(table)}" for name, table in tables.items()}
+    markdown = {name: f"{TITLES[name]}\n\n{result_tables.to_markdown(table)}" for name, table in tables.items()}
     sentences = [f"- {words}\n" for _, of_reference in comparisons.values() for words in of_reference]
     markdown["comparison"] += "\n" + "".join(sentences)
     files: list[Path] = []
     for name, table in tables.items():
-        for suffix, text in (("md", markdown[name]), ("csv", to_csv(table)), ("json", to_json(table))):
+        texts = {"md": markdown[name], "csv": result_tables.to_csv(table), "json": result_tables.to_json(table)}
+        for suffix, text in texts.items():
             files.append(layout.results / f"{name}.{suffix}")
             write_text(files[-1], text)
     maps = _maps(training, boundaries, profile.map_country, photo_sets, best)
@@ -140,38 +134,33 @@ def _photo_sets(
     zero_shot: ZeroShot,
 ) -> dict[str, PhotoSet]:
     """For the validation photos and each benchmark: the answers of experiments, baselines and ceilings."""
-    benchmarks = profile.benchmark_names()
     prior_points = read_one_point(layout)[ROOT]
     # The ceiling of every kind of point that an experiment answers with.
     kinds = dict.fromkeys(ANCHOR_OF_RULE.get(how, how) for how in map(profile.answer_of, profile.experiment_keys()))
-    ceilings = {kind: read_one_point(layout, kind) for kind in kinds}
-    labeled = warehouse.read_table("labeled_photos", {"shard": list(benchmarks)})
+    ceilings = {
+        f"{PERFECT}, {level}, {kind}": (level, points)
+        for kind in kinds
+        for level, points in read_one_point(layout, kind).items()
+    }
+    labeled = warehouse.read_table("labeled_photos", {"shard": list(profile.benchmark_names())})
     photos_of = {VALIDATION: training[training["split"] == "validation"].reset_index(drop=True)}
-    photos_of |= {name: labeled[labeled["shard"] == name].reset_index(drop=True) for name in benchmarks}
+    photos_of |= {name: labeled[labeled["shard"] == name].reset_index(drop=True) for name in profile.benchmark_names()}
     photo_sets = {}
     for name, photos in photos_of.items():
-        experiments = {
-            key: read_predictions(folder / "predictions.parquet")
-            for key, folder in _reports(profile, layout, name).items()
-        }
+        reports = _reports(profile, layout, name)
+        experiments = {key: read_predictions(folder / "predictions.parquet") for key, folder in reports.items()}
         # A photo without a picture is missing as well for those that do not look at it.
         first = next(iter(experiments.values()))
         if not np.array_equal(first["photo_id"], photos["photo_id"]):
             raise StaleArtifactError(f"the report on {name} is of other photos than there are; run `geoloc refresh`")
         shards = profile.training_shards() if name == VALIDATION else (name,)
         others: dict[str, Any] = {"continents": continents(boundaries), "status": first["status"].tolist()}
-        photo_sets[name] = PhotoSet(
-            experiments,
-            {
-                **baseline_predictions(training, photos, prior_points, **others),
-                **zero_shot_predictions(zero_shot, layout, photos, shards, prior_points, boundaries),
-            },
-            {
-                f"{PERFECT}, {level}, {kind}": perfect_predictions(photos, points, level=level, **others)
-                for kind, by_level in ceilings.items()
-                for level, points in by_level.items()
-            },
-        )
+        baselines = baseline_predictions(training, photos, prior_points, **others)
+        baselines |= zero_shot_predictions(zero_shot, layout, photos, shards, prior_points, boundaries)
+        perfect = {
+            row: perfect_predictions(photos, points, level=level, **others) for row, (level, points) in ceilings.items()
+        }
+        photo_sets[name] = PhotoSet(experiments, baselines, perfect)
     return photo_sets
 
 
@@ -210,14 +199,16 @@ def _maps(
 ) -> dict[str, bytes]:
     """PNGs by name: coverage, one country, recall of the best experiment, and its errors on each benchmark."""
     recall = recall_by_country(photo_sets[VALIDATION].experiments[best], {}).set_index("country_id")["recall"]
+    errors = {
+        f"errors_{name}": error_map(photos.experiments[best], boundaries, f"{name}, {best}")
+        for name, photos in photo_sets.items()
+        if name != VALIDATION
+    }
     return {
         "coverage": coverage_map(training, boundaries, "Training photos"),
         country: country_map(boundaries, country, photos=training[training["country_id"] == country]),
         "recall": country_value_map(recall, boundaries, f"Recall by country, {best}", "per cent"),
-    } | {
-        f"errors_{name}": error_map(photos.experiments[best], boundaries, f"{name}, {best}")
-        for name, photos in photo_sets.items()
-        if name != VALIDATION
+        **errors,
     }
 
 

@@ -6,9 +6,9 @@ better than the names of the countries has learned little.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -62,20 +62,14 @@ def zero_shot_predictions(
     shards: tuple[str, ...],
     points: pd.DataFrame,
     boundaries: BoundarySet,
-) -> Mapping[str, pd.DataFrame]:
+) -> dict[str, pd.DataFrame]:
     """Predictions by row. photos: with shard, which is one of `shards`; points: region_id, latitude, longitude."""
-    found = {}
+    predictions = {}
     place = points.set_index("region_id")[["latitude", "longitude"]]
     for row, (name, head) in zero_shot.heads.items():
-        blocks, there = read_blocks(layout, (name,), shards, photos)
-        posterior = head.country_posterior(blocks)
+        blocks, present = read_blocks(layout, (name,), shards, photos)
+        posterior, status = head.country_posterior(blocks), picture_status(layout, photos, present)
         answers = place.loc[head.countries].to_numpy()[posterior.argmax(axis=1)]
-        found[row] = predictions_frame(
-            photos,
-            posterior,
-            head.countries,
-            answers,
-            continents=continents(boundaries),
-            status=picture_status(layout, photos, there),
-        )
-    return found
+        others: dict[str, Any] = {"continents": continents(boundaries), "status": status}
+        predictions[row] = predictions_frame(photos, posterior, head.countries, answers, **others)
+    return predictions

@@ -90,19 +90,9 @@ def test_mass_of_photos_follows_the_photos():
     assert np.array(made) == pytest.approx(np.array(expected))
 
 
-def test_a_region_without_place_is_refused():
-    with pytest.raises(InputError, match="weights sum to 1"):
-        Mass(np.zeros(1), np.zeros(1), np.zeros(1, dtype=int), np.ones(1), 2)
-
-
-def test_unknown_rules_and_shapes_are_refused():
-    mass = spread_mass()
-    with pytest.raises(InputError, match="expected_geoscore"):
-        decider(ANCHORS, "best", mass)
-    with pytest.raises(InputError, match="3 anchors"):
-        decider(ANCHORS[:3], "expected_distance", mass)
+def test_a_posterior_over_other_regions_is_refused():
     with pytest.raises(InputError, match="12 anchors"):
-        decider(ANCHORS, "expected_distance", mass).points(POSTERIOR[:, :3])
+        decider(ANCHORS, "expected_distance", spread_mass()).points(POSTERIOR[:, :3])
 
 
 def test_a_photo_without_answer_has_no_point_and_lots_change_nothing():

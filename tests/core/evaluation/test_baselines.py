@@ -108,5 +108,3 @@ def test_the_ceiling_loses_only_what_the_anchors_lose():
     finer = perfect_predictions(PHOTOS, units, level="subdivision", **NAMES)
     assert finer["status"].tolist() == ["ok", "ok", "no_region", "no_region"]
     assert finer["distance_km"][1] < 10 < coarse["distance_km"][1]
-    with pytest.raises(InputError, match="two anchors"):
-        perfect_predictions(PHOTOS, pd.concat([ANCHORS, ANCHORS]), **NAMES)

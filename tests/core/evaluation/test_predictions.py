@@ -86,9 +86,8 @@ def test_an_answered_photo_must_have_an_answer():
     [
         ({"posterior": POSTERIOR[:, :2]}, "3 classes"),
         ({"points": POINTS[:2]}, "points have shape"),
-        ({"classes": ["FRA", "FRA", "JPN"]}, "listed twice"),
         ({"photos": PHOTOS.iloc[:0]}, "no photo"),
-        ({"status": ["ok"]}, "1 statuses for 4 photos"),
+        ({"status": ["ok"]}, "1 values of status for 4 photos"),
     ],
 )
 def test_parts_that_do_not_fit_are_refused(change, words):

@@ -33,6 +33,7 @@ def world(shared_data):
                 "latitude": rows["LAT"],
                 "longitude": rows["LON"],
                 "country_id": ids[found.index["country"]],
+                "split": "train",
             }
         )
 

@@ -47,9 +47,7 @@ def test_table1_head_tail_mean_and_median():
     assert made["n_photos"].tolist() == [600, 200, 99, 1, 200, 100]
     assert made["share"].tolist() == pytest.approx([60.0, 20.0, 9.9, 0.1, 20.0, 10.0])
 
-
-def test_table1_shows_no_region_twice():
-    made = table1(DISTRIBUTION, head=4, tail=4)
+    made = table1(DISTRIBUTION, head=4, tail=4)  # no region twice
     assert made["region_id"].tolist()[:5] == ["USA", "FRA", "DEU", "JPN", "NAM"]
     assert made["part"].tolist() == ["head"] * 4 + ["tail", "mean", "median"]
     assert table1(DISTRIBUTION, "subdivision")["region_id"].tolist()[:2] == ["US-NY", "US-PA"]

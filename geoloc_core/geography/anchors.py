@@ -96,16 +96,14 @@ def region_anchors(photos: pd.DataFrame, cells: GeoDataFrame) -> pd.DataFrame:
 def photo_anchors(latitude: Points, longitude: Points) -> Iterator[tuple[str, tuple[float, float]]]:
     """The five anchors that photos at `latitude` (n,), `longitude` (n,) determine, n >= 1, as (kind, (lat, lon)).
 
-    Exact for the mean; for the medoid up to 2,500 distinct places, beyond which squares of a few kilometres are compared
-    first and the photos around the best one afterwards; for the two counts up to 48 places. What is not exact is found
-    by comparing all places and climbing from the best of them in steps down to a kilometre. The order of the photos does
-    not matter.
+    Exact are the mean, the medoid of up to 2,500 distinct places and the two counts of up to 48. Beyond that photos are
+    gathered in squares of a few kilometres, and the best places are climbed from in steps down to a kilometre. The order
+    of the photos does not matter.
     """
     places, n_at_place = np.unique(np.stack([latitude, longitude], axis=1), axis=0, return_counts=True)
     counts = n_at_place.astype(np.float64)
     if len(places) == 1:
-        for kind in ANCHOR_KINDS[1:]:
-            yield kind, (float(places[0, 0]), float(places[0, 1]))
+        yield from ((kind, (float(places[0, 0]), float(places[0, 1]))) for kind in ANCHOR_KINDS[1:])
         return
     vectors = unit_vectors(places[:, 0], places[:, 1])
     coarse, weights = _gather(vectors, counts)

@@ -62,12 +62,9 @@ def load_boundaries(source: str | os.PathLike[str] = "embedded") -> BoundarySet:
 
 def source_files(source: str | os.PathLike[str]) -> list[Path]:
     """The files whose bytes determine what `load_boundaries(source)` gives."""
-    source = os.fspath(source)
-    if source == "embedded":
-        return [EMBEDDED_FILE]
-    if source.endswith((".yaml", ".yml")):
+    if os.fspath(source).endswith((".yaml", ".yml")):
         return [Path(source), *(read_boundary_spec(source).files() or [EMBEDDED_FILE])]
-    return [Path(source)]
+    return [EMBEDDED_FILE if source == "embedded" else Path(source)]
 
 
 def import_boundaries(spec: BoundarySpec) -> BoundarySet:
@@ -208,10 +205,9 @@ def _joined_countries(countries: gpd.GeoDataFrame, assign: Mapping[str, str]) ->
     """The countries, by country_id, each joined with those that are assigned to it."""
     if not assign:
         return countries.set_index("country_id")
-    country_id = countries["country_id"].replace(dict(assign))
     # The country that takes others in comes first, so that its own name and codes stay.
-    order = np.argsort(country_id != countries["country_id"], kind="stable")
-    return _united(countries.assign(country_id=country_id).iloc[order], "country_id")
+    countries = countries.sort_values("country_id", key=lambda ids: ids.isin(list(assign)), kind="stable")
+    return _united(countries.assign(country_id=countries["country_id"].replace(dict(assign))), "country_id")
 
 
 def _countries_of(units: gpd.GeoDataFrame, countries: gpd.GeoDataFrame | None) -> gpd.GeoDataFrame:
@@ -243,7 +239,7 @@ def _with_facts(countries: gpd.GeoDataFrame) -> gpd.GeoDataFrame:
 
 def _continents_at(geometries: gpd.GeoSeries) -> NDArray[np.object_]:
     """The continent of the embedded country at, or nearest to, a point of each geometry; "" where none is near."""
-    points = shapely.get_coordinates(shapely.point_on_surface(geometries.to_numpy()))
+    points = shapely.get_coordinates(geometries.representative_point())
     countries = _embedded_locator().locate(*points.T).index[ROOT]
     return np.append(embedded_boundaries().level(ROOT)["continent"].to_numpy(object), "")[countries]
 

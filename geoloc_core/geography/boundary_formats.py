@@ -148,11 +148,9 @@ def region_rows(
         rows = _renamed(frame, {"country_id": "shapeGroup", name: "shapeName"}, file)
         code, own_id = "shapeISO", "shapeID"
     elif layout == "natural_earth":
-        rows = _natural_earth(frame, level, file)
-        code, own_id = "iso_3166_2", "adm1_code"
+        rows, code, own_id = _natural_earth(frame, level, file), "iso_3166_2", "adm1_code"
     else:
-        rows = _mapped(frame, level, columns, file)
-        code, own_id = "", "region_id"
+        rows, code, own_id = _mapped(frame, level, columns, file), "", "region_id"
     if level == ROOT:
         rows = rows.assign(region_id=rows["country_id"], name=_text(rows, "country_name"))
     else:

@@ -9,14 +9,14 @@ the sagitta stays below ten centimetres as far as 89.9°.)
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from geoloc_core.geography.sphere import EARTH_RADIUS_KM, ring_edges, unit_vectors
-
-Floats = NDArray[np.float64]
+from geoloc_core.geography.sphere import EARTH_RADIUS_KM, Floats, ring_edges, unit_vectors
 
 _PIECE_KM, _SHORTEST_PIECE_KM = 1.0, 0.1
 _SAGITTA_KM = 1e-4
@@ -48,8 +48,7 @@ class NearestRegion:
         bound = np.minimum(np.hypot(nearest_end[within], half) * _ROUNDING, furthest)
         ends = self._tree.query_ball_point(points[within], bound)
         row = np.repeat(within, [len(candidates) for candidates in ends])
-        candidates = np.concatenate([*ends, np.empty(0)]).astype(np.int64)
-        index, chord = self._nearest_piece(points, row, candidates)
+        index, chord = self._nearest_piece(points, row, np.fromiter(itertools.chain.from_iterable(ends), np.int64))
         distance = 2 * EARTH_RADIUS_KM * np.arcsin(np.minimum(chord / 2, 1.0))
         too_far = ~(distance <= self.cap_km)
         index[too_far], distance[too_far] = -1, np.nan

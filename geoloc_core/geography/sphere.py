@@ -13,6 +13,8 @@ import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray
 
+Floats = NDArray[np.float64]
+
 EARTH_RADIUS_KM = 6371.0
 
 # Edges longer than this are cut before integration: eight Gauss-Legendre nodes are exact to rounding below it.
@@ -20,7 +22,7 @@ _LONGEST_EDGE_DEGREES = 2.0
 _NODES, _NODE_WEIGHTS = np.polynomial.legendre.leggauss(8)
 
 
-def haversine_km(lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: ArrayLike) -> NDArray[np.float64]:
+def haversine_km(lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: ArrayLike) -> Floats:
     """Great-circle distances in km between points given in degrees; the four arrays broadcast together.
 
     The haversine formula, 2 R asin sqrt(sin²(Δφ/2) + cos φ1 cos φ2 sin²(Δλ/2)) (Okkerman 2024, eq. 4). The argument of
@@ -31,29 +33,25 @@ def haversine_km(lat1: ArrayLike, lon1: ArrayLike, lat2: ArrayLike, lon2: ArrayL
     return 2 * EARTH_RADIUS_KM * np.arcsin(np.sqrt(np.clip(chord, 0.0, 1.0)))
 
 
-def pairwise_haversine_km(
-    lat_a: ArrayLike, lon_a: ArrayLike, lat_b: ArrayLike, lon_b: ArrayLike
-) -> NDArray[np.float64]:
+def pairwise_haversine_km(lat_a: ArrayLike, lon_a: ArrayLike, lat_b: ArrayLike, lon_b: ArrayLike) -> Floats:
     """Distances in km from each of n points to each of m points, all in degrees: shape (n, m)."""
     lat_a, lon_a = np.asarray(lat_a, dtype=np.float64), np.asarray(lon_a, dtype=np.float64)
     return haversine_km(lat_a[:, None], lon_a[:, None], np.asarray(lat_b)[None, :], np.asarray(lon_b)[None, :])
 
 
-def unit_vectors(latitude: ArrayLike, longitude: ArrayLike) -> NDArray[np.float64]:
+def unit_vectors(latitude: ArrayLike, longitude: ArrayLike) -> Floats:
     """Points in degrees (n,) as unit vectors (n, 3): x to (0°, 0°), y to (0°, 90° E), z to the north pole."""
     phi, lam = np.radians(np.asarray(latitude, np.float64)), np.radians(np.asarray(longitude, np.float64))
     return np.stack([np.cos(phi) * np.cos(lam), np.cos(phi) * np.sin(lam), np.sin(phi)], axis=-1)
 
 
-def latitude_longitude(vectors: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def latitude_longitude(vectors: Floats) -> tuple[Floats, Floats]:
     """Directions (n, 3) of any length above zero as latitude (n,) and longitude (n,) in degrees, longitude in [-180, 180]."""
     x, y, z = np.moveaxis(np.asarray(vectors, np.float64), -1, 0)
     return np.degrees(np.arctan2(z, np.hypot(x, y))), np.degrees(np.arctan2(y, x))
 
 
-def ring_edges(
-    geometries: NDArray[np.object_],
-) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int32]]:
+def ring_edges(geometries: NDArray[np.object_]) -> tuple[Floats, Floats, NDArray[np.int32]]:
     """Every edge of every ring: starts (m, 2), ends (m, 2) in degrees, and the index of the geometry (m,)."""
     parts, part_owner = shapely.get_parts(geometries, return_index=True)
     rings, ring_part = shapely.get_rings(parts, return_index=True)
@@ -63,7 +61,7 @@ def ring_edges(
     return coordinates[:-1][same_ring], coordinates[1:][same_ring], owner.astype(np.int32)
 
 
-def polygon_moments(geometries: NDArray[np.object_]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def polygon_moments(geometries: NDArray[np.object_]) -> tuple[Floats, Floats]:
     """The area of each polygon or multipolygon in steradians (n,), and its first moment ∫ n dA over the sphere (n, 3).
 
     The edges are what they are in the file: straight lines in longitude and latitude (a border along the 49th parallel

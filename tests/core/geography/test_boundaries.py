@@ -91,7 +91,6 @@ def test_countries_are_the_union_of_their_subdivisions(embedded: BoundarySet) ->
 
 def test_parents_and_ids(embedded: BoundarySet) -> None:
     parents = embedded.parent_indices()
-    assert parents.dtype == np.int32
     assert (embedded.ids("country", parents) == embedded.subdivisions["parent_id"]).all()
     assert embedded.ids("country", np.array([0, -1])).tolist() == ["ABW", ""]
 

@@ -12,15 +12,8 @@ import shapely
 
 from geoloc_core.errors import InputError
 from geoloc_core.geography.anchors import region_anchors
-from geoloc_core.geography.boundaries import (
-    EMBEDDED_FILE,
-    BoundarySet,
-    load_boundaries,
-    make_boundary_set,
-    read_boundaries,
-    write_boundaries,
-)
-from geoloc_core.geography.boundary_set import COLUMN_DOCS
+from geoloc_core.geography.boundaries import EMBEDDED_FILE, BoundarySet, load_boundaries, make_boundary_set
+from geoloc_core.geography.boundary_set import COLUMN_DOCS, read_boundaries, write_boundaries
 from geoloc_core.geography.cells import BOUNDARY_LEVELS, FINEST, KINDS, LEVELS, ROOT, id_column
 from geoloc_core.storage import file_sha256
 

@@ -9,15 +9,9 @@ import shapely
 import yaml
 
 from geoloc_core.errors import InputError, ProfileError
-from geoloc_core.geography.boundaries import (
-    BoundarySet,
-    import_boundaries,
-    load_boundaries,
-    read_boundaries,
-    source_files,
-    write_boundaries,
-)
+from geoloc_core.geography.boundaries import BoundarySet, import_boundaries, load_boundaries, source_files
 from geoloc_core.geography.boundary_formats import BoundarySpec
+from geoloc_core.geography.boundary_set import read_boundaries, write_boundaries
 from geoloc_core.geography.locate import RegionLocator
 
 MAPPING = {"country_id": "land", "country_name": "title", "subdivision_id": "code", "subdivision_name": "label"}
@@ -92,12 +86,8 @@ def test_gadm_units_finer_than_the_first_level_are_joined(tmp_path: Path) -> Non
 
 
 def test_geoboundaries(tmp_path: Path) -> None:
-    facts = {
-        "shapeName": ["Drenthe", "Fryslân", "Somewhere"],
-        "shapeISO": ["NL-DR", "", "none"],
-        "shapeID": ["A1", "B2", "C3"],
-        "shapeGroup": ["NLD", "NLD", "XKX"],
-    }
+    facts = {"shapeName": ["Drenthe", "Fryslân", "Somewhere"], "shapeGroup": ["NLD", "NLD", "XKX"]}
+    facts |= {"shapeISO": ["NL-DR", "", "none"], "shapeID": ["A1", "B2", "C3"]}
     boxes = [shapely.box(i, 0, i + 1, 1) for i in range(3)]
     gpd.GeoDataFrame(facts, geometry=boxes, crs=4326).to_file(tmp_path / "adm1.geojson")
     boundaries = import_boundaries(BoundarySpec("gb", "geoboundaries", subdivisions=str(tmp_path / "adm1.geojson")))

@@ -16,9 +16,7 @@ def confusion(predictions: pd.DataFrame, most: int = 15) -> pd.DataFrame:
     countries, then "other" and "no answer", so that each row sums to 100.
     """
     known = predictions[predictions["country_id"] != ""]
-    counts = known["country_id"].value_counts().rename_axis("country_id").reset_index(name="n")
-    counts = counts.sort_values(["n", "country_id"], ascending=[False, True], kind="stable")
-    shown = counts["country_id"].head(most).tolist()
+    shown = known["country_id"].value_counts().sort_index().sort_values(ascending=False, kind="stable").index[:most]
     part = known[known["country_id"].isin(shown)]
     answer = part["predicted_country_id"].where(part["predicted_country_id"].isin(shown), OTHER)
     answer = answer.where(part["status"] == ANSWERED, MISSING)

@@ -92,12 +92,8 @@ def rank_correlation(recall: pd.DataFrame) -> float:
 
 def _hits(predictions: pd.DataFrame) -> pd.DataFrame:
     """country_id, continent, author, whether the country was recognised (0 or 1), whether there was no answer."""
-    return pd.DataFrame(
-        {
-            "country_id": predictions["country_id"].to_numpy(dtype=object),
-            "continent": predictions["continent"].to_numpy(dtype=object),
-            "author": bootstrap_units(predictions),
-            "hit": photo_scores(predictions)["accuracy"].to_numpy() / 100.0,
-            "missing": (predictions["status"] != ANSWERED).to_numpy(),
-        }
+    return predictions[["country_id", "continent"]].assign(
+        author=bootstrap_units(predictions),
+        hit=photo_scores(predictions)["accuracy"] / 100.0,
+        missing=predictions["status"] != ANSWERED,
     )

@@ -59,7 +59,7 @@ def predictions_frame(
     """
     n, classes_array = len(photos), np.asarray(classes, dtype=object)
     posterior, points = np.asarray(posterior), np.asarray(points, dtype=np.float64)
-    _check_shapes(n, posterior, classes_array, points, status, predicted_cells or {})
+    _check_shapes(n, posterior, classes_array, points, {"status": status, **(predicted_cells or {})})
     reasons = np.full(n, ANSWERED, dtype=object) if status is None else np.asarray(status, dtype=object)
     answered = reasons == ANSWERED
     if not np.isfinite(posterior[answered]).all() or not np.isfinite(points[answered]).all():
@@ -173,8 +173,7 @@ def _check_shapes(
     posterior: np.ndarray,
     classes: np.ndarray,
     points: np.ndarray,
-    status: Sequence[str] | None,
-    predicted_cells: Mapping[str, Sequence[str]],
+    lists: Mapping[str, Sequence[str] | None],
 ) -> None:
     """InputError when the parts do not belong together."""
     if n == 0:
@@ -185,6 +184,6 @@ def _check_shapes(
         )
     if points.shape != (n, 2):
         raise InputError(f"the points have shape {points.shape}, but there are {n} photos; expected ({n}, 2)")
-    for what, values in {"status": status, **predicted_cells}.items():
+    for what, values in lists.items():
         if values is not None and len(values) != n:
             raise InputError(f"there are {len(values)} values of {what} for {n} photos")

@@ -83,15 +83,10 @@ def results_report(
 ) -> str:
     """The HTML page of a run: Tables 1, 2 and 3, maps, and what stands behind the tables.
 
-    Args:
-        facts: what the results rest on (boundary set, split, seeds ...), by name.
-        distribution: the `class_distribution`: level, region_id, name, n_photos.
-        photo_sets: predictions by set of photos, the validation photos among them; certainties likewise.
-        comparisons: what `comparison_table` gives for each row that others are compared with, by name.
-        best: the experiment that the details are about.
-        training: country_id and split; only its training part is counted.
-        maps: PNGs: coverage, country, recall, and errors by benchmark; country_id is the one country's.
-        files: pictures of the first benchmark by photo_id; limits: bounds for opening them.
+    facts: what the results rest on, by name; distribution: the `class_distribution`; photo_sets: predictions by set of photos,
+    the validation photos among them; certainties likewise; comparisons: what `comparison_table` gives, by the row that others
+    are compared with; best: the experiment that the details are about; training: country_id and split; maps: PNGs: coverage,
+    country (of country_id), recall, and errors by benchmark; files: pictures of the first benchmark by photo_id.
     """
     validation = photo_sets[VALIDATION].experiments
     benchmarks = {name: photos for name, photos in photo_sets.items() if name != VALIDATION}
@@ -133,10 +128,8 @@ def folder_report(
 ) -> str:
     """The HTML page of `geoloc evaluate FOLDER`: Table 3's columns, a map of errors, each answer, each refusal.
 
-    Args:
-        predictions: the photos whose true place is known (may be empty); photo_id is shown as the photo's name.
-        refused: name and reason of each file that was not evaluated.
-        folder: the folder's name, as shown in the title.
+    predictions: the photos whose true place is known (may be none); photo_id is shown as the photo's name. refused: name and
+    reason of each file that was not evaluated. folder: its name, for the title.
     """
     result: dict[str, Any] = {"evaluated": len(predictions), "refused": len(refused)}
     answers = None
@@ -238,9 +231,9 @@ def fairness_section(
 
 def confusion_section(best: str, validation: pd.DataFrame, names: Mapping[str, str]) -> dict[str, Any]:
     """Which countries the best experiment takes for which; `names` are those of countries by id."""
+    plot = plots.confusion_plot(confusion(validation), names, f"Confusion between countries, {best}")
     pairs = _named(most_confused(validation), names, true_name="country_id", answer_name="predicted_country_id")
-    title = f"Confusion between countries, {best}"
-    return {"plot": plots.confusion_plot(confusion(validation), names, title), "pairs": pairs}
+    return {"plot": plot, "pairs": pairs}
 
 
 def worst_mistakes(

@@ -100,6 +100,7 @@ def choose_champion(profile: Profile, layout: Layout, warehouse: Warehouse) -> P
         packed = _pack(profile, layout, challenger if moves else opponent, evaluations)
     else:
         packed = Packed.read(layout.model)
+    by_continent = decision.continents.to_dict("records")
     entry = {
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "experiment": packed.experiment,
@@ -112,8 +113,7 @@ def choose_champion(profile: Profile, layout: Layout, warehouse: Warehouse) -> P
         "reasons": [instead, *reasons] if instead else reasons,
         "gain": asdict(decision.gain),
         "continents": [
-            {str(name): None if value != value else value for name, value in row.items()}
-            for row in decision.continents.to_dict("records")
+            {name: None if value != value else value for name, value in row.items()} for row in by_continent
         ],
     }
     write_json(layout.champion_decision, [entry, *history][:MOST_REMEMBERED])
@@ -146,18 +146,12 @@ def _history(layout: Layout) -> list[dict[str, Any]]:
 
 
 def _same_head(layout: Layout, key: str) -> bool:
-    """Whether the packed head is the experiment's present one."""
-    packed = _identity(layout.model / "head")
-    return packed is not None and packed == _identity(layout.head(key))
-
-
-def _identity(folder: Path) -> tuple[str, str] | None:
-    """Hash of a head's weights, and its calibration: a head that was only calibrated anew is another head."""
+    """Whether the packed head is the experiment's present one; one that was only calibrated anew is another head."""
     try:
-        described = read_json(folder / "head.json")
-        return described["weights_sha256"], repr(described["calibration"])
+        packed, present = (read_json(folder / "head.json") for folder in (layout.model / "head", layout.head(key)))
+        return all(packed[name] == present[name] for name in ("weights_sha256", "calibration"))
     except (OSError, ValueError, KeyError, TypeError):
-        return None
+        return False
 
 
 def _answers_of_standing(
@@ -193,5 +187,8 @@ def _prior(layout: Layout, training: pd.DataFrame, photos: pd.DataFrame, mine: p
         raise StaleArtifactError(
             "the validation report is of other photos than training_photos; `geoloc refresh` makes it again"
         )
-    names, status = continents(read_boundaries(layout.regions)), mine["status"].tolist()
-    return class_prior_predictions(training, photos, read_one_point(layout)[ROOT], continents=names, status=status)
+    others: dict[str, Any] = {
+        "continents": continents(read_boundaries(layout.regions)),
+        "status": mine["status"].tolist(),
+    }
+    return class_prior_predictions(training, photos, read_one_point(layout)[ROOT], **others)

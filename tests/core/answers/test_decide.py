@@ -49,21 +49,15 @@ def test_no_point_of_a_dense_grid_is_better(rule, mass):
     lat, lon = np.meshgrid(np.arange(-89, 90, 2.0), np.arange(-180, 180, 2.0), indexing="ij")
     for row, point in zip(POSTERIOR, points, strict=True):
         best = expected_loss(row, mass, lat, lon, rule).min()
-        found = expected_loss(row, mass, point[0], point[1], rule)
-        assert found <= best + 1e-4 * abs(best)
-
-
-@pytest.mark.parametrize("rule", RULES)
-def test_refinement_never_makes_it_worse(rule):
-    mass = spread_mass()
+        assert expected_loss(row, mass, *point, rule) <= best + 1e-4 * abs(best)
+    # Refinement never makes it worse.
     coarse = decide(POSTERIOR, ANCHORS, rule, mass, refine=False)
-    fine = decide(POSTERIOR, ANCHORS, rule, mass)
-    gain = [
-        expected_loss(row, mass, *a, rule) - expected_loss(row, mass, *b, rule)
-        for row, a, b in zip(POSTERIOR, coarse, fine, strict=True)
+    losses = [
+        [expected_loss(row, mass, *p, rule) for p in two] for row, *two in zip(POSTERIOR, coarse, points, strict=True)
     ]
+    gain = [before - after for before, after in losses]
     assert min(gain) > -1e-6
-    assert max(gain) > 1.0
+    assert max(gain) > 1.0 or len(mass.weight) == len(ANCHORS)  # at anchors alone there is nothing to gain
 
 
 def test_loss_by_region_is_the_definition():
@@ -90,13 +84,10 @@ def test_mass_of_photos_follows_the_photos():
     assert np.array(made) == pytest.approx(np.array(expected))
 
 
-def test_a_posterior_over_other_regions_is_refused():
-    with pytest.raises(InputError, match="12 anchors"):
-        decider(ANCHORS, "expected_distance", spread_mass()).points(POSTERIOR[:, :3])
-
-
 def test_a_photo_without_answer_has_no_point_and_lots_change_nothing():
     prepared = decider(ANCHORS, "expected_geoscore", spread_mass())
+    with pytest.raises(InputError, match="12 anchors"):
+        prepared.points(POSTERIOR[:, :3])
     whole = prepared.points(POSTERIOR)
     assert np.vstack([prepared.points(row[None, :]) for row in POSTERIOR]) == pytest.approx(whole)
     posterior = POSTERIOR.copy()

@@ -14,15 +14,12 @@ def predictions() -> pd.DataFrame:
     return made
 
 
-def test_rows_are_per_cent_of_the_true_country():
+def test_rows_are_per_cent_and_pairs_are_in_order():
     made = confusion(predictions(), most=2)
     assert made.index.tolist() == ["FRA", "DEU"]
     assert made.columns.tolist() == ["FRA", "DEU", OTHER, MISSING]
     assert made.loc["FRA"].tolist() == pytest.approx([50.0, 100 / 3, 0.0, 100 / 6])
     assert made.loc["DEU"].tolist() == pytest.approx([200 / 3, 0.0, 100 / 3, 0.0])
-
-
-def test_most_confused_pairs_in_order():
     made = most_confused(predictions())
     pairs = list(zip(made["country_id"], made["predicted_country_id"], made["photos"], strict=True))
     assert pairs == [("DEU", "FRA", 2), ("FRA", "DEU", 2), ("DEU", "JPN", 1)]

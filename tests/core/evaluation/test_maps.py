@@ -69,11 +69,8 @@ def test_countries_are_shaded_by_value(boundaries):
     assert 0.005 < share < 0.02  # 7.7 of 510 million square km, on a map that fills two thirds of the picture
 
 
-@pytest.mark.parametrize("country", ["NLD", "USA", "FJI", "FRA"])
-def test_one_country_with_its_subdivisions(boundaries, country):
-    assert picture(country_map(boundaries, country)).width > 400
-
-
-def test_an_unknown_country_is_refused(boundaries):
+def test_one_country_with_its_subdivisions(boundaries):
+    for country in ("FJI", "FRA"):
+        assert picture(country_map(boundaries, country)).width > 400
     with pytest.raises(InputError, match="'XYZ'"):
         country_map(boundaries, "XYZ")

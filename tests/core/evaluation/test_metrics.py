@@ -29,12 +29,9 @@ def one_class(places, answers, **changes):
     return predictions_frame(photos, np.ones((len(places), 1)), ["FRA"], points, continents={}, **changes)
 
 
-def test_golden_distances():
+def test_golden_distances_and_a_geoscore_that_is_not_rounded():
     made = one_class([row[:2] for row in GOLDEN], [row[2:4] for row in GOLDEN])
     assert made["distance_km"].to_numpy() == pytest.approx([row[4] for row in GOLDEN], abs=5e-4)
-
-
-def test_geoscore_is_not_rounded():
     assert geoscore(np.array([5863.216])) == pytest.approx([98.422], abs=5e-4)
     assert geoscore(np.array([0.0, 1492.7])) == pytest.approx([5000.0, 5000.0 / math.e])
 
@@ -82,13 +79,10 @@ def test_subdivisions_are_scored_where_they_are_predicted():
     assert score(made)["subdivision_accuracy"] == pytest.approx(100 * 2 / 6)
 
 
-def test_no_answer_scores_nothing():
+def test_no_answer_scores_nothing_and_nothing_to_score_is_an_error():
     scores = score(by_hand().assign(status="undecodable"))
     assert (scores["geoscore"], scores["accuracy"], scores["within_2500"]) == (0.0, 0.0, 0.0)
     assert scores["mean_km"] == pytest.approx(20015.0868, abs=1e-3)
     assert math.isnan(scores["mean_km_answered"])
-
-
-def test_nothing_to_score_is_an_error():
     with pytest.raises(InputError, match="no prediction"):
         score(by_hand().iloc[:0])

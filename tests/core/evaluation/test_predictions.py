@@ -64,9 +64,8 @@ def test_ranks_agree_with_sorting_each_row():
 def test_a_photo_without_answer_keeps_its_row_and_its_reason():
     posterior = POSTERIOR.copy()
     posterior[1] = np.nan
-    made = predictions_frame(
-        PHOTOS, posterior, CLASSES, POINTS, continents=CONTINENTS, status=["ok", "undecodable", "ok", "ok"]
-    )
+    statuses = ["ok", "undecodable", "ok", "ok"]
+    made = predictions_frame(PHOTOS, posterior, CLASSES, POINTS, continents=CONTINENTS, status=statuses)
     row = made.iloc[1]
     assert row["status"] == "undecodable"
     assert (row["predicted_country_id"], row["rank"], row["topk_ids"]) == ("", NEVER, [])
@@ -74,17 +73,11 @@ def test_a_photo_without_answer_keeps_its_row_and_its_reason():
     assert len(made) == 4
 
 
-def test_an_answered_photo_must_have_an_answer():
-    posterior = POSTERIOR.copy()
-    posterior[1, 0] = np.nan
-    with pytest.raises(InputError, match="no finite probability"):
-        predictions_frame(PHOTOS, posterior, CLASSES, POINTS, continents=CONTINENTS)
-
-
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"posterior": POSTERIOR[:, :2]}, "3 classes"),
+        ({"posterior": np.where(POSTERIOR == 0.2, np.nan, POSTERIOR)}, "no finite probability"),
         ({"points": POINTS[:2]}, "points have shape"),
         ({"photos": PHOTOS.iloc[:0]}, "no photo"),
         ({"status": ["ok"]}, "1 values of status for 4 photos"),
@@ -96,21 +89,13 @@ def test_parts_that_do_not_fit_are_refused(change, words):
         predictions_frame(**given)
 
 
-def test_a_photo_without_author_is_its_own_author():
-    units = bootstrap_units(frame())
-    assert units[0] == units[2] == "x"
-    assert units[1] == "photo:p2"
-
-
 def test_kept_as_parquet_and_read_back(tmp_path):
     made = frame()
+    assert bootstrap_units(made).tolist() == ["x", "photo:p2", "x", "y"]  # without author: its own author
     write_predictions(tmp_path / "one.parquet", made)
     write_predictions(tmp_path / "two.parquet", made)
     pd.testing.assert_frame_equal(read_predictions(tmp_path / "one.parquet"), made)
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
-
-
-def test_another_parquet_file_is_refused(tmp_path):
     PHOTOS.to_parquet(tmp_path / "photos.parquet")
     with pytest.raises(InputError, match="not a predictions file"):
         read_predictions(tmp_path / "photos.parquet")

@@ -42,10 +42,7 @@ class Reader(HTMLParser):
     def __init__(self) -> None:
         """Nothing read yet."""
         super().__init__()
-        self.open: list[str] = []
-        self.addresses: list[str] = []
-        self.words: list[str] = []
-        self.tags: list[str] = []
+        self.open, self.addresses, self.words, self.tags = [], [], [], []
 
     def handle_starttag(self, tag, attrs):
         """An opened tag and its addresses."""

@@ -48,7 +48,7 @@ ui: $(STAMP)
 
 # What docker/compose.yaml starts, as processes on loopback (docs/deploy.md); needs PostgreSQL on this machine.
 stack: $(STAMP)
-	$(BIN)/geoloc stack
+	$(BIN)/python scripts/stack.py
 
 # Speed and scale, side by side with peers in one run: a table on the screen, the same figures in .bench/NAME.json.
 bench-%: $(STAMP)

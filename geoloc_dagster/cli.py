@@ -98,7 +98,6 @@ def _parser() -> argparse.ArgumentParser:
     schema.add_argument("what", choices=["schema"], help="a JSON Schema")
     ui = add("ui", _ui, "open the Dagster UI on 127.0.0.1 with this project's history")
     ui.add_argument("--port", type=int, default=3000, help="the first port to try (default: 3000)")
-    add("stack", _stack, "open the deployed topology on loopback: PostgreSQL, MLflow, code server, webserver, daemon")
     return parser
 
 
@@ -324,12 +323,6 @@ def _ui(options: argparse.Namespace) -> int:
     from geoloc_dagster.ui import serve
 
     return serve(_project(options), options.port)
-
-
-def _stack(options: argparse.Namespace) -> int:
-    from geoloc_dagster.stack import serve
-
-    return serve(_project(options))
 
 
 if __name__ == "__main__":

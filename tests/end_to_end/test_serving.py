@@ -18,8 +18,8 @@ from geoloc_core.answers.predict import Predictor
 from geoloc_core.errors import CheckpointError
 from geoloc_core.line.project import SOURCE_ROOT, Project
 from geoloc_core.storage import read_json
-from geoloc_dagster.stack import free_ports
 from geoloc_dagster.tracking import ALIAS, MODEL_NAME, PROVISIONAL, tracking_uri
+from scripts.stack import free_ports
 from tests.servers import answers, post, wait_until
 
 KEY = "clip+vit.linear.hierarchical.default"

@@ -1,4 +1,4 @@
-"""`geoloc stack` over a small project: its sensors do the work; the test switches them on by GraphQL and asks for results."""
+"""`make stack` over a small project: its sensors do the work; the test switches them on by GraphQL and asks for results."""
 
 import json
 import re
@@ -13,7 +13,7 @@ import pytest
 from geoloc_core.errors import InputError
 from geoloc_core.line.project import Project
 from geoloc_dagster.cli import main
-from geoloc_dagster.stack import postgres_programs
+from scripts.stack import postgres_programs
 from tests.conftest import copy_of
 from tests.dagster.tiny_line import forget, log_of, start
 from tests.servers import answers, ask, last_materialization, printed_address, stop, wait_until
@@ -50,7 +50,7 @@ def stack(made_project: Project, tmp_path: Path) -> Iterator[Stack]:
     project = copy_of(made_project, tmp_path / "copy", "dagster", "mlflow")
     forget(project, lambda target: target.asset == "champion" or str(target.partition) == HEAD)
     log = log_of(project)
-    process = start(project, "geoloc_dagster.cli", "stack")
+    process = start(project, "scripts.stack")
     try:
         stack = Stack(project, process, log)
         wait_until(lambda: printed_address(log, "Dagster UI"), process, log, PATIENCE_S)

@@ -1,6 +1,7 @@
-"""The deployed topology as processes on loopback: folders, free ports and a PostgreSQL cluster for `docker/Procfile`.
+"""`make stack`: the deployed topology as processes on loopback, of the project that GEOLOC_PROFILE and GEOLOC_HOME name.
 
-Honcho runs that file, and stops all processes on Ctrl-C or when one of them ends by itself.
+Prepares folders, free ports and a PostgreSQL cluster for `docker/Procfile`, which honcho runs; it stops all processes on Ctrl-C
+or when one of them ends by itself.
 """
 
 import contextlib
@@ -15,8 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import NoReturn
 
-from geoloc_core.errors import InputError
-from geoloc_core.line.project import SOURCE_ROOT, Project
+from geoloc_core.errors import GeolocError, InputError
+from geoloc_core.line.project import SOURCE_ROOT, Project, open_project
 
 HOST = "127.0.0.1"
 USER = "geoloc"
@@ -109,3 +110,11 @@ def prepare_postgres(programs: Path, place: Path, password: str) -> tuple[Path, 
     statements = f"ALTER ROLE {USER} PASSWORD '{password}'\nCREATE DATABASE dagster\nCREATE DATABASE mlflow\n"
     run("postgres", "--single", "postgres", statements=statements)
     return data, prefix
+
+
+if __name__ == "__main__":
+    try:
+        serve(open_project())
+    except GeolocError as error:
+        print(f"stack: {error}", file=sys.stderr)
+        sys.exit(2)

@@ -77,7 +77,7 @@ class Plan:
         """Plain values, for `geoloc plan --json`."""
         steps = [{**vars(step.target), "reasons": [vars(reason) for reason in step.reasons]} for step in self.steps]
         rest = {"may_follow": self.following, "unregistered": self.unregistered, "orphans": self.orphans}
-        return {"out_of_date": steps, **{name: [vars(target) for target in group] for name, group in rest.items()}}
+        return {"stale": steps, **{name: [vars(target) for target in group] for name, group in rest.items()}}
 
 
 class State:

@@ -31,7 +31,10 @@ def materialization(project: Project, made: Made, seconds: float) -> dg.Material
     metadata = {
         "geoloc/made_from": dg.MetadataValue.json(dict(receipt.made_from)),
         "geoloc/seconds": round(seconds, 3),
-        **{OWN_NAMES.get(name, name): shown(project.home, name, fact) for name, fact in made.facts.items()},
+        **{
+            OWN_NAMES.get(name, name): shown(project.home, name, fact, receipt.target.partition)
+            for name, fact in made.facts.items()
+        },
     }
     if receipt.target.asset in schemas():
         metadata |= table_metadata(receipt.target.asset)
@@ -85,12 +88,12 @@ def _column_dependency(asset: str, source: str) -> dg.TableColumnDep:
     return dg.TableColumnDep(dg.AssetKey(upstream), column)
 
 
-def shown(home: Path, name: str, fact: Any) -> Any:
+def shown(home: Path, name: str, fact: Any, partition: str = "") -> Any:
     """A fact (`geoloc_core.line.steps.Output`) as the UI shows it."""
     if isinstance(fact, Markdown):
         return dg.MetadataValue.md(fact)
     if isinstance(fact, bytes):
-        return picture(fact, name.replace("_", " "))
+        return picture(fact, name.replace("_", " ") + (f" of {partition}" if partition else ""))
     if isinstance(fact, Path):
         return file_link(home, fact)
     if isinstance(fact, Mapping) and all(type(count) is int for count in fact.values()):

@@ -102,7 +102,7 @@ def temporary_folder(parent: Path) -> Iterator[Path]:
 
 
 def _own_prefix() -> str:
-    """A temporary name says which process writes: a leftover of a killed one is told from work in progress."""
+    """A temporary name says which process writes: a leftover of a killed one differs from work in progress."""
     return f"{TEMPORARY_PREFIX}{_machine()}-{os.getpid()}-"
 
 
@@ -157,7 +157,7 @@ def no_room(error: BaseException | str) -> bool:
 def room(folder: str | os.PathLike[str]) -> Iterator[None]:
     """A full disk gets one name, whoever met it first: our own writing, Dagster's records or MLflow's.
 
-    SQLite calls it an I/O error, so that any failure on a disk with next to nothing left is told as that.
+    SQLite calls it an I/O error, so that any failure on a disk with next to nothing left is reported as that.
     """
     try:
         yield

@@ -22,7 +22,7 @@ import pydantic
 from geoloc_core.answers.answer import Answerer, Answers
 from geoloc_core.answers.package import read_answerer, read_description
 from geoloc_core.devices import pick_device
-from geoloc_core.errors import CheckpointError
+from geoloc_core.errors import CheckpointError, InputError
 from geoloc_core.features.checkpoints import open_checkpoint
 from geoloc_core.features.encoder import Encoder, load_encoder
 from geoloc_core.features.extract import OK, ImageItem, embed_images
@@ -146,7 +146,10 @@ class Predictor:
         """The model's answers for vectors (n, D) by backbone; the sub-division may come from its companion."""
 
         def blocks(head: Head | None) -> list[np.ndarray]:
-            return [vectors[feature["backbone"]] for feature in head.features] if head else []
+            names = [feature["backbone"] for feature in head.features] if head else []
+            if missing := [name for name in names if name not in vectors]:
+                raise InputError(f"the model needs vectors of {missing[0]} and has {', '.join(vectors)}; pack it again")
+            return [vectors[name] for name in names]
 
         return self.answerer.answers(blocks(self.answerer.head), blocks(self.answerer.companion))
 

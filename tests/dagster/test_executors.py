@@ -41,9 +41,7 @@ def log_of_newest_run(instance: dg.DagsterInstance) -> str:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_without_a_gpu_auto_takes_the_cpu_and_says_so_and_cuda_does_not(
-    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
-) -> None:
+def test_without_a_gpu_auto_takes_the_cpu_and_says_so_and_cuda_does_not(copy, own_instance, edit):
     assert remake(copy, own_instance, defs, "embeddings", [VECTORS]).well
     assert "no CUDA GPU is visible: this step runs on the CPU, as `device: auto` allows" in log_of_newest_run(
         own_instance

@@ -15,7 +15,6 @@ from geoloc_core.features.backbones import backbone
 from geoloc_core.features.encoder import Encoder, load_encoder
 from geoloc_core.features.encoders import ade20k, library_module
 from geoloc_core.features.encoders.segmentation import SegmentationEncoder, class_areas
-from geoloc_core.features.specification import BackboneSpec
 from tests.core.features import families
 from tests.core.features.conftest import SHAPES, cosine, drawn
 
@@ -107,9 +106,7 @@ def test_the_trunk_of_a_model_that_projects_inside_timm(checkpoints: Path, pictu
 
 
 @pytest.mark.parametrize("family", [families.OPEN_CLIP, families.STREETCLIP, PE_CORE], ids=lambda spec: spec.name)
-def test_a_trunk_of_another_width_than_the_model_s_is_refused(
-    family: BackboneSpec, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
-):
+def test_a_trunk_of_another_width_than_the_model_s_is_refused(family, checkpoints, monkeypatch):
     """A family that fails to remove its projection is found by the width, even where the specification has the same."""
     spec = family.changed(layer="pooled", pooling="trunk", kept_as=family.name)
     encoder_class = library_module(spec.library).ENCODER

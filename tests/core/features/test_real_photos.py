@@ -150,9 +150,7 @@ def test_vectors_are_those_of_the_library(name: str, photos: list[Image.Image], 
 
 @pytest.mark.parametrize("spec", [families.VIT, families.DINOV2], ids=lambda spec: spec.name)
 @torch.inference_mode()
-def test_the_library_s_other_processor_rounds_differently_by_a_level_or_two(
-    spec: BackboneSpec, photos: list[Image.Image], checkpoints: Path
-):
+def test_the_library_s_other_processor_rounds_differently_by_a_level_or_two(spec, photos, checkpoints):
     """transformers has two processors, Pillow's and torchvision's; ours is the first, which the models were made with."""
     levels = 2 if spec.interpolation == "bicubic" else 1
     encoder = load_encoder(spec, checkpoints)
@@ -196,9 +194,7 @@ def test_segmentation_is_that_of_the_library(spec: BackboneSpec, photos: list[Im
 
 
 @pytest.mark.parametrize("spec", [families.VIT, families.DINOV2], ids=lambda spec: spec.name)
-def test_a_reduced_decode_changes_vectors_by_less_than_one_in_two_thousand(
-    spec: BackboneSpec, shared_data: Path, checkpoints: Path
-):
+def test_a_reduced_decode_changes_vectors_by_less_than_one_in_two_thousand(spec, shared_data, checkpoints):
     """Both interpolations, both resizes, and a crop; on large JPEGs, which alone are reduced, and a few small ones."""
     encoder, draft = load_encoder(spec, checkpoints), spec.changed(decode="draft")
     assert (spec.decoded_side, draft.decoded_side) == (0, 2 * spec.resized_side)

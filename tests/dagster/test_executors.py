@@ -1,19 +1,16 @@
 """One setting picks the engine; one that is not installed says what to install."""
 
 import importlib.util
-from collections.abc import Callable
 
 import dagster as dg
 import pytest
 import torch
 
 from geoloc_core.errors import ProfileError
-from geoloc_core.line.project import Project
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.executors import executor
 from geoloc_dagster.refresh import remake
 
-Edit = Callable[..., Project]
 HEAD, VECTORS = "clip.linear.country.thesis", "tiny-clip|sample-00"
 
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable
 
 import dagster as dg
 import numpy as np
@@ -16,7 +15,6 @@ from geoloc_core.line.project import Project
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.refresh import open_instance, project_plan, refresh, refresh_lock
 
-Edit = Callable[..., Project]
 LEARNED = {"heads", "validation_report", "benchmark_report", "results", "champion"}
 
 

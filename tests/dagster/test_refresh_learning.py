@@ -1,7 +1,6 @@
 """Only what changed, where heads learn anew: real runs against a real instance."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -14,7 +13,6 @@ from geoloc_core.line.receipts import read_receipt
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.refresh import Outcome, project_plan, refresh, remake
 
-Edit = Callable[..., Project]
 SHARD = "mine"
 LEARNED = {"heads", "validation_report", "benchmark_report", "results", "champion"}
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import datetime
-from collections.abc import Callable
 
 import dagster as dg
 import pytest
@@ -20,7 +19,6 @@ from geoloc_dagster.resources import ProjectResource
 from geoloc_dagster.sensors import drift_tick, weekly_retraining
 from tests.dagster.tiny_line import carry_out
 
-Edit = Callable[..., Project]
 NEWEST = "sample-02"
 
 
@@ -145,7 +143,7 @@ def failure_context(project: Project, instance: dg.DagsterInstance) -> dg.RunFai
     ).for_run_failure()
 
 
-def test_content_a_b_a_is_done_again(copy: Project, daemon: Daemon, edit: Edit) -> None:
+def test_content_a_b_a_is_done_again(copy, daemon, edit):
     keys, target = [], "labeled_photos[sample-00]"
     for cap in (20.0, 25.0, 20.0):
         data = daemon.tick(sensors.refresh, edit(copy, near_cap_km=cap))
@@ -198,7 +196,7 @@ def test_the_champion_waits_for_the_results_and_moves_by_its_own_sensor(copy, da
     assert waiting.skip_message == "1 wait for what they are made from"
 
 
-def test_a_shard_that_the_profile_no_longer_names_is_tidied_away(copy: Project, daemon: Daemon, edit: Edit) -> None:
+def test_a_shard_that_the_profile_no_longer_names_is_tidied_away(copy, daemon, edit):
     assert daemon.tick(sensors.removals, copy).run_requests == []
     drawn = {"seed": 11, "shards": 2, "photos_per_shard": 40, "benchmarks": {"bench-a": 24}}
     fewer = edit(copy, drawn=drawn)

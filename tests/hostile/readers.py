@@ -93,7 +93,7 @@ def checkpoint(path: Path, home: Path) -> None:
 
 def packed_model(path: Path, home: Path) -> None:
     """`geoloc predict --model`."""
-    photo = path.parent / "photo.jpg"
+    photo = home.parent / "tmp" / "photo.jpg"
     photo.write_bytes(jpeg(52.0, size=(64, 64)))
     project = home.parent / "in" / "tiny.yaml"
     command("predict", str(photo), "--model", str(path), "--profile", str(project), "--home", str(home), "--json")

@@ -1,8 +1,7 @@
 """Pictures into batches of pixels: a pool of threads that decodes, and a bound on what it decodes ahead.
 
-Pillow releases the interpreter while it decodes and resizes, so threads use all processors. A batch is decoded once for
-all backbones. At most `ahead` batches wait: whoever takes them slower than they are decoded makes the pool wait, and
-memory does not grow with the number of pictures.
+The libraries release the interpreter while they decode and resize, so threads use all processors. At most `ahead` batches
+wait, so that memory does not grow with the number of pictures.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """From a picture to the numbers that a network expects, as the network's own library does it.
 
-Everything goes through Pillow's resampling, which the published models were trained with. A picture stays bytes (uint8,
-rows of pixels of three channels, as Pillow keeps it) until it is on the device, and is normalised there: a quarter of
-the bytes to carry. Nothing here needs torch until then, so that a process which only decodes starts fast.
+Pillow resamples, as for the published models' training. A picture stays uint8 until it is on the device and is normalised
+there: a quarter of the bytes to carry.
 """
 
 from __future__ import annotations

@@ -54,11 +54,10 @@ class BackboneSpec:
     decode: "exact", at full size, or "draft": a JPEG is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 whose short side is
         still DRAFT_MARGIN times `resized_side`. Faster for large photos; vectors change a little.
     pretrained: the open_clip tag that the weights carry ("openai"), with which `model_id` and preprocessing must agree.
-    architecture: for "seeded:" weights, the arguments of the library's own configuration class.
-    initial_std: for "seeded:" weights, name pattern -> standard deviation of the normal distribution of those weights.
+    architecture, initial_std: for "seeded:" weights, the arguments of the library's own configuration class, and name
+        pattern -> standard deviation of the normal distribution of those weights.
     embedder: for "segmentation", the backbone that reads the class map; None for "class_area". n_classes: of the network.
-    kept_as: name of the folder of the weights, where several backbones share one; "" for `name`.
-    source: where these values were published. Not part of any hash.
+    kept_as: name of the folder of the weights, where several backbones share one. source: of these values; in no hash.
     """
 
     name: str
@@ -97,16 +96,11 @@ class BackboneSpec:
         if self.resize_size > self.input_size and self.crop == "none":
             raise self._error("pictures are resized to more than input_size; set crop")
         if self.resize == "shortest" and self.crop == "none":
-            raise self._error(
-                "the short side is resized and nothing is cropped, so its images would differ in shape; "
-                "set crop: center_floor or center_round, or resize: squash"
-            )
+            problem = "the short side is resized and nothing is cropped, so its images would differ in shape"
+            raise self._error(f"{problem}; set crop: center_floor or center_round, or resize: squash")
         segments = self.library == "segmentation"
         if self.decode != "exact" and segments:
-            raise self._error(
-                "a segmentation network decides each pixel by a narrow margin, so that a reduced decode changes its "
-                "vectors too much; set decode: exact"
-            )
+            raise self._error("a reduced decode changes a segmentation network's vectors too much; set decode: exact")
         if self.n_classes not in (range(1, 151) if segments else (0,)):
             raise self._error("n_classes goes with library: segmentation, and only with it; ADE20K has 150")
 

@@ -18,8 +18,7 @@ from geoloc_core.storage import read_json
 def load_pretrained(model_class: Any, path: Path, spec: BackboneSpec, **arguments: Any) -> torch.nn.Module:
     """`model_class.from_pretrained(path)`, in evaluation mode, where any missing or misshapen weight is an error.
 
-    Weights that the model does not use (a classification head, a text tower) may be there; weights that it needs and
-    that the checkpoint lacks would silently be random, so they are refused.
+    Weights that the model does not use (a classification head, a text tower) may be there.
     """
     if path.is_file():
         raise CheckpointError(
@@ -43,11 +42,11 @@ def load_pretrained(model_class: Any, path: Path, spec: BackboneSpec, **argument
     except Exception as error:  # the library raises many kinds for one cause: these files are not that model
         problem = f"cannot be loaded as {model_class.__name__}: {first_line(error)}; restore it from its source"
         raise checkpoint_error(spec, path, problem) from error
-    missing = sorted(report["missing_keys"])
-    misshapen = sorted(str(entry[0]) if isinstance(entry, tuple) else str(entry) for entry in report["mismatched_keys"])
+    missing, misshapen = sorted(report["missing_keys"]), sorted(entry[0] for entry in report["mismatched_keys"])
     if missing or misshapen:
-        weights = f"{len(missing)} weights are missing ({', '.join(missing[:3])}), "
-        weights += f"{len(misshapen)} have another shape ({', '.join(misshapen[:3])})"
+        weights = (
+            f"{len(missing)} weights are missing {missing[:3]}, {len(misshapen)} have another shape {misshapen[:3]}"
+        )
         problem = f"does not fit {model_class.__name__}: {weights}; use the weights that the specification names"
         raise checkpoint_error(spec, path, problem)
     return model.eval().requires_grad_(False)

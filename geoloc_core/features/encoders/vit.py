@@ -43,11 +43,12 @@ class TransformersEncoder(Encoder):
         if name is None and kind != "siglip" and spec.layer == "last_hidden_state" and spec.pooling in ("cls", "mean"):
             name = "CLIPVisionModel" if kind == "clip" else "AutoModel"
         if name is None:
-            raise CheckpointError(
-                f"backbone {spec.name!r}: a {kind} model of transformers offers last_hidden_state with cls or mean; if "
-                "it is a CLIP, also image_embeds with projected and pooled with trunk; if it is a SigLIP, only "
-                f"image_embeds with projected; not {spec.layer} with {spec.pooling}"
+            offered = [f"{layer} with {pooling}" for known, layer, pooling in CLASSES if known == kind]
+            offered += [] if kind == "siglip" else ["last_hidden_state with cls or mean"]
+            problem = (
+                f"a {kind} model of transformers offers {', '.join(offered)}; not {spec.layer} with {spec.pooling}"
             )
+            raise CheckpointError(f"backbone {spec.name!r}: {problem}")
         # ViT's pooler is a tanh layer on top of the last hidden state, which nothing here reads.
         extra: dict[str, Any] = {"add_pooling_layer": False} if kind == "vit" else {}
         if kind in ("clip", "siglip"):

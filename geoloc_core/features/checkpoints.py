@@ -20,7 +20,6 @@ from geoloc_core.storage import file_sha256, read_json, temporary_folder, value_
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 PICKLED_NAMES = ("pytorch_model.bin", "open_clip_pytorch_model.bin")
 """What repositories without safetensors call their weights."""
-
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model")
 """The names of a text tower's vocabulary in its folder; one kind of it is enough."""
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
@@ -151,18 +150,15 @@ def ensure_tokenizer(spec: BackboneSpec, path: Path) -> None:
     Only those models of open_clip need any that name another tokenizer than OpenAI's. Raises CheckpointError that names
     what is missing and how to get it.
     """
-
-    def complete() -> bool:
-        return any((path / name).is_file() for name in TOKENIZER_FILES)
-
-    if (spec.library == "open_clip" and not _names_tokenizer(spec, path)) or complete():
+    files = [path / name for name in TOKENIZER_FILES]
+    if (spec.library == "open_clip" and not _names_tokenizer(spec, path)) or any(file.is_file() for file in files):
         return
     lacks = f"the text tower of backbone {spec.name!r} lacks its tokenizer (tokenizer.json) in {path}"
     if spec.weights_kind != "hub":
         raise CheckpointError(f"{lacks}; put that file and tokenizer_config.json beside the weights")
     command = f"hf download {spec.weights_target} tokenizer.json tokenizer_config.json --local-dir {path}"
     failure = _download(spec, (*TOKENIZER_FILES, *TOKENIZER_SETTINGS), path)
-    if not complete():
+    if not any(file.is_file() for file in files):
         raise CheckpointError(f"{lacks}; on a machine with network run `{command}` and bring that folder here{failure}")
 
 

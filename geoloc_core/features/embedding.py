@@ -89,10 +89,9 @@ def update_shards(
     part_rows: int = PART_ROWS,
     what: str = "embedding",
 ) -> dict[str, ShardReport]:
-    """Bring the shard files of `targets` up to date with `items`: their rows, in that order, and no others.
+    """Bring the shard files of `targets` up to date with `items` (in that order, no others); a report for each target.
 
-    Items that are `refused` get their row without being opened. Backbones that lack the same pictures share one decode.
-    Returns a report for each target. Raises InputError if two items have the same id.
+    Backbones that lack the same pictures share one decode. Raises InputError if two items have the same id.
     """
     if repeated := [name for name, count in Counter(item.photo_id for item in items).items() if count > 1]:
         raise InputError(

@@ -27,18 +27,16 @@ BATCHES_AHEAD = 3
 """How many batches are decoded beside a GPU before they are needed."""
 
 CPU_BATCH = (17_000_000, 32)
-"""Bytes of the widest tensor of a batch, and most pictures: on a CPU the tensor should stay in the cache (beyond it a
-ViT-B/16 loses a tenth of its rate, docs/performance.md)."""
 GPU_BATCH = (2 << 30, 256)
-"""On a GPU it should be a small part of the memory; ViT-L/14 then runs in batches of 256."""
+"""Bytes of the widest tensor of a batch, and most pictures: on a CPU the tensor should stay in the cache (beyond it a
+ViT-B/16 loses a tenth of its rate, docs/performance.md), on a GPU be a small part of the memory."""
 
 
 @dataclass(frozen=True)
 class EmbeddingBlock:
-    """Vectors of one backbone: `vectors[i]`, float16 (n, D), belongs to `photo_ids[i]`.
+    """Vectors of one backbone, float16 (n, D), row by row with `photo_ids`.
 
-    `status[i]` is "ok", or the reason why there is no vector; such a row of `vectors` is NaN, never zeros.
-    `image_sha256[i]` is the hash of the picture's file, "" if unknown.
+    status: "ok", or why there is no vector; such a row is NaN, never zeros. image_sha256: of the file, "" if unknown.
     """
 
     photo_ids: list[str]
@@ -114,9 +112,7 @@ def _started(encoder: Encoder, pixels: np.ndarray) -> Callable[[], np.ndarray]:
     if on_gpu:
         batch = batch.pin_memory().to(encoder.device, non_blocking=True)
     on_host = encoder.encode(encoder.normalize(batch)).to("cpu", non_blocking=True)
-    ready = torch.cuda.Event() if on_gpu else None
-    if ready is not None:
-        ready.record()
+    ready = torch.cuda.current_stream(encoder.device).record_event() if on_gpu else None
 
     def wait() -> np.ndarray:
         if ready is not None:

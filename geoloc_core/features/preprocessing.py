@@ -41,11 +41,8 @@ def to_pixels(image: Image.Image, spec: BackboneSpec) -> np.ndarray:
     width, height = resized_size(*image.size, spec)
     if image.size != (width, height):
         image = image.resize((width, height), RESAMPLING[spec.interpolation])
-    if spec.crop != "none":
-        left = crop_offset(width - spec.input_size, spec.crop)
-        top = crop_offset(height - spec.input_size, spec.crop)
-        image = image.crop((left, top, left + spec.input_size, top + spec.input_size))
-    return np.asarray(image)
+    left, top = crop_offset(width - spec.input_size, spec.crop), crop_offset(height - spec.input_size, spec.crop)
+    return np.asarray(image.crop((left, top, left + spec.input_size, top + spec.input_size)))
 
 
 def normalize(pixels: torch.Tensor, spec: BackboneSpec) -> torch.Tensor:
@@ -68,8 +65,9 @@ def resize_batch(pictures: torch.Tensor, spec: BackboneSpec) -> torch.Tensor:
     if (new_height, new_width) != (height, width):
         mode = {"bilinear": functional.InterpolationMode.BILINEAR, "bicubic": functional.InterpolationMode.BICUBIC}
         planes = functional.resize(planes, [new_height, new_width], mode[spec.interpolation], antialias=True)
-    if spec.crop != "none":
-        top = crop_offset(new_height - spec.input_size, spec.crop)
-        left = crop_offset(new_width - spec.input_size, spec.crop)
-        planes = planes[..., top : top + spec.input_size, left : left + spec.input_size]
+    top, left = (
+        crop_offset(new_height - spec.input_size, spec.crop),
+        crop_offset(new_width - spec.input_size, spec.crop),
+    )
+    planes = planes[..., top : top + spec.input_size, left : left + spec.input_size]
     return planes.movedim(1, -1)

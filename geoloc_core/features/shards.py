@@ -36,7 +36,6 @@ NAMES = ("photo_id", "status", "image_sha256")
 
 IN_MEMORY_SHARE = 0.5
 """A matrix larger than this share of the machine's memory is kept in a file instead."""
-
 READERS = 4
 """Shards that are read at once: checksums, copies and fresh memory are more than one processor keeps up with."""
 

@@ -53,10 +53,8 @@ def check_pretrained_tag(spec: BackboneSpec) -> None:
     config = open_clip.get_model_config(spec.model_id)
     tag = open_clip.get_pretrained_cfg(spec.model_id, spec.pretrained) if config else {}
     if not config or not tag:
-        raise CheckpointError(
-            f"backbone {spec.name!r}: open_clip knows no model {spec.model_id!r} with weights {spec.pretrained!r}; "
-            "correct model_id and pretrained"
-        )
+        problem = f"open_clip knows no model {spec.model_id!r} with weights {spec.pretrained!r}"
+        raise CheckpointError(f"backbone {spec.name!r}: {problem}; correct model_id and pretrained")
     quick, expected = bool(config.get("quick_gelu")), bool(tag.get("quick_gelu"))
     if quick != expected:
         plain = spec.model_id.removesuffix("-quickgelu")

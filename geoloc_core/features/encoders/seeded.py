@@ -26,15 +26,13 @@ def settle_batch_norms(
 
     Without them nearly every pixel falls into the same few classes. They are those of coarse random patches with some noise.
     """
-    norms = [module for module in model.modules() if isinstance(module, torch.nn.BatchNorm2d)]
-    for norm in norms:
-        norm.reset_running_stats()
-        norm.momentum = None
+    model.eval()
+    for norm in model.modules():
+        if isinstance(norm, torch.nn.BatchNorm2d):
+            norm.reset_running_stats()
+            norm.train().momentum = None
     patches = torch.nn.functional.interpolate(torch.rand(pictures, 3, 6, 6), size=(spec.input_size, spec.input_size))
     noisy = (patches + 0.05 * torch.randn_like(patches)).clamp(0, 1).mul(255).to(torch.uint8).movedim(1, -1)
-    model.eval()
-    for norm in norms:
-        norm.train()
     with torch.inference_mode():
         run(normalize(noisy, spec))
     model.eval()

@@ -45,9 +45,8 @@ class SegmentationEncoder(Encoder):
     def __init__(self, spec: BackboneSpec, path: Path, device: torch.device, embedder: Encoder | None = None) -> None:
         super().__init__(spec, device)
         if (embedder is None) != (spec.pooling == "class_area"):
-            raise CheckpointError(
-                f"backbone {spec.name!r}: pooling class_area needs no embedder, and every other pooling needs one"
-            )
+            problem = "pooling class_area needs no embedder, and every other pooling needs one"
+            raise CheckpointError(f"backbone {spec.name!r}: {problem}")
         self.embedder = embedder
         self.trunk_width = 0 if embedder is None else embedder.trunk_width
         self.network = load_network(spec, path).to(device)

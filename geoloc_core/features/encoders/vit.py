@@ -11,6 +11,7 @@ import torch
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features.encoders.encoder_base import Encoder, TextTower
 from geoloc_core.features.encoders.loading import (
+    LOCAL,
     check_processor,
     load_config,
     load_pretrained,
@@ -94,11 +95,9 @@ def text_tower(spec: BackboneSpec, path: Path, device: torch.device) -> TextTowe
 
     kind = load_config(path, spec).model_type
     if kind not in ("clip", "siglip"):
-        raise CheckpointError(
-            f"backbone {spec.name!r} is a {kind} model, which has no text tower; use a CLIP or SigLIP backbone"
-        )
-    from_folder = partial(transformers.AutoTokenizer.from_pretrained, local_files_only=True, trust_remote_code=False)
-    tokenizer = load_tokenizer(spec, path, partial(from_folder, path))
+        problem = f"is a {kind} model, which has no text tower; use a CLIP or SigLIP backbone"
+        raise CheckpointError(f"backbone {spec.name!r} {problem}")
+    tokenizer = load_tokenizer(spec, path, partial(transformers.AutoTokenizer.from_pretrained, path, **LOCAL))
     model: Any = load_pretrained(transformers.AutoModel, path, spec).to(device)
     settings = model.config.text_config
     # CLIP reads up to the first end-of-text token, so padding changes nothing. SigLIP was trained on sentences padded to

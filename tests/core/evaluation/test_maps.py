@@ -9,13 +9,7 @@ from PIL import Image
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.maps import country_map, country_value_map, coverage_map, error_map, great_circle
-from geoloc_core.geography.boundaries import load_boundaries
 from geoloc_core.geography.sphere import haversine_km
-
-
-@pytest.fixture(scope="module")
-def boundaries():
-    return load_boundaries()
 
 
 def picture(content: bytes) -> Image.Image:

@@ -14,8 +14,6 @@ many countries is where nobody takes photos. The other kinds come from the cell'
 Everything is computed on the sphere, so that Fiji, Russia and Kiribati, on both sides of the antimeridian, are no special case.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import numpy as np

@@ -5,8 +5,6 @@ another set (`geoloc_core.geography.boundary_formats`), which is then imported: 
 rows of one region joined, countries made as the union of their sub-divisions.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import re

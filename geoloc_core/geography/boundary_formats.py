@@ -8,8 +8,6 @@
 Paths are relative to the YAML file. Layouts and their columns are explained in docs/regions.md.
 """
 
-from __future__ import annotations
-
 import os
 import re
 from collections.abc import Mapping

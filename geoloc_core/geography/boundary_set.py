@@ -1,7 +1,5 @@
 """Boundary sets: polygons of every boundary level, and the GeoParquet file that keeps them."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib

@@ -13,8 +13,6 @@ The rule, in full:
   longitudes beyond ±180 are brought back by whole turns.
 """
 
-from __future__ import annotations
-
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass

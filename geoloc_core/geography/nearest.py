@@ -7,8 +7,6 @@ antimeridian and near the poles, where flat projections are not. (Towards the po
 the sagitta stays below ten centimetres as far as 89.9°.)
 """
 
-from __future__ import annotations
-
 import itertools
 
 import numpy as np

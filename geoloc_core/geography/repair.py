@@ -1,7 +1,5 @@
 """Polygons as they come, made fit: valid, flat, on the globe, cut at the antimeridian. Every change is reported."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """A few pictures of a shard side by side, small, for a person to see at a glance what came."""
 
-from __future__ import annotations
-
 import io
 from pathlib import Path
 

@@ -4,8 +4,6 @@ The limits are far from what real deliveries show
 (IM2GPS, YFCC and MP-16: no row out of range, at most 1 in 100 far from any land, no point that many authors share).
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 

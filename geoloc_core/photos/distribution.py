@@ -1,7 +1,5 @@
 """How many photos each region has: the thesis's Table 1, and how unequal it is."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -11,8 +11,6 @@ The GPS block (Exif 2.32, section 4.6.6) holds a latitude and a longitude, each 
 - Minutes or seconds above 60 are damage. Altitude, heading, speed and the receiver's status are not read.
 """
 
-from __future__ import annotations
-
 import io
 import math
 from collections.abc import Mapping

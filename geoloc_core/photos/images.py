@@ -12,8 +12,6 @@ Every picture becomes 8-bit RGB, as its photographer saw it upright:
 - Of an animation or a multi-page file the first frame is taken.
 """
 
-from __future__ import annotations
-
 import hashlib
 import io
 import math

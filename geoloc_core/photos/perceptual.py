@@ -6,8 +6,6 @@ the picture in grey at 32 x 32, its two-dimensional discrete cosine transform, o
 brightened differs in a few bits; two unrelated photos differ in about 32.
 """
 
-from __future__ import annotations
-
 from itertools import pairwise
 
 import numpy as np

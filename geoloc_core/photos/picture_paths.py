@@ -8,8 +8,6 @@
 - `by_name`: anywhere below the folder, found by the photo's id; for archives that were unpacked as they came (OSV-5M).
 """
 
-from __future__ import annotations
-
 import hashlib
 from pathlib import Path, PurePosixPath
 

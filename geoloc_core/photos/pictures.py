@@ -1,7 +1,5 @@
 """How a dataset's pictures come to where they belong: from a folder, from archives (unpacked once), or from the web."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field

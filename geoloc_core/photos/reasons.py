@@ -3,8 +3,6 @@
 Codes are data: they stand in Parquet files, tables and reports, so they are never renamed, only added.
 """
 
-from __future__ import annotations
-
 # Why a row of metadata is not a usable photo.
 ROW_REASONS = {
     "empty_line": "the line is empty",

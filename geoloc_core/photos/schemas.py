@@ -3,8 +3,6 @@
 A column of photos is added here: to `RawPhotos`, and to `CARRIED` or `LEARNED` if labelled or training photos take it over.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

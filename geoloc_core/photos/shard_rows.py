@@ -4,8 +4,6 @@ A dataset of many shards is read once, as a row may be a duplicate of one in an 
 in a cache until each shard is asked for.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterable, Iterator
 from itertools import groupby

@@ -4,8 +4,6 @@ It is by author, because photos of one person share places, cameras and days: a 
 learned. It is decided by a keyed hash of the author's id alone, so that a new shard never moves an author across.
 """
 
-from __future__ import annotations
-
 import hashlib
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The training set: every labelled photo, less what must not be learned from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 

@@ -4,8 +4,6 @@ DuckDB lets one process write or many processes read. Both ways wait here for th
 connection is closed whatever happens inside its block. Compute first and write last, so that a writer is held briefly.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import random

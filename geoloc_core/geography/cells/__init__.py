@@ -34,8 +34,6 @@ each of them, in a column of the photos table. No module outside `geography/` li
 over `LEVELS`.
 """
 
-from __future__ import annotations
-
 from geoloc_core.geography.cell_kind import BoundaryLevel, CellKind, id_column
 from geoloc_core.geography.cells import country, subdivision
 

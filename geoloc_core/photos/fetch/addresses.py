@@ -4,8 +4,6 @@ A metadata file comes from outside, and so do its URLs. A name is resolved once,
 the connection goes to an address that was checked: a name that resolves differently a moment later changes nothing.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import socket
 from dataclasses import dataclass

@@ -8,8 +8,6 @@
 - Every hop of a redirect is checked like the first (`addresses`). Bodies are bounded, and never decompressed on the way.
 """
 
-from __future__ import annotations
-
 import asyncio
 import random
 import time

@@ -5,8 +5,6 @@ the accepted photos or among the rejected rows with its reason: over all batches
 Memory does not grow with the file, but for 8 bytes a photo to recognise duplicate ids.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice

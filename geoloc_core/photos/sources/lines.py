@@ -4,8 +4,6 @@ A line is what stands between line feeds; the last may lack its line feed. Nothi
 endless line is handed on with a reason, so that the rows of a file can be accounted for.
 """
 
-from __future__ import annotations
-
 import bz2
 import contextlib
 import csv

@@ -4,8 +4,6 @@ Without a mapping the columns are guessed from their names (`schemas.ALIASES`): 
 GeoParquet geometry of points. A mapping without `photo_id` numbers the rows.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial

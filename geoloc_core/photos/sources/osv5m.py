@@ -5,8 +5,6 @@ be split either. The pictures come in numbered zip files; `image_path` is `ID.jp
 (layout `by_name`).
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 from geoloc_core.photos.sources.base import Facts

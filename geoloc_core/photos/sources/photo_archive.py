@@ -7,8 +7,6 @@ follow each other and share their name up to its first dot; a `.json` among them
 archives (a WebDataset of many shards), as `pictures.unpack_once` unpacks it.
 """
 
-from __future__ import annotations
-
 import contextlib
 import json
 from collections.abc import Iterator, Mapping

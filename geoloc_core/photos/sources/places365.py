@@ -8,8 +8,6 @@ recognised in a training set. A name of another shape is kept whole, without fol
 A version of the IM2GPS files circulates with the headers LAT and LON swapped; it is recognised by its values.
 """
 
-from __future__ import annotations
-
 import posixpath
 import re
 from collections.abc import Sequence

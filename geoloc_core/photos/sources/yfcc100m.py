@@ -8,8 +8,6 @@ column is 1 for a video.
 MP-16's for 23 (see `picture_paths`, which can also replace it).
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from urllib.parse import unquote_plus

@@ -20,29 +20,13 @@ from numpy.typing import NDArray
 
 from geoloc_core.errors import InputError
 from geoloc_core.geography.boundary_formats import ATTRIBUTIONS, BoundarySpec, read_boundary_spec, region_rows
-from geoloc_core.geography.boundary_set import (
-    CRS,
-    EMBEDDED_FILE,
-    BoundarySet,
-    embedded_boundaries,
-    make_boundary_set,
-    read_boundaries,
-    write_boundaries,
-)
+from geoloc_core.geography.boundary_set import CRS, EMBEDDED_FILE, BoundarySet, embedded_boundaries
+from geoloc_core.geography.boundary_set import make_boundary_set as make_boundary_set
+from geoloc_core.geography.boundary_set import read_boundaries as read_boundaries
+from geoloc_core.geography.boundary_set import write_boundaries as write_boundaries
 from geoloc_core.geography.cells import FINEST, LEVELS, ROOT
 from geoloc_core.geography.locate import RegionLocator
 from geoloc_core.geography.repair import Repair, repair_geometries
-
-__all__ = [
-    "EMBEDDED_FILE",
-    "BoundarySet",
-    "import_boundaries",
-    "load_boundaries",
-    "make_boundary_set",
-    "read_boundaries",
-    "source_files",
-    "write_boundaries",
-]
 
 _ROUNDING = 1e-6  # degrees by which a file may overshoot the globe
 _CONTINENT_CAP_KM = 1000.0

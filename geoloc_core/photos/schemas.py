@@ -68,7 +68,7 @@ RejectedRows = table(
     "Rows of a delivery that are not usable photos, with the reason and the text as it came.",
     {
         "row_number": number(np.int64, "Row of the delivery, from 1", low=1),
-        "reason": text("Why the row is not a usable photo, a code of photos/reasons.py", filled=True),
+        "reason": text("Why the row is not a usable photo, a code of photos/reasons.yaml", filled=True),
         "raw": text("The row as it came, at most its first 4,000 characters"),
     },
 )

@@ -29,6 +29,7 @@ from geoloc_core.geography.repair import Repair
 _TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 ATTRIBUTIONS: Mapping[str, str] = _TABLES["attributions"]
 NATURAL_EARTH_TO_USER_ASSIGNED: Mapping[str, Sequence[str]] = _TABLES["natural_earth_to_user_assigned"]
+COLUMN_DOCS: Mapping[str, str] = _TABLES["columns"]
 _ROW_COLUMNS = ("region_id", "name", "country_id", "country_name", "iso_a2", "continent")
 COLUMN_ROLES = ("country_id", "country_name", "iso_a2", "continent", "subdivision_id", "subdivision_name")
 

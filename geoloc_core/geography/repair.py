@@ -8,6 +8,8 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 
+from geoloc_core.geography.sphere import ring_edges
+
 _ROUNDING = 1e-6  # degrees by which a file may overshoot the globe
 
 
@@ -77,27 +79,21 @@ def _moved(points: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
 
 
 def _needs_cutting(shapes: NDArray[np.object_]) -> NDArray[np.bool_]:
-    parts, part_owner = shapely.get_parts(shapes, return_index=True)
-    rings, ring_part = shapely.get_rings(parts, return_index=True)
-    points, ring = shapely.get_coordinates(rings, return_index=True)
-    owner = part_owner[ring_part[ring]]
-    needs = np.zeros(len(shapes), bool)
-    needs[owner[np.abs(points[:, 0]) > 180 + _ROUNDING]] = True
-    needs[owner[:-1][(ring[1:] == ring[:-1]) & _is_jump(points)]] = True
-    return needs
+    start, end, owner = ring_edges(shapes)
+    over = np.abs(start[:, 0]) > 180 + _ROUNDING  # each point of a ring begins an edge
+    return np.isin(np.arange(len(shapes)), owner[over | _is_jump(start, end)])
 
 
-def _is_jump(points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """For each of the n - 1 steps between points (n, 2): is it meant to cross the antimeridian?"""
-    run = np.abs(np.diff(points[:, 0]))
-    along_the_end = (np.abs(points[1:, 0]) == 180) & (np.abs(points[:-1, 0]) == 180)
-    return (run > 180) & ~along_the_end & (np.abs(points[1:, 1]) < 90)
+def _is_jump(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which steps from `start` (n, 2) to `end` (n, 2) are meant to cross the antimeridian."""
+    along_the_end = (np.abs(start[:, 0]) == 180) & (np.abs(end[:, 0]) == 180)
+    return (np.abs(end - start)[:, 0] > 180) & ~along_the_end & (np.abs(end[:, 1]) < 90)
 
 
 def _unwrapped(ring: NDArray[np.float64]) -> NDArray[np.float64]:
     """A closed ring (n, 2) with whole turns added after each jump, so that no step is longer than half the globe."""
     step = np.diff(ring[:, 0])
-    turns = np.where(_is_jump(ring), -np.round(step / 360), 0.0)
+    turns = np.where(_is_jump(ring[:-1], ring[1:]), -np.round(step / 360), 0.0)
     ring = ring.copy()
     ring[1:, 0] += 360 * np.cumsum(turns)
     if ring[0, 0] != ring[-1, 0]:  # once around the globe: over the pole and back

@@ -9,7 +9,6 @@ import hashlib
 import numpy as np
 import pandas as pd
 
-from geoloc_core.errors import ProfileError
 from geoloc_core.photos.schemas import SPLITS
 from geoloc_core.photos.settings import Split as Split
 
@@ -25,8 +24,6 @@ def split_by_author(
     all photos of an author fall on the same side, in every run, whatever other photos there are. A photo without
     author ("") is its own owner. Another `key` gives another, independent split.
     """
-    if not 0.0 <= validation_share < 1.0:
-        raise ProfileError(f"validation_share is a share from 0 to below 1, not {validation_share}")
     authors = np.asarray(author_id, dtype=object)
     photos = np.asarray(photo_id, dtype=object)
     # The prefixes keep an author's id from meeting a photo's.

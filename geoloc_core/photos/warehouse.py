@@ -163,17 +163,10 @@ class Warehouse:
         with self.reader() as connection:
             order = [column for column in ("shard", "photo_id") if column in self._columns(connection, table)]
             query = f"SELECT {', '.join(map(_quoted, columns)) or '*'} FROM {_quoted(table)}"
-            query += "".join(
-                f" {'AND' if number else 'WHERE'} list_contains(?, {_quoted(column)})"
-                for number, column in enumerate(where)
-            )
+            query += " WHERE " * bool(where) + " AND ".join(f"list_contains(?, {_quoted(column)})" for column in where)
             query += f" ORDER BY {', '.join(order)}" if order else ""
             values = [[value] if isinstance(value, str) else list(value) for value in where.values()]
             return connection.execute(query, values).df()
-
-    def shards(self, table: str) -> list[str]:
-        """The shards that have rows in `table`, sorted."""
-        return sorted(self.rows_by_shard(table))
 
     def rows_by_shard(self, table: str, every_byte: bool = False) -> dict[str, int]:
         """Rows of each shard; none where the table is not there. `every_byte` reads every column of every row.

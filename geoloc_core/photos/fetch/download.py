@@ -145,6 +145,7 @@ class _Fetcher:
 
     async def _fetch_row(self, session: aiohttp.ClientSession, row: _Row) -> Entry:
         """Ask until there is a response that stands."""
+        pauses = (self.policy.first_pause_s, self.policy.longest_pause_s, self.chance)
         for attempt in count(1):
             response = await self._ask(session, row.url)
             if response.outcome == Outcome.OK:
@@ -154,10 +155,7 @@ class _Fetcher:
                 judged = (str(response.outcome), response.reason, response.detail, response.http_status)
                 return Entry(row.photo_id, row.url, *judged, attempt)
             if response.retry_after_s is None:  # else everyone waits for the host
-                pause = responses.backoff_s(
-                    attempt, self.policy.first_pause_s, self.policy.longest_pause_s, self.chance
-                )
-                await asyncio.sleep(pause)
+                await asyncio.sleep(responses.backoff_s(attempt, *pauses))
         raise AssertionError("there is always a next attempt")
 
     async def _ask(self, session: aiohttp.ClientSession, address: str) -> Response:
@@ -203,11 +201,8 @@ class _Fetcher:
                 if reply.status == 200:
                     return await self._body(reply)
                 outcome, reason = responses.judge_status(reply.status)
-                wait_s = (
-                    responses.parse_retry_after(reply.headers.get("Retry-After"))
-                    if outcome == Outcome.TRANSIENT
-                    else None
-                )
+                asked_for = reply.headers.get("Retry-After") if outcome == Outcome.TRANSIENT else None
+                wait_s = responses.parse_retry_after(asked_for)
                 if wait_s is not None:
                     host.resume_at = max(host.resume_at, time.monotonic() + wait_s)
                     host.closed = host.closed or wait_s > self.policy.longest_retry_after_s

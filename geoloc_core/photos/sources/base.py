@@ -29,6 +29,8 @@ Facts = Mapping[str, str]
 FACTS = tuple(ALIASES)
 # Number of the row from 1, what the source says of it, and the row as it came.
 Row = tuple[int, Facts, str]
+# The rows as they came, of some positions of a batch.
+RawOf = Callable[[np.ndarray], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -97,9 +99,7 @@ class Sieve:
         self.dataset = dataset
         self._seen = SeenIds()
 
-    def sort(
-        self, candidates: pd.DataFrame, raw_of: Callable[[np.ndarray], Sequence[str]] | None = None
-    ) -> SourceBatch:
+    def sort(self, candidates: pd.DataFrame, raw_of: RawOf | None = None) -> SourceBatch:
         """Accepted and rejected rows of `candidates`, by the first reason that applies; the first good row of an id stays.
 
         `candidates` has the columns `row_number`, `FACTS`, `reason` ("" or why the source already knows that the row is no

@@ -50,9 +50,7 @@ def mapped_table(mapping: Mapping[str, str] | None = None) -> MetadataSource:
         reader = _read_parquet if _is_parquet(path) else _read_csv
         return reader(path, dataset, _mapping_of(path, mapping), rows_per_batch)
 
-    return MetadataSource(
-        "columns", "CSV, Parquet or GeoParquet with columns for id, latitude and longitude", sniff, read
-    )
+    return MetadataSource("columns", "CSV, Parquet or GeoParquet with columns for id, latitude, longitude", sniff, read)
 
 
 def _mapping_of(path: Path, mapping: Mapping[str, str] | None) -> Mapping[str, str]:

@@ -1,11 +1,8 @@
 """The metadata of YFCC100M (Thomee et al. 2016), tab-separated without a header, with 25 or 23 columns.
 
-The two releases differ in the line number and the photo's hash, which the larger one has in front. Text is URL-encoded
-with + for a space; longitude stands before latitude; an empty text means that the photo is not geotagged; the last
-column is 1 for a video.
-
-`image_path` follows the layout in which each release's pictures are kept: Multimedia Commons by hash for 25 columns,
-MP-16's for 23 (see `picture_paths`, which can also replace it).
+The larger release has the line number and the photo's hash in front. Text is URL-encoded with + for a space; longitude stands
+before latitude; an empty text means that the photo is not geotagged; the last column is 1 for a video. `image_path` follows the
+layout in which each release's pictures are kept: Multimedia Commons by hash for 25 columns, MP-16's for 23.
 """
 
 from collections.abc import Iterator, Sequence

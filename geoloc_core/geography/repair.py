@@ -1,11 +1,11 @@
 """Polygons as they come, made fit: valid, flat, on the globe, cut at the antimeridian. Every change is reported."""
 
-import functools
 from dataclasses import dataclass
 
 import geopandas as gpd
 import numpy as np
 import shapely
+import shapely.affinity
 from numpy.typing import NDArray
 
 from geoloc_core.geography.sphere import ring_edges
@@ -64,18 +64,14 @@ def cut_at_antimeridian(shape: shapely.Geometry) -> shapely.Geometry:
         shell = _unwrapped(shapely.get_coordinates(part.exterior))
         holes = [_unwrapped(shapely.get_coordinates(hole)) for hole in part.interiors]
         middle = (shell[:, 0].min() + shell[:, 0].max()) / 2
-        holes = [_moved(hole, 360 * round((middle - hole[:, 0].mean()) / 360)) for hole in holes]
+        holes = [np.add(hole, [360 * round((middle - hole[:, 0].mean()) / 360), 0]) for hole in holes]
         whole = _valid(shapely.Polygon(shell, holes))
         west, _, east, _ = shapely.bounds(whole)
         for turn in range(int(np.floor((west + 180) / 360)), int(np.ceil((east + 180) / 360))):
             window = shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90)
             inside = shapely.intersection(whole, window)
-            pieces.append(shapely.transform(inside, functools.partial(_moved, degrees=-360 * turn)))
+            pieces.append(shapely.affinity.translate(inside, -360 * turn))
     return _polygons_of(shapely.union_all(pieces))
-
-
-def _moved(points: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
-    return points + np.array([degrees, 0.0])
 
 
 def _needs_cutting(shapes: NDArray[np.object_]) -> NDArray[np.bool_]:

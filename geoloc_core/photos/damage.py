@@ -1,7 +1,7 @@
 """Whether a delivery as a whole is garbage: each row may look possible while half of the coordinates are exchanged.
 
-The limits are far from what real deliveries show
-(IM2GPS, YFCC and MP-16: no row out of range, at most 1 in 100 far from any land, no point that many authors share).
+Real ones (IM2GPS, YFCC, MP-16) have no row out of range, 1 in 100 far from land at most, and no point that many authors
+share.
 """
 
 from collections.abc import Callable, Mapping
@@ -51,9 +51,9 @@ def coordinate_damage(
     out_of_range: int,
     on_land: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> dict[str, float]:
-    """The evidence in one delivery: `rows`, those with coordinates, and as shares of them the rows that are `out_of_range`,
-    `unlabelled` (far from land), `on_land_after_...` each of `REPAIRS` and not before, `at_one_point` (the commonest that
-    several authors share) and `on_whole_degrees` (both coordinates).
+    """The evidence in one delivery: `rows`, those with coordinates, and as shares of them the rows that are
+    `out_of_range`, `unlabelled` (far from land), `on_land_after_...` each of `REPAIRS` and not before, `at_one_point`
+    (the commonest that several authors share) and `on_whole_degrees` (both coordinates).
 
     `latitude`, `longitude`, `author_id` (n,) are of the accepted rows; `out_of_range` is the number of rows rejected for
     that reason; `on_land(latitude, longitude)` says which points lie in or near a region, (n,) bool.

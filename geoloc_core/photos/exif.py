@@ -3,9 +3,10 @@
 The GPS block (Exif 2.32, section 4.6.6) holds a latitude and a longitude, each as degrees, minutes and seconds
 (three rationals) and a reference letter. Cameras and editors break the rules in known ways:
 
-- Minutes and seconds may be left out, or be 0/0, "not given": they count as zero. Degrees of 0/0, which a receiver without a
-  fix writes, are no coordinates. Any other zero denominator is damage (`bad_gps`).
-- A missing letter is made good only by a negative value, or zero: a positive one could be either hemisphere (`no_hemisphere`).
+- Minutes and seconds may be left out, or be 0/0, "not given": they count as zero. Degrees of 0/0, which a receiver
+  without a fix writes, are no coordinates. Any other zero denominator is damage (`bad_gps`).
+- A missing letter is made good only by a negative value, or zero: a positive one could be either hemisphere
+  (`no_hemisphere`).
 - A negative value with S or W says the same thing twice and is taken once; with N or E it contradicts itself.
 - Minutes or seconds above 60 are damage. Altitude, heading, speed and the receiver's status are not read.
 """

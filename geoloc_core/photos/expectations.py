@@ -1,10 +1,8 @@
 """What is expected of a delivery as a batch, in Great Expectations: shares, concentration and drift.
 
 Rules about single rows stand in the tables' schemas. These are warnings: a delivery that breaks one may still be right,
-and a person should look; the Data Docs show each run as a page. The drift of the countries is the project's one verdict
-on drift: `drift_of(outcomes)`.
-
-Great Expectations takes seconds to import, so it is imported where it is used.
+and a person should look; the Data Docs show each run as a page. `drift_of(outcomes)` is the project's one verdict on
+drift. Great Expectations takes seconds to import, so it is imported where it is used.
 """
 
 from __future__ import annotations

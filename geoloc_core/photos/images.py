@@ -4,10 +4,10 @@
 the header declares before decoding, the formats are a short list, and a picture that ends early or does not decode is
 refused with a reason.
 
-Every picture becomes 8-bit RGB, as its photographer saw it upright: EXIF orientation is applied, and a damaged EXIF block means
-upright. Transparent pixels are laid over white, the colour of the page on which such pictures are usually seen; 16-bit greys
-are scaled (v / 257, rounded), not clipped; all else is converted by Pillow. Colour profiles are not applied, as the backbones
-were trained without. Of an animation or a multi-page file the first frame is taken.
+Every picture becomes 8-bit RGB, as its photographer saw it upright: EXIF orientation is applied, and a damaged EXIF
+block means upright. Transparent pixels are laid over white, the colour of the page on which such pictures are usually
+seen; 16-bit greys are scaled (v / 257, rounded), not clipped; all else is converted by Pillow. Colour profiles are not
+applied, as the backbones were trained without. Of an animation or a multi-page file the first frame is taken.
 """
 
 import hashlib

@@ -1,8 +1,9 @@
 """A perceptual hash of a picture, and the search for hashes that differ in a few bits only.
 
-The hash is pHash (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1): of the
-picture in grey at 32 x 32 the discrete cosine transform's coefficients from (1, 1) to (8, 8), and for each whether it is above
-their median: 64 bits. A scaled, recompressed or brightened copy differs in a few bits; two unrelated photos in about 32.
+The hash is pHash (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1): of
+the picture in grey at 32 x 32 the discrete cosine transform's coefficients from (1, 1) to (8, 8), and for each whether
+it is above their median: 64 bits. A scaled, recompressed or brightened copy differs in a few bits; two unrelated photos
+in about 32.
 """
 
 from itertools import pairwise

@@ -23,7 +23,7 @@ def mp16_path(photo_id: str) -> str:
 
 
 def multimedia_commons_path(photo_hash: str) -> str:
-    """Where the Multimedia Commons bucket keeps a photo, by its hash in the YFCC100M metadata: `4cc/b23/4ccb23d8....jpg`."""
+    """Where the Multimedia Commons bucket keeps a photo, by YFCC100M's hash of it: `4cc/b23/4ccb23d8....jpg`."""
     return f"{photo_hash[:3]}/{photo_hash[3:6]}/{photo_hash}.jpg"
 
 

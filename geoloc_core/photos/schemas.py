@@ -152,7 +152,7 @@ ClassDistribution = table(
     unique=("level", "region_id"),
 )
 
-# The table of each asset of this room, and the tables that lie beside them.
+# The table of each asset of this room; `RejectedRows` and `ExcludedPhotos` lie beside them.
 TABLES: Mapping[str, pa.DataFrameSchema] = {
     "raw_photos": RawPhotos,
     "images": ImageManifest,
@@ -160,4 +160,3 @@ TABLES: Mapping[str, pa.DataFrameSchema] = {
     "training_photos": TrainingPhotos,
     "class_distribution": ClassDistribution,
 }
-SIDE_TABLES: Mapping[str, pa.DataFrameSchema] = {"rejected_rows": RejectedRows, "excluded_photos": ExcludedPhotos}

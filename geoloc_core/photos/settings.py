@@ -22,8 +22,8 @@ class Dataset(Settings):
     """Metadata in a published format and the photos that it names; docs/photos.md explains each key.
 
     `metadata` may itself be a folder, a tar or a zip of photos with EXIF GPS, or a WebDataset. `images` is a folder, an
-    archive, or a folder of nothing but archives; left out, it is `metadata` where that holds photos, and else a folder of
-    the project's own. Rows go to `shards` shards in the order of the file; the last takes all that is left.
+    archive, or a folder of nothing but archives; left out, it is `metadata` where that holds photos, and else a folder
+    of the project's own. Rows go to `shards` shards in the order of the file; the last takes all that is left.
     """
 
     name: str

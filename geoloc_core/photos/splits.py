@@ -1,7 +1,7 @@
 """The split of photos into those to learn from and those to validate on.
 
-It is by author, because photos of one person share places, cameras and days: a random split would test on what was
-learned. It is decided by a keyed hash of the author's id alone, so that a new shard never moves an author across.
+By author, as photos of one person share places, cameras and days: a random split would test on what was learned. By a
+keyed hash of the author's id alone, so that a new shard never moves an author across.
 """
 
 import hashlib

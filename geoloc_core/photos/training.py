@@ -45,7 +45,8 @@ def assemble_training(
 
     - `no_label`: it lies in no region and near none; `image_not_usable`: its picture is missing or broken;
     - `benchmark_photo`, `benchmark_author`: a benchmark has the same photo (`photo_identities`) or non-empty author;
-    - `near_duplicate_of_benchmark`: its perceptual hash, if it has one, is within `max_phash_distance` bits of one there;
+    - `near_duplicate_of_benchmark`: its perceptual hash, if it has one, is within `max_phash_distance` bits of one
+      there;
     - `duplicate_photo`: an earlier shard, in alphabetical order, has the same photo; `below_min_support`: see
       `apply_min_support`. The order of rows is by shard and photo id.
     """

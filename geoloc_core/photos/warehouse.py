@@ -108,10 +108,11 @@ class Warehouse:
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     def set_aside_if_damaged(self, every_byte: bool = False) -> Path | None:
-        """Move a file that DuckDB cannot read, or an empty one, out of the way, so that its tables can be made again.
+        """Move a file that DuckDB cannot read, or an empty one, out of the way; where it is now, None where nothing was
+        wrong.
 
-        Returns where it is now, or None where nothing was wrong. With `every_byte` all of it is read, which proves the
-        checksum of every block; otherwise the names of the tables and their shards are.
+        With `every_byte` all of it is read, which proves the checksum of every block; else the tables' names and
+        shards.
         """
         if not self.path.is_file():
             return None

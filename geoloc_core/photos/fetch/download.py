@@ -1,10 +1,10 @@
 """Pictures by URL: many hosts at a time, each asked politely, and never more than once for what will not come.
 
-- A limit of requests per host and in all; a host that says Retry-After is left alone for that long by everyone.
-- What may pass (429, 5xx, resets, time-outs) is tried again after growing, jittered pauses; what will not (404, a page in
-  place of a picture) is not.
-- The ledger holds what came and what never will; a second run asks only for the rest. A picture is on disk only when it
-  is whole and decodes.
+- A limit of requests per host and in all; a host that says Retry-After is left alone for that long by everyone. What
+  may pass (429, 5xx, resets, time-outs) is tried again after growing, jittered pauses; what will not (404, a page for a
+  picture) is not.
+- The ledger holds what came and what never will; a second run asks only for the rest. A picture on disk is whole and
+  decodes.
 - Every hop of a redirect is checked like the first (`addresses`). Bodies are bounded, and never decompressed on the way.
 """
 
@@ -25,7 +25,7 @@ from tqdm import tqdm
 from yarl import URL
 
 from geoloc_core.photos.fetch import responses
-from geoloc_core.photos.fetch.addresses import AddressRules, BadUrlError, BlockedAddressError, CheckedResolver
+from geoloc_core.photos.fetch.addresses import AddressRules, CheckedResolver
 from geoloc_core.photos.fetch.ledger import Entry, open_ledger, read_ledger
 from geoloc_core.photos.fetch.responses import Outcome, Response
 from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image, one_line, resolve_inside
@@ -171,9 +171,9 @@ class _Fetcher:
                     return response
                 url = response
             return Response(Outcome.PERMANENT, "too_many_redirects", f"more than {self.policy.max_redirects}")
-        except BlockedAddressError as error:
-            return Response(Outcome.PERMANENT, "blocked_address", str(error))
-        except (BadUrlError, aiohttp.InvalidURL, ValueError) as error:
+        except RefusedImage as refusal:
+            return Response(Outcome.PERMANENT, refusal.reason, str(refusal))
+        except (aiohttp.InvalidURL, ValueError) as error:
             return Response(Outcome.PERMANENT, "bad_url", str(error))
         except TimeoutError as error:
             return Response(Outcome.TRANSIENT, "timeout", one_line(error))
@@ -191,11 +191,8 @@ class _Fetcher:
             if host.closed:
                 sentence = "the host asked for a longer pause than this run has"
                 return Response(Outcome.TRANSIENT, "rate_limited", sentence)
-            async with (
-                self.free,
-                asyncio.timeout(self.policy.total_timeout_s),
-                session.get(url, allow_redirects=False) as reply,
-            ):
+            within_time = asyncio.timeout(self.policy.total_timeout_s)
+            async with self.free, within_time, session.get(url, allow_redirects=False) as reply:
                 if reply.status in _REDIRECTS and "Location" in reply.headers:
                     return url.join(URL(reply.headers["Location"]))
                 if reply.status == 200:

@@ -22,7 +22,6 @@ from geoloc_core.photos.schemas import ALIASES
 from geoloc_core.photos.sources.base import FACTS, Facts, MetadataSource, Sieve, SourceBatch
 from geoloc_core.photos.sources.lines import first_lines, header_of, read_csv, refuse_swapped
 
-_PARQUET_MAGIC = b"PAR1"
 _DELIMITERS = (",", "\t", ";", "|")
 _GEOMETRY = "geometry"
 
@@ -231,7 +230,7 @@ def _geo(file: pq.ParquetFile) -> dict[str, Any]:
 def _is_parquet(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(4) == _PARQUET_MAGIC
+            return file.read(4) == b"PAR1"
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 

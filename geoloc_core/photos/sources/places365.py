@@ -1,9 +1,9 @@
 """The CSV layout in which MP-16, IM2GPS, IM2GPS3k and the YFCC test sets circulate with their scene labels.
 
-IMG_ID is the path of the image: `aa/bb/PHOTOID.jpg` in MP-16 and YFCC, `[place_NNNNN_]PHOTOID_SECRET_SERVER_OWNER.jpg` in
-IM2GPS and IM2GPS3k. Both hold the number that Flickr gave the photo, which is the `photo_id` here, so that a benchmark photo is
-recognised in a training set. A name of another shape is kept whole, without folder and suffix. A version of the IM2GPS files
-circulates with the headers LAT and LON swapped; it is recognised by its values.
+IMG_ID is the path of the image: `aa/bb/PHOTOID.jpg` in MP-16 and YFCC, `[place_NNNNN_]PHOTOID_SECRET_SERVER_OWNER.jpg`
+in IM2GPS and IM2GPS3k. Both hold the number that Flickr gave the photo, which is the `photo_id` here, so that a
+benchmark photo is recognised in a training set. A name of another shape is kept whole, without folder and suffix. A
+version of the IM2GPS files circulates with the headers LAT and LON swapped; it is recognised by its values.
 """
 
 import posixpath

@@ -18,12 +18,13 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from filelock import FileLock
 
 from geoloc_core.errors import DiskFullError, GeolocError, StaleArtifactError
 
+T = TypeVar("T")
 TEMPORARY_PREFIX = ".geoloc-part-"
 # A temporary file of another machine's process is a leftover when nobody wrote to it for this long.
 ABANDONED_AFTER_S = 86_400.0
@@ -157,21 +158,18 @@ def room(folder: str | os.PathLike[str]) -> Iterator[None]:
 
 def nearly_full(folder: str | os.PathLike[str]) -> bool:
     """Whether there is not even room for a few records below `folder`."""
-    try:
+    with contextlib.suppress(OSError):
         return shutil.disk_usage(folder).free < _LEAST_ROOM_BYTES
-    except OSError:
-        return False
+    return False
 
 
 def disk_full(folder: str | os.PathLike[str]) -> DiskFullError:
     """The error that names a folder without room, with what is left of it."""
-    try:
+    left = ""
+    with contextlib.suppress(OSError):
         left = f" ({shutil.disk_usage(folder).free / 2**20:,.0f} MiB are free)"
-    except OSError:
-        left = ""
-    return DiskFullError(
-        f"there is no room to write below {os.fspath(folder)}{left}; make room, then `geoloc refresh` goes on from there"
-    )
+    mend = "make room, then `geoloc refresh` goes on from there"
+    return DiskFullError(f"there is no room to write below {os.fspath(folder)}{left}; {mend}")
 
 
 @contextlib.contextmanager
@@ -201,6 +199,30 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The JSON value kept at `path`."""
     return json.loads(Path(path).read_bytes())
+
+
+def read_bounded(path: str | os.PathLike[str], most_bytes: int) -> bytes:
+    """The bytes of a regular file; a ValueError where it is larger than it can rightly be, or no file."""
+    file = Path(path)
+    if file.exists() and not file.is_file():
+        raise ValueError("it is not a file")
+    with file.open("rb") as opened:
+        content = opened.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"it is larger than {most_bytes:,} bytes")
+    return content
+
+
+def read_checked(path: str | os.PathLike[str], kind: type[T], most_bytes: int = 2**26) -> T:
+    """The JSON value kept at `path` as a `kind` of pydantic's; a ValueError says in one line what does not fit."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_json(read_bounded(path, most_bytes))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from error
 
 
 def unreadable(path: str | os.PathLike[str], error: Exception) -> StaleArtifactError:

@@ -40,8 +40,7 @@ class _Lines:
 
     def write(self, text: str) -> None:
         """One line for each state that says something."""
-        said = text.strip()
-        if said:
+        if said := text.strip():
             self._stream.write(said + "\n")
 
     def flush(self) -> None:

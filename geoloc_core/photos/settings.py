@@ -4,37 +4,41 @@ Imports nothing heavy, so that reading a profile is quick.
 """
 
 import ipaddress
-from typing import Annotated, Literal, get_args
+from pathlib import Path
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
 # How the pictures of a dataset lie in their folder; `picture_paths` says where each puts a photo.
 ImageLayout = Literal["as_given", "mp16", "by_name"]
-IMAGE_LAYOUTS: tuple[str, ...] = get_args(ImageLayout)
 
 
 class Settings(BaseModel):
     """A part of a profile: immutable; a key that is not known, or a value of another type, is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def beside_profile(value: str, info: ValidationInfo) -> str:
+    """A relative path as seen from the folder of the profile (`folder` in the context); an address stays as it is."""
+    folder = (info.context or {}).get("folder")
+    return str(Path(folder, value)) if folder and value and "://" not in value else value
+
+
+ProfilePath = Annotated[str, AfterValidator(beside_profile)]
 
 
 class Dataset(Settings):
-    """Metadata in a published format and the photos that it names.
+    """Metadata in a published format and the photos that it names; docs/photos.md explains each key.
 
-    `metadata` may itself be a folder, a tar or a zip of photos with EXIF GPS, or a WebDataset. `columns` maps our columns
-    to those of a CSV or Parquet file (`sources.mapped_table`) where their names are not the usual ones.
-
-    `images` is a folder, an archive, or a folder of nothing but archives; left out, it is `metadata` where that holds
-    photos, and else a folder of the project's own. `layout` says how the pictures lie in it (`picture_paths`). With
-    `fetch` those that are not there are fetched into it by their URLs.
-
-    Rows go to `shards` shards of `rows_per_shard` rows in the order of the file; the last takes all that is left.
+    `metadata` may itself be a folder, a tar or a zip of photos with EXIF GPS, or a WebDataset. `images` is a folder, an
+    archive, or a folder of nothing but archives; left out, it is `metadata` where that holds photos, and else a folder
+    of the project's own. Rows go to `shards` shards in the order of the file; the last takes all that is left.
     """
 
     name: str
-    metadata: str
-    images: str = ""
+    metadata: ProfilePath
+    images: ProfilePath = ""
     source: str = "auto"
     layout: ImageLayout = "as_given"
     fetch: bool = False
@@ -55,7 +59,7 @@ class Split(Settings):
     key: str = "geoloc"
     validation_share: float = Field(default=0.2, gt=0.0, lt=1.0)
     max_phash_distance: int = Field(default=4, ge=0, le=63)
-    min_support: int = 1
+    min_support: int = Field(default=1, ge=1)
 
 
 class ImageLimits(Settings):
@@ -64,8 +68,8 @@ class ImageLimits(Settings):
     Pillow itself refuses pictures of more than 179 megapixels, whatever `max_pixels` says.
     """
 
-    max_bytes: int = 64 * 1024 * 1024
-    max_pixels: int = 89_478_485
+    max_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
+    max_pixels: int = Field(default=89_478_485, ge=1)
 
 
 def _network(value: str) -> str:
@@ -74,6 +78,10 @@ def _network(value: str) -> str:
     except ValueError as error:
         raise ValueError(f"{value!r} is no network, such as 10.0.0.0/8") from error
     return value
+
+
+Seconds = Annotated[float, Field(ge=0.0)]
+Timeout = Annotated[float, Field(gt=0.0)]
 
 
 class FetchPolicy(Settings):
@@ -89,10 +97,10 @@ class FetchPolicy(Settings):
     user_agent: str = "geoloc/0.1 (research; fetches each picture once)"
     # YAML gives a list where a tuple is meant.
     allowed_networks: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(strict=False)] = ()
-    first_pause_s: float = 0.5
-    longest_pause_s: float = 60.0
-    longest_retry_after_s: float = 300.0
-    connect_timeout_s: float = 15.0
-    stall_timeout_s: float = 30.0
-    total_timeout_s: float = 180.0
-    max_redirects: int = 5
+    first_pause_s: Seconds = 0.5
+    longest_pause_s: Seconds = 60.0
+    longest_retry_after_s: Seconds = 300.0
+    connect_timeout_s: Timeout = 15.0
+    stall_timeout_s: Timeout = 30.0
+    total_timeout_s: Timeout = 180.0
+    max_redirects: int = Field(default=5, ge=0)

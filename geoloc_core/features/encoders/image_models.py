@@ -148,4 +148,6 @@ def write_seeded(spec: BackboneSpec, folder: Path) -> None:
     model = timm.create_model(spec.model_id, pretrained=False, **spec.architecture)
     redraw(model, spec.initial_std)
     settle_batch_norms(model, model, spec)
-    timm.models.save_for_hf(model, str(folder), safe_serialization=True)
+    pictures = {"input_size": (3, spec.input_size, spec.input_size), "mean": spec.mean, "std": spec.std}
+    pictures |= {"interpolation": spec.interpolation, "crop_pct": spec.input_size / spec.resized_side}
+    timm.models.save_for_hf(model, str(folder), safe_serialization=True, data_config=pictures)

@@ -4,8 +4,6 @@ Without a mapping the columns are guessed from their names (`schemas.ALIASES`): 
 GeoParquet geometry of points. A mapping without `photo_id` numbers the rows.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
@@ -24,7 +22,6 @@ from geoloc_core.photos.schemas import ALIASES
 from geoloc_core.photos.sources.base import FACTS, Facts, MetadataSource, Sieve, SourceBatch
 from geoloc_core.photos.sources.lines import first_lines, header_of, read_csv, refuse_swapped
 
-_PARQUET_MAGIC = b"PAR1"
 _DELIMITERS = (",", "\t", ";", "|")
 _GEOMETRY = "geometry"
 
@@ -52,9 +49,7 @@ def mapped_table(mapping: Mapping[str, str] | None = None) -> MetadataSource:
         reader = _read_parquet if _is_parquet(path) else _read_csv
         return reader(path, dataset, _mapping_of(path, mapping), rows_per_batch)
 
-    return MetadataSource(
-        "columns", "CSV, Parquet or GeoParquet with columns for id, latitude and longitude", sniff, read
-    )
+    return MetadataSource("columns", "CSV, Parquet or GeoParquet with columns for id, latitude, longitude", sniff, read)
 
 
 def _mapping_of(path: Path, mapping: Mapping[str, str] | None) -> Mapping[str, str]:
@@ -235,7 +230,7 @@ def _geo(file: pq.ParquetFile) -> dict[str, Any]:
 def _is_parquet(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(4) == _PARQUET_MAGIC
+            return file.read(4) == b"PAR1"
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 

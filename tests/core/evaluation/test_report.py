@@ -6,16 +6,14 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
-import pytest
 from PIL import Image
 
 from geoloc_core.evaluation import plots
 from geoloc_core.evaluation.baselines import CLASS_PRIOR
 from geoloc_core.evaluation.certainty import Certainty, calibration, coverage_curve
 from geoloc_core.evaluation.comparison import comparison_table
-from geoloc_core.evaluation.confusion import confusion
 from geoloc_core.evaluation.evaluate import VALIDATION, PhotoSet, evaluate_set
-from geoloc_core.evaluation.fairness import recall_by_country
+from geoloc_core.evaluation.fairness import confusion, recall_by_country
 from geoloc_core.evaluation.intervals import Interval
 from geoloc_core.evaluation.report import (
     certainty_section,
@@ -27,12 +25,14 @@ from geoloc_core.evaluation.report import (
     thumbnail,
     worst_mistakes,
 )
-from geoloc_core.geography.boundaries import load_boundaries
 
 NOTICE = "The pictures are drawn & the backbones are <untrained>."
 KEY = "clip.mlp.country.thesis"
 REFUSED = pd.DataFrame({"name": ["a<script>.jpg", "b.png"], "reason": ["no GPS", "undecodable"]})
-PROMISES = Certainty("validation", 50, 60, 1.0, 0.2, 0.1, 0.9, Interval(0.88, 0.8, 0.95), 3.0, None, 0.2, 0.0, None)
+PROMISES = Certainty(
+    fitted_on="validation", fitted_photos=50, photos=60, temperature=1.0, ece_before=0.2, ece=0.1, set_promised=0.9,
+    set_kept=Interval(0.88, 0.8, 0.95), set_size=3.0, sure_threshold=None, sure_promised=0.2, sure_share=0.0, sure_wrong=None,
+)  # fmt: skip
 VOID = {"meta", "img", "link", "br", "hr"}
 
 
@@ -72,11 +72,6 @@ def words_of(page: str) -> str:
     return " ".join(" ".join(reader.words).split())
 
 
-@pytest.fixture(scope="module")
-def boundaries():
-    return load_boundaries()
-
-
 def test_results_hold_every_section_and_the_same_content_gives_the_same_bytes(random_predictions, boundaries, tmp_path):
     good, prior = random_predictions(n=400, skill=3.0), random_predictions(n=400, skill=0.0)
     photos = PhotoSet({KEY: good}, {CLASS_PRIOR: prior}, {})
@@ -85,13 +80,13 @@ def test_results_hold_every_section_and_the_same_content_gives_the_same_bytes(ra
     ]
     farthest = good[good["status"] == "ok"].sort_values(["distance_km", "photo_id"], ascending=[False, True])
     Image.new("RGB", (50, 50)).save(tmp_path / "one.png")
+    classes = {"region_id": ["USA", "FRA"], "name": ["USA", "France"]}
+    maps = {"coverage": b"\x89PNG", "country_id": "FRA", "country": b"a", "recall": b"b", "errors": {"im2gps": b"c"}}
     given = {
         "title": "t",
         "notice": NOTICE,
         "facts": {"Boundary set": "embedded"},
-        "distribution": pd.DataFrame(
-            {"level": "country", "region_id": ["USA", "FRA"], "name": ["USA", "France"], "n_photos": [70, 30]}
-        ),
+        "distribution": pd.DataFrame({"level": "country", "n_photos": [70, 30], **classes}),
         "evaluations": evaluations,
         "photo_sets": {VALIDATION: photos, "im2gps": photos},
         "comparisons": {CLASS_PRIOR: comparison_table({KEY: good, CLASS_PRIOR: prior}, CLASS_PRIOR)},
@@ -99,13 +94,7 @@ def test_results_hold_every_section_and_the_same_content_gives_the_same_bytes(ra
         "best": KEY,
         "training": pd.DataFrame({"country_id": ["USA"] * 30 + ["FRA"] * 20 + [""], "split": "train"}),
         "boundaries": boundaries,
-        "maps": {
-            "coverage": b"\x89PNG",
-            "country_id": "FRA",
-            "country": b"a",
-            "recall": b"b",
-            "errors": {"im2gps": b"c"},
-        },
+        "maps": maps,
         "files": {farthest["photo_id"].iloc[0]: tmp_path / "one.png"},
     }
     page = results_report(**given)

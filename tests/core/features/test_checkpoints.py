@@ -128,9 +128,7 @@ def test_a_misshapen_weight_is_refused(name: str, checkpoints: Path, tmp_path: P
         ("tiny-segvit", {"std": (0.5, 0.5, 0.5)}, "image_std"),
     ],
 )
-def test_other_preprocessing_than_the_checkpoint_was_made_for_is_refused(
-    name: str, changes: dict, said: str, checkpoints: Path, tmp_path: Path
-):
+def test_other_preprocessing_than_the_checkpoint_was_made_for_is_refused(name, changes, said, checkpoints, tmp_path):
     folder = own_copy(checkpoints, name, tmp_path / "copy")
     with pytest.raises(CheckpointError, match=rf"prepares pictures with {said} = .* and the specification says"):
         load_encoder(backbone(name).changed(weights=f"path:{folder}", **changes), tmp_path)

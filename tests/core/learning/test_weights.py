@@ -4,8 +4,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoloc_core.errors import InputError, ProfileError
-from geoloc_core.learning.weights import CLASS_WEIGHT_SCHEMES, class_weight_table, class_weights, label_column
+from geoloc_core.errors import InputError
+from geoloc_core.learning.weights import CLASS_WEIGHT_SCHEMES, class_weight_table, class_weights
 
 COUNTS = np.array([1, 10, 1_000, 1_000_000])
 
@@ -40,13 +40,9 @@ def test_none_is_one_and_a_class_without_photos_weighs_zero():
 
 
 def test_table_counts_training_photos_only():
-    photos = pd.DataFrame(
-        {
-            "country_id": ["NLD", "NLD", "NAM", "BEL", "", "NLD"],
-            "subdivision_id": ["NL-NH", "NL-UT", "NA-KH", "BE-VLG", "", "NL-NH"],
-            "split": ["train", "train", "train", "validation", "train", "train"],
-        }
-    )
+    regions = [("NLD", "NL-NH"), ("NLD", "NL-UT"), ("NAM", "NA-KH"), ("BEL", "BE-VLG"), ("", ""), ("NLD", "NL-NH")]
+    photos = pd.DataFrame(regions, columns=["country_id", "subdivision_id"]).assign(split="train")
+    photos.loc[3, "split"] = "validation"
     table = class_weight_table(photos, "country")
     assert list(table.columns) == ["region_id", "n_photos", *CLASS_WEIGHT_SCHEMES]
     assert list(zip(table["region_id"], table["n_photos"], strict=True)) == [("NAM", 1), ("NLD", 3)]
@@ -55,11 +51,5 @@ def test_table_counts_training_photos_only():
 
 
 def test_refusals():
-    with pytest.raises(ProfileError, match="inverse, sqrt, effective, none"):
-        class_weights(COUNTS, "1/f")
     with pytest.raises(InputError, match="no class has a training photo"):
         class_weights(np.zeros(3), "sqrt")
-    with pytest.raises(InputError, match="negative"):
-        class_weights(np.array([1, -1]), "sqrt")
-    with pytest.raises(ProfileError, match="country, subdivision, hierarchical"):
-        label_column("continent")

@@ -3,20 +3,19 @@
 import io
 import json
 import tarfile
-import zipfile
 
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoloc_core.errors import InputError, ProfileError
+from geoloc_core.errors import InputError
 from geoloc_core.photos import archives
 from geoloc_core.photos.archives import unpack_images
 from geoloc_core.photos.images import ImageLimits
 from geoloc_core.photos.picture_paths import mp16_path, multimedia_commons_path, place_images
 from geoloc_core.photos.sources.registry import detect_source
-from tests.core.photos.conftest import jpeg, read, row_numbers
+from tests.core.photos.conftest import jpeg, read, row_numbers, zipped
 
 
 def tar(path, files, mode="w"):
@@ -29,17 +28,6 @@ def tar(path, files, mode="w"):
             else:
                 info.size = len(content)
                 archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-def zipped(path, files):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files:
-            info = zipfile.ZipInfo(name)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            if content is None:
-                info.external_attr = 0o120777 << 16
-            archive.writestr(info, content or b"/etc/passwd")
     return path
 
 
@@ -180,5 +168,3 @@ def test_layouts(tmp_path):
     (tmp_path / "2.JPG").write_bytes(b"x")
     with pytest.raises(InputError, match="two images of photo 2"):
         place_images(photos, "by_name", tmp_path)
-    with pytest.raises(ProfileError, match="as_given, mp16, by_name"):
-        place_images(photos, "flat", tmp_path)

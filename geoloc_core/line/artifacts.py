@@ -160,7 +160,9 @@ def _rows_settings(profile: Profile, shard: str) -> dict[str, Any]:
 def _picture_settings(profile: Profile, shard: str) -> dict[str, Any]:
     membership = profile.dataset_of(shard)
     pictures = {} if membership is None else {f"pictures of {membership[0].name}": pictures_version(membership[0])}
-    return {"images": profile.images, **pictures}
+    # What was blocked is asked for again once its network is allowed.
+    networks = profile.fetching.allowed_networks if membership is not None and membership[0].fetch else ()
+    return {"images": profile.images, **pictures, **({"networks": networks} if networks else {})}
 
 
 def _split_settings(profile: Profile, key: str) -> dict[str, Any]:

@@ -50,7 +50,9 @@ class Member:
 def is_archive(path: Path) -> bool:
     """Whether the content is a zip, or a tar, plain or compressed, that begins with a file."""
     try:
-        return path.is_file() and (zipfile.is_zipfile(path) or next(_tar_members(path), None) is not None)
+        return path.is_file() and (
+            zipfile.is_zipfile(path) or next(_tar_members(path, tarfile.BLOCKSIZE), None) is not None
+        )
     except Exception:  # noqa: BLE001 - on hostile bytes a parser may raise anything
         return False
 
@@ -153,10 +155,10 @@ class _Header(tarfile.TarInfo):
         return info
 
 
-def _tar_members(path: Path) -> Iterator[Member]:
+def _tar_members(path: Path, read_bytes: int = 20 * tarfile.BLOCKSIZE) -> Iterator[Member]:
     with (
         open_bytes(path, MAX_EXPANSION, ALWAYS_ALLOWED_BYTES) as file,
-        tarfile.open(fileobj=file, mode="r|", tarinfo=_Header) as archive,
+        tarfile.open(fileobj=file, mode="r|", tarinfo=_Header, bufsize=read_bytes) as archive,
     ):
         while (info := archive.next()) is not None:
             archive.members.clear()  # read once, from first to last: the list of all would take a kilobyte for each

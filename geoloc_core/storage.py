@@ -18,9 +18,13 @@ from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
 
+import yaml
 from filelock import FileLock
 
 from geoloc_core.errors import DiskFullError, GeolocError, StaleArtifactError
+
+# Levels of lists and mappings in a YAML file.
+MOST_NESTED = 50
 
 T = TypeVar("T")
 TEMPORARY_PREFIX = ".geoloc-part-"
@@ -205,10 +209,44 @@ def read_bounded(path: str | os.PathLike[str], most_bytes: int) -> bytes:
     if file.exists() and not file.is_file():
         raise ValueError("it is not a file")
     with file.open("rb") as opened:
-        content = opened.read(most_bytes + 1)
+        content = opened.read(min(most_bytes, file.stat().st_size) + 1)
     if len(content) > most_bytes:
         raise ValueError(f"it is larger than {most_bytes:,} bytes")
     return content
+
+
+class _PlainYaml(yaml.SafeLoader):
+    """YAML as plain data: no key twice, no deep nesting, and no aliases, as what these expand to has no bound."""
+
+    depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        mark = self.peek_event().start_mark
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not read; write the value out", problem_mark=mark)
+        if self.depth >= MOST_NESTED:
+            raise yaml.MarkedYAMLError(problem="it is nested too deeply", problem_mark=mark)
+        self.depth += 1
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                mark = node.value[number][0].start_mark
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is given twice", problem_mark=mark)
+        return super().construct_mapping(node, deep)
+
+
+def read_yaml(path: str | os.PathLike[str], most_bytes: int = 2**20) -> Any:
+    """The value in a YAML file from outside; OSError where it cannot be opened, ValueError, in one line, where it is none."""
+    try:
+        return yaml.load(read_bounded(path, most_bytes), Loader=_PlainYaml)
+    # PyYAML's constructors raise all of these where a tag does not fit its value.
+    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+        raise ValueError(" ".join(str(error).split())[:400]) from error
 
 
 def read_checked(path: str | os.PathLike[str], kind: type[T], most_bytes: int = 2**26) -> T:

@@ -20,7 +20,13 @@ import shapely
 from numpy.typing import NDArray
 
 from geoloc_core.errors import InputError
-from geoloc_core.geography.boundary_formats import ATTRIBUTIONS, BoundarySpec, read_boundary_spec, region_rows
+from geoloc_core.geography.boundary_formats import (
+    ATTRIBUTIONS,
+    MAX_BOUNDARY_BYTES,
+    BoundarySpec,
+    read_boundary_spec,
+    region_rows,
+)
 from geoloc_core.geography.boundary_set import CRS, EMBEDDED_FILE, BoundarySet, embedded_boundaries
 from geoloc_core.geography.boundary_set import make_boundary_set as make_boundary_set
 from geoloc_core.geography.boundary_set import read_boundaries as read_boundaries
@@ -30,7 +36,6 @@ from geoloc_core.geography.locate import RegionLocator
 from geoloc_core.geography.repair import Repair, repair_geometries
 
 _ROUNDING = 1e-6  # degrees by which a file may overshoot the globe
-MAX_BOUNDARY_BYTES = 1 << 33  # GADM's file of all levels has a third of it
 _CONTINENT_CAP_KM = 1000.0
 Rows: TypeAlias = gpd.GeoDataFrame | None  # `region_rows` of a level, where there is a file of it
 
@@ -104,8 +109,8 @@ def _read_level(spec: BoundarySpec, level: str, report: list[Repair]) -> gpd.Geo
 def _read_file(file: str, layer: str, level: str, report: list[Repair]) -> gpd.GeoDataFrame:
     """The rows of a file in EPSG:4326."""
     path = Path(file)
-    if not path.exists():
-        raise InputError(f"boundary file {path} is missing: check the path in the specification.")
+    if not path.is_file():
+        raise InputError(f"boundary file {path} is missing or no file: check the path in the specification.")
     if path.stat().st_size > MAX_BOUNDARY_BYTES:
         raise InputError(f"boundary file {path} is larger than the limit of {MAX_BOUNDARY_BYTES} bytes.")
     try:
@@ -114,7 +119,8 @@ def _read_file(file: str, layer: str, level: str, report: list[Repair]) -> gpd.G
     except InputError:
         raise
     except Exception as error:  # on hostile bytes a parser may raise anything
-        raise InputError(f"boundary file {path} cannot be read as polygons ({str(error)[:400]}).") from error
+        said = " ".join(str(error).split())[:400]
+        raise InputError(f"boundary file {path} cannot be read as polygons ({said}).") from error
     if not isinstance(frame, gpd.GeoDataFrame) or not len(frame):
         raise InputError(f"boundary file {path} holds no polygons.")
     if frame.geometry.name != "geometry":
@@ -127,7 +133,10 @@ def _read_file(file: str, layer: str, level: str, report: list[Repair]) -> gpd.G
         return frame.set_crs(CRS)
     if frame.crs.to_epsg() != 4326:
         report.append(Repair(level, "", f"reprojected to {CRS}", f"{path.name} was in {frame.crs.name}"))
-    return frame.to_crs(CRS)
+    frame = frame.to_crs(CRS)
+    if not (np.abs(frame.total_bounds) <= 1000).all():
+        raise InputError(f"boundary file {path} has coordinates far from the globe: reproject it, or set its CRS.")
+    return frame
 
 
 def _layer(path: Path, layer: str, level: str) -> str | None:

@@ -13,7 +13,6 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import field, fields
 from pathlib import Path
-from typing import Any
 
 import geopandas as gpd
 import numpy as np
@@ -25,12 +24,13 @@ from pydantic.dataclasses import dataclass
 from geoloc_core.errors import InputError, ProfileError
 from geoloc_core.geography.cells import ROOT
 from geoloc_core.geography.repair import Repair
+from geoloc_core.storage import read_yaml
 
 _TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 ATTRIBUTIONS: Mapping[str, str] = _TABLES["attributions"]
 NATURAL_EARTH_TO_USER_ASSIGNED: Mapping[str, Sequence[str]] = _TABLES["natural_earth_to_user_assigned"]
 COLUMN_DOCS: Mapping[str, str] = _TABLES["columns"]
-MAX_SPEC_BYTES = 1 << 20
+MAX_BOUNDARY_BYTES = 1 << 33  # GADM's file of all levels has a third of it
 _ROW_COLUMNS = ("region_id", "name", "country_id", "country_name", "iso_a2", "continent")
 COLUMN_ROLES = ("country_id", "country_name", "iso_a2", "continent", "subdivision_id", "subdivision_name")
 
@@ -82,13 +82,8 @@ def read_boundary_spec(path: str | os.PathLike[str]) -> BoundarySpec:
     """The specification in the YAML file at `path`; ProfileError where a key is unknown or missing."""
     path = Path(path)
     try:
-        with path.open("rb") as file:
-            text = file.read(MAX_SPEC_BYTES + 1).decode("utf-8")
-        if len(text) > MAX_SPEC_BYTES or any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            # Aliases of aliases make gigabytes of a few lines, and no specification needs one.
-            raise yaml.YAMLError(f"it has an alias, or more than {MAX_SPEC_BYTES} bytes")
-        content: Any = yaml.safe_load(text)
-    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
+        content = read_yaml(path)
+    except (OSError, ValueError) as error:
         raise ProfileError(
             f"boundary specification {path} cannot be read as YAML ({error}): check the path."
         ) from error

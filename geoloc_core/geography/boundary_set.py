@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from geoloc_core import storage
 from geoloc_core.errors import InputError
 from geoloc_core.geography import EMBEDDED_FILE
-from geoloc_core.geography.boundary_formats import COLUMN_DOCS
+from geoloc_core.geography.boundary_formats import COLUMN_DOCS, MAX_BOUNDARY_BYTES
 from geoloc_core.geography.cells import BOUNDARY_LEVELS, LEVELS, ROOT
 from geoloc_core.geography.repair import Repair
 
@@ -143,15 +143,17 @@ def write_boundaries(
 def read_boundaries(path: str | os.PathLike[str]) -> BoundarySet:
     """The boundary set that `write_boundaries` wrote to `path`; InputError where it is missing or something else."""
     try:
-        content = Path(path).read_bytes()
-    except OSError as error:
+        content = storage.read_bounded(path, MAX_BOUNDARY_BYTES)
+    except (OSError, ValueError) as error:
         raise InputError(f"boundary file {os.fspath(path)} cannot be read ({error}): check the path.") from error
     try:
         metadata = pq.read_schema(io.BytesIO(content)).metadata or {}
         frame = gpd.read_parquet(io.BytesIO(content))
         repairs = tuple(Repair(*repair) for repair in json.loads(metadata.get(b"geoloc:repairs", b"[]")))
     except Exception as error:  # on hostile bytes a parser may raise anything
-        raise InputError(f"boundary file {os.fspath(path)} is not GeoParquet ({str(error)[:400]}).") from error
+        raise InputError(
+            f"boundary file {os.fspath(path)} is not GeoParquet ({' '.join(str(error).split())[:400]})."
+        ) from error
     if "level" not in frame.columns:
         raise InputError(f"boundary file {os.fspath(path)} has no column `level`: it was not written by this project.")
     return make_boundary_set(

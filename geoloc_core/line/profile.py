@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, WithJsonSchema, model_validator
 
 from geoloc_core.answers.kinds import ANSWERS, DEFAULT_ANSWER, THESIS_ANSWER
@@ -30,7 +29,7 @@ from geoloc_core.photos.settings import (
     Split,
     beside_profile,
 )  # fmt: skip
-from geoloc_core.storage import read_bounded
+from geoloc_core.storage import read_yaml
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 # An experiment's classes are the cells of one level, or those of the finest level with a loss at every level above it.
 HIERARCHICAL = "hierarchical"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$"
-MOST_PROFILE_BYTES = 2**20
 Name = Annotated[str, Field(pattern=NAME)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -254,24 +252,6 @@ class Profile(Settings):
         return parse_profile(extended.model_dump(by_alias=True), where)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as plain data: no key twice, and no aliases, as what these expand to, or that they hold themselves, has no bound."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not read; write the value out", problem_mark=mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for number, key in enumerate(keys):
-            if key in keys[:number]:
-                mark = node.value[number][0].start_mark
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is given twice", problem_mark=mark)
-        return super().construct_mapping(node, deep)
-
-
 def load_profile(path: str | os.PathLike[str]) -> Profile:
     """Read and check a profile; a `ProfileError` names the key that does not fit and how to mend it.
 
@@ -279,17 +259,14 @@ def load_profile(path: str | os.PathLike[str]) -> Profile:
     """
     file = Path(path)
     try:
-        values = yaml.load(read_bounded(file, MOST_PROFILE_BYTES), Loader=_Loader)
+        values = read_yaml(file)
         if not isinstance(values, dict):
             raise ProfileError(f"profile {file} must be a mapping of keys to values; see profiles/sample.yaml")
         json.dumps(values, default=str)
     except OSError as error:
         raise ProfileError(f"profile {file} cannot be read ({error.strerror}); name a YAML file that exists") from error
-    except RecursionError as error:
-        raise ProfileError(f"profile {file} is nested too deeply; see profiles/sample.yaml") from error
-    # PyYAML's constructors raise all of these where a tag does not fit its value.
-    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ProfileError(f"profile {file} is not valid YAML: {' '.join(str(error).split())}") from error
+    except (ValueError, TypeError) as error:
+        raise ProfileError(f"profile {file} is not valid YAML: {error}") from error
     return parse_profile({"name": file.stem, **values}, file.name, file.resolve().parent)
 
 

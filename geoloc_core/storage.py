@@ -1,4 +1,4 @@
-"""How bytes reach the disk: atomically, so that a reader never sees half a file.
+"""How bytes reach the disk: atomically, so that a reader never sees half a file, under names that stay in their folder.
 
 Bytes go to a temporary name in the same folder and are renamed into place.
 """
@@ -10,6 +10,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -17,12 +18,14 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Annotated, Any, BinaryIO, TypeVar
 
 from filelock import FileLock
+from pydantic import AfterValidator, WithJsonSchema
 
 from geoloc_core.errors import DiskFullError, GeolocError, StaleArtifactError
 
+T = TypeVar("T")
 TEMPORARY_PREFIX = ".geoloc-part-"
 # A temporary file of another machine's process is a leftover when nobody wrote to it for this long.
 ABANDONED_AFTER_S = 86_400.0
@@ -36,6 +39,21 @@ _NO_ROOM_WORDS = (
     "File too large",
     "disk is full",
 )
+
+
+_FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9_+@.-]{0,127}"
+
+
+def file_name(value: str) -> str:
+    """A name from outside that becomes part of a path: one plain component, which cannot leave its folder; else ValueError."""
+    if not re.fullmatch(_FILE_NAME, value):
+        allowed = "letters, digits, '_', '+', '@', '.' and '-', first a letter or a digit, and 128 characters at most"
+        raise ValueError(f"{value[:60]!r} cannot be the name of a file; it may have {allowed}")
+    return value
+
+
+FileName = Annotated[str, AfterValidator(file_name), WithJsonSchema({"type": "string", "pattern": f"^{_FILE_NAME}$"})]
+"""The type of every name in a profile or a packed model that becomes a path."""
 
 
 @contextlib.contextmanager
@@ -215,6 +233,30 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 def read_json(path: str | os.PathLike[str]) -> Any:
     """The JSON value kept at `path`."""
     return json.loads(Path(path).read_bytes())
+
+
+def read_bounded(path: str | os.PathLike[str], most_bytes: int) -> bytes:
+    """The bytes of a regular file; a ValueError where it is larger than it can rightly be, or no file."""
+    file = Path(path)
+    if file.exists() and not file.is_file():
+        raise ValueError("it is not a file")
+    with file.open("rb") as opened:
+        content = opened.read(most_bytes + 1)
+    if len(content) > most_bytes:
+        raise ValueError(f"it is larger than {most_bytes:,} bytes")
+    return content
+
+
+def read_checked(path: str | os.PathLike[str], kind: type[T], most_bytes: int = 2**26) -> T:
+    """The JSON value kept at `path` as a `kind` of pydantic's; a ValueError says in one line what does not fit."""
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        return TypeAdapter(kind).validate_json(read_bounded(path, most_bytes))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{place}: {first['msg']}" if place else first["msg"]) from error
 
 
 def unreadable(path: str | os.PathLike[str], error: Exception) -> StaleArtifactError:

@@ -74,26 +74,31 @@ def checkpoint_error(spec: BackboneSpec, path: Path, problem: str) -> Checkpoint
     return CheckpointError(f"the checkpoint of backbone {spec.name!r} in {path} {problem}")
 
 
-def open_checkpoint(spec: BackboneSpec, folder: Path | str, *, mend_seeded: bool = False) -> Checkpoint:
+def open_checkpoint(
+    spec: BackboneSpec, folder: Path | str, *, mend_seeded: bool = False, read_only: bool = False
+) -> Checkpoint:
     """The checkpoint of `spec`; seeded weights are made and hub weights fetched into `folder` if they are missing.
 
     Raises CheckpointError when the weights are missing and cannot be obtained, or are not the bytes that were there
-    before. With `mend_seeded`, damaged seeded weights are made again; all others are for a person to restore.
+    before. With `mend_seeded`, damaged seeded weights are made again; all others are for a person to restore. With
+    `read_only` nothing is made, fetched, mended or recorded: the folder is not that of whoever asks.
     """
     folder = Path(folder)
-    if spec.weights_kind == "seeded":
+    if spec.weights_kind == "seeded" and not read_only:
         _make_seeded(spec, folder)
-    elif spec.weights_kind == "hub" and _missing(spec, folder):
+    elif spec.weights_kind == "hub" and not read_only and _missing(spec, folder):
         _fetch(spec, folder)
     path = locate_checkpoint(spec, folder)
     hashes = {file: _sha256(file) for file in _files(path)}
-    if changed := _changed_files(spec, folder, path, {file.name: sha256 for file, sha256 in hashes.items()}):
-        if mend_seeded and spec.weights_kind == "seeded":
+    current = {file.name: sha256 for file, sha256 in hashes.items()}
+    if changed := _changed_files(spec, folder, path, current, read_only):
+        if mend_seeded and spec.weights_kind == "seeded" and not read_only:
             shutil.rmtree(path)
             return open_checkpoint(spec, folder)
         problem = f"is not what it was: {', '.join(changed)} changed; restore it from its source, or, if the change is"
         raise checkpoint_error(spec, path, f"{problem} meant, delete {_record_path(spec, folder)}")
-    embedder = None if spec.embedder is None else open_checkpoint(spec.embedder, folder, mend_seeded=mend_seeded)
+    manner = {"mend_seeded": mend_seeded, "read_only": read_only}
+    embedder = None if spec.embedder is None else open_checkpoint(spec.embedder, folder, **manner)
     weights = [hashes[path / name] for name in MODEL_FILES.get(spec.model_id, ())] or [hashes[weights_file(path)]]
     if embedder is not None:
         weights.append(embedder.identity.weights_sha256)
@@ -112,14 +117,15 @@ def _identity(spec: BackboneSpec, weights_sha256: str) -> CheckpointIdentity:
     return CheckpointIdentity(**{**stated, **computed})
 
 
-def _changed_files(spec: BackboneSpec, folder: Path, path: Path, current: dict[str, str]) -> list[str]:
+def _changed_files(spec: BackboneSpec, folder: Path, path: Path, current: dict[str, str], read_only: bool) -> list[str]:
     """Names of the files that are not as recorded when the checkpoint was first opened; the first time, they are recorded."""
     # Below the folder of checkpoints the place is relative to it, so that a folder can be moved and is checked as before.
     place = str(path.relative_to(folder) if path.is_relative_to(folder) else path.absolute())
     record = _record_path(spec, folder)
     recorded: dict[str, Any] = read_json(record) if record.is_file() else {}
     if recorded.get("path") != place:
-        write_json(record, {"path": place, "files": current})
+        if not read_only:
+            write_json(record, {"path": place, "files": current})
         return []
     return sorted(name for name, sha256 in recorded["files"].items() if current.get(name) != sha256)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from geoloc_core.errors import ProfileError
 from geoloc_core.features.encoders import LIBRARIES
-from geoloc_core.storage import fingerprint, value_sha256
+from geoloc_core.storage import file_name, fingerprint, value_sha256
 
 CHOICES = {
     "library": tuple(LIBRARIES),
@@ -87,6 +87,10 @@ class BackboneSpec:
         """Refuse values that no library knows; which weights exist is up to `checkpoints`."""
         for name in ("mean", "std"):  # lists in YAML and JSON
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        try:
+            file_name(self.folder_name)
+        except ValueError as error:
+            raise self._error(f"its weights are kept in a folder of their own, and {error}") from error
         for name, choices in CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 what = name.replace("weights_kind", "kind of weights")

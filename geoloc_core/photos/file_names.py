@@ -32,6 +32,11 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
+def visible(text: str) -> str:
+    """A text with all that does not print (ESC, carriage returns, marks that turn its direction) as escapes, for terminals."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in printable(text))
+
+
 def files_below(folder: Path) -> Iterator[str]:
     """Relative paths of the files below a folder, sorted within each folder; hidden ones are left out."""
 

@@ -92,13 +92,18 @@ def plan_600(folder: Path) -> dict[str, float]:
     path.write_text(yaml.safe_dump(profile))
     project = open_project(str(path), folder / "many")
     state = State(project)
-    (project.layout.home / "files").mkdir(parents=True)
     for number, target in enumerate(targets(project.profile)):
-        file = project.layout.home / "files" / f"{number}.bin"
+        file = project.layout.home / target.asset / f"{number}.bin"
+        file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(b"content")
         made_from = state.input_versions(target)
-        stamps = {f"files/{number}.bin": Stamp.of(file)}
-        state.receipts[target] = Receipt(target, LINE[target.asset].version, f"{number:064x}", made_from, stamps)
+        state.receipts[target] = Receipt(
+            **vars(target),
+            code_version=LINE[target.asset].version,
+            data_version=f"{number:064x}",
+            made_from=made_from,
+            files={f"{target.asset}/{number}.bin": Stamp.of(file)},
+        )
         write_receipt(project.layout, state.receipts[target])
     seconds = []
     for _ in range(3):

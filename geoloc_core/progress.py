@@ -1,7 +1,5 @@
 """Progress of long work, on standard error, so that standard output stays a result."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO, TypeVar
@@ -40,8 +38,7 @@ class _Lines:
 
     def write(self, text: str) -> None:
         """One line for each state that says something."""
-        said = text.strip()
-        if said:
+        if said := text.strip():
             self._stream.write(said + "\n")
 
     def flush(self) -> None:

@@ -17,12 +17,7 @@ from geoloc_core.storage import TEMPORARY_PREFIX, remove_leftover
 
 # Carried by every run that a refresh makes in its own process; the value is the data folder.
 MAKER_TAG = "geoloc/refresh"
-UNFINISHED = [
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
+UNFINISHED = [dg.DagsterRunStatus(name) for name in ("NOT_STARTED", "STARTING", "STARTED", "CANCELING")]
 # Folders of other programs: nothing of ours has a temporary name there.
 _NOT_OURS = {"dagster", "mlflow"}
 

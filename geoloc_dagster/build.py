@@ -9,33 +9,37 @@ import datetime
 import os
 import time
 import warnings
-from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
 
-from geoloc_core.line.artifacts import DIMENSIONS, LINE, Artifact, Selection, first, same, second
+from geoloc_core.line.artifacts import DIMENSIONS, LINE, Artifact, Dimension, Selection, first, same, second
 from geoloc_core.line.make import make
 from geoloc_core.line.profile import Profile
 from geoloc_core.line.project import SOURCE_ROOT
 from geoloc_core.line.steps import Job
 from geoloc_dagster.metadata import materialization
-from geoloc_dagster.op_tags import GPU
 from geoloc_dagster.resources import ProjectResource
 from geoloc_dagster.tracking import recorder
 
+# One GPU, on whichever engine places the step; each engine reads its own. The pools, where only one step works at a time on one
+# machine, are in the table of artifacts, and their limits in dagster.yaml.
+GPU = {
+    "dagster-k8s/config": {
+        "container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}},
+        # Nodes with GPUs are commonly tainted, so that nothing else fills them.
+        "pod_spec_config": {"tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]},
+    },
+    "dagster-ray/config": {"num_gpus": 1},
+    "dagster-celery/queue": "gpu",
+}
 # Other partitions that are about to be made beside a run's own, separated by commas.
 ALSO_TAG = "geoloc/also"
 OWNERS = {"geography": "team:data", "photos": "team:data"}
 # Results are remade when something changed, and the heads are looked at every Monday. So older than a week says that
 # nothing new came, and older than a month that deliveries, or somebody's attention, have stopped.
-FRESHNESS = {
-    "results": dg.FreshnessPolicy.time_window(
-        fail_window=datetime.timedelta(days=31), warn_window=datetime.timedelta(days=8)
-    )
-}
-
-
+MONTH, WEEK = datetime.timedelta(days=31), datetime.timedelta(days=8)
+FRESHNESS = {"results": dg.FreshnessPolicy.time_window(fail_window=MONTH, warn_window=WEEK)}
 PARTITIONS = {dimension: dg.DynamicPartitionsDefinition(name=f"{dimension.name}s") for dimension in DIMENSIONS}
 
 
@@ -51,16 +55,8 @@ def partitions_definition(row: Artifact) -> dg.PartitionsDefinition | None:
 def _dependency(row: Artifact, name: str, selection: Selection) -> dg.AssetDep:
     """An upstream asset; where Dagster cannot infer which of its partitions are meant, all of them."""
     above = LINE[name].by
-    part = (
-        row.by
-        if selection is same
-        else row.by[:1]
-        if selection is first
-        else row.by[1:2]
-        if selection is second
-        else ()
-    )
-    inferred = not above or part == above
+    parts: dict[Selection, tuple[Dimension, ...]] = {same: row.by, first: row.by[:1], second: row.by[1:2]}
+    inferred = not above or parts.get(selection, ()) == above
     return dg.AssetDep(name, partition_mapping=None if inferred else dg.AllPartitionMapping())
 
 
@@ -119,16 +115,11 @@ def _code_reference(place: str, line: int) -> dg.CodeReferencesMetadataValue:
 ASSETS: dict[str, dg.AssetsDefinition] = {name: build_asset(name) for name in LINE}
 
 
-def dynamic_keys(profile: Profile) -> Iterator[tuple[str, tuple[str, ...]]]:
-    """The name of each dynamic partitions definition, and the keys that it should have."""
-    for dimension in DIMENSIONS:
-        yield f"{dimension.name}s", dimension.keys(profile)
-
-
 def synchronise(instance: dg.DagsterInstance, profile: Profile) -> int:
     """Add the keys that an instance lacks and remove those that the profile no longer names; how many were changed."""
     changes = 0
-    for name, keys in dynamic_keys(profile):
+    for dimension in DIMENSIONS:
+        name, keys = f"{dimension.name}s", dimension.keys(profile)
         present = instance.get_dynamic_partitions(name)
         missing = [key for key in keys if key not in present]
         if missing:

@@ -54,9 +54,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"geoloc {__version__}")
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument(
-        "--profile", help="name in profiles/ or path of a YAML file (default: $GEOLOC_PROFILE or sample)"
-    )
+    named = "name in profiles/ or path of a YAML file (default: $GEOLOC_PROFILE or sample)"
+    shared.add_argument("--profile", help=named)
     shared.add_argument("--home", help="data folder (default: $GEOLOC_HOME or .geoloc/PROFILE)")
     commands = parser.add_subparsers(required=True, metavar="COMMAND", title="commands")
 
@@ -68,18 +67,15 @@ def _parser() -> argparse.ArgumentParser:
     plan = add("plan", _plan, "say what is stale and why; changes nothing")
     plan.add_argument("--json", action="store_true", help="as JSON")
     renew = add("refresh", _refresh, "materialize what is stale, and nothing else")
+    verify = "read every byte: finds damage that left size and time as they were"
     for command in (plan, renew):
-        command.add_argument(
-            "--verify", action="store_true", help="read every byte: finds damage that left size and time as they were"
-        )
+        command.add_argument("--verify", action="store_true", help=verify)
 
-    run = add(
-        "run", _run, "make one asset (or one partition of it), stale or not, and before it what is missing upstream"
-    )
+    making = "make one asset (or one partition of it), stale or not, and before it what is missing upstream"
+    run = add("run", _run, making)
     run.add_argument("asset", help="for example heads, or embeddings")
-    run.add_argument(
-        "--partition", action="append", help="for example clip.linear.country.thesis; all of them if left out"
-    )
+    partition = "for example clip.linear.country.thesis; all of them if left out"
+    run.add_argument("--partition", action="append", help=partition)
     run.add_argument("--only", action="store_true", help="leave alone what is missing upstream")
 
     answers = "answer for photos: country, sub-division, probability, point, five next best, sure or not"
@@ -133,9 +129,9 @@ def _plan(options: argparse.Namespace) -> int:
         print(f"{target}\n    fresh on disk, not known to this Dagster instance: will be registered")
     for target in plan.orphans:
         print(f"{target}\n    no longer part of the profile: will be removed")
+    counts = f"{len(plan.unregistered)} to register, {len(plan.orphans)} to remove"
     print(
-        f"\n{len(plan.steps)} stale, {len(plan.following)} downstream may follow, {len(plan.unregistered)} to register, "
-        f"{len(plan.orphans)} to remove. `geoloc refresh` does it."
+        f"\n{len(plan.steps)} stale, {len(plan.following)} downstream may follow, {counts}. `geoloc refresh` does it."
     )
     for sentence in missing.values():
         print(f"Missing: {sentence}")
@@ -205,10 +201,8 @@ class ProgressLines:
 
 def _status(outcome: "Outcome") -> int:
     """Say each failure once; 2 where everything that failed is for the user to mend, 1 where something is a fault of ours."""
-    by_message: dict[str, list[Target]] = {}
-    for target, message in outcome.failed.items():
-        by_message.setdefault(message, []).append(target)
-    for message, failed in by_message.items():
+    for message in dict.fromkeys(outcome.failed.values()):
+        failed = [target for target, said in outcome.failed.items() if said == message]
         more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
         print(f"geoloc: {failed[0]}{more} failed: {message}", file=sys.stderr)
     return 0 if outcome.well else FAILED if outcome.faults else WRONG
@@ -304,12 +298,6 @@ def _evaluate(options: argparse.Namespace) -> int:
 
 def _report(options: argparse.Namespace) -> int:
     project = _project(options)
-    print_tables(project)
-    return 0
-
-
-def print_tables(project: Project) -> None:
-    """The three tables, and where everything lies."""
     folder = project.layout.results
     tables = [folder / f"{name}.md" for name in ("table1", "table2", "comparison", "table3")]
     if not all(table.is_file() for table in tables):
@@ -320,6 +308,7 @@ def print_tables(project: Project) -> None:
     for picture in sorted(folder.glob("*.png")):
         print(f"Map:    {picture}")
     _notice(project)
+    return 0
 
 
 def _notice(project: Project) -> None:
@@ -335,16 +324,15 @@ def _demo(options: argparse.Namespace) -> int:
     if status:
         return status
     print()
-    print_tables(project)
+    _report(options)
     shard = project.profile.benchmark_names()[0]
     manifest = read_rows(project.layout.images(shard))
     usable = manifest.loc[manifest["status"] == "ok", "image_path"]
     photo = project.layout.delivery(shard) / "images" / str(usable.iloc[0])
     print(f"\n$ geoloc predict {os.path.relpath(photo)}", flush=True)
     status = _predict(argparse.Namespace(**vars(options), files=[photo], shape="table", model=None))
-    print(
-        "\nNext: `make ui` opens the Dagster UI; `.venv/bin/geoloc predict YOUR_PHOTO.jpg` answers for a photo of yours."
-    )
+    mine = "`.venv/bin/geoloc predict YOUR_PHOTO.jpg` answers for a photo of yours"
+    print(f"\nNext: `make ui` opens the Dagster UI; {mine}.")
     return status
 
 

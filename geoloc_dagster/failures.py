@@ -3,7 +3,7 @@
 import datetime
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import dagster as dg
 
@@ -18,8 +18,7 @@ MENDABLE = {REFUSED} | {
 }
 
 
-@dataclass(frozen=True)
-class Failure:
+class Failure(NamedTuple):
     """What failed, how, and what a person does about it."""
 
     target: str
@@ -27,23 +26,19 @@ class Failure:
     kind: str
     message: str
 
-    @property
-    def advice(self) -> str:
-        """The mend."""
+    def line(self, at: datetime.datetime) -> str:
+        """One line for the log, with the mend."""
         asset, _, partition = self.target.removesuffix("]").partition("[")
-        command = f"geoloc run {asset}" + (f" --partition '{partition}'" if partition else "")
+        command = f"`geoloc run {asset}" + (f" --partition '{partition}'`" if partition else "`")
+        advice = f"a fault of the program or the machine: the traceback is in run {self.run_id}; try again by {command}"
         if self.kind in MENDABLE:
-            return (
-                f"mend what the sentence names; then it is tried again when an input changes, or at once by `{command}`"
+            advice = (
+                f"mend what the sentence names; then it is tried again when an input changes, or at once by {command}"
             )
         if not self.kind:
-            return f"the process was stopped or lost its machine: `geoloc refresh` goes on from there, or `{command}`"
-        return f"a fault of the program or the machine: the traceback is in run {self.run_id}; try again by `{command}`"
-
-    def line(self, at: datetime.datetime) -> str:
-        """One line for the log."""
+            advice = f"the process was stopped or lost its machine: `geoloc refresh` goes on from there, or {command}"
         what = f"{self.kind}: {self.message}" if self.kind else self.message
-        return f"{at:%Y-%m-%dT%H:%M:%SZ} FAILED {self.target} (run {self.run_id[:8]}): {what} | {self.advice}"
+        return f"{at:%Y-%m-%dT%H:%M:%SZ} FAILED {self.target} (run {self.run_id[:8]}): {what} | {advice}"
 
 
 def failure_of(events: Iterable[dg.DagsterEvent]) -> tuple[str, str]:

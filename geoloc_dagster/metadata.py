@@ -14,7 +14,7 @@ from geoloc_core.line.project import Project
 from geoloc_core.line.steps import Markdown
 
 if TYPE_CHECKING:
-    from geoloc_core.tables import Schema
+    from pandera.pandas import DataFrameSchema
 
 # The event log keeps every picture and every table of every materialization: larger ones belong into a file.
 LARGEST_PICTURE_BYTES = 100_000
@@ -32,7 +32,7 @@ def materialization(project: Project, made: Made, seconds: float) -> dg.Material
         "geoloc/made_from": dg.MetadataValue.json(dict(receipt.made_from)),
         "geoloc/seconds": round(seconds, 3),
         **{
-            OWN_NAMES.get(name, name): shown(project.home, name, fact, receipt.target.partition)
+            OWN_NAMES.get(name, name): shown(project.home, name, fact, receipt.partition)
             for name, fact in made.facts.items()
         },
     }
@@ -44,7 +44,7 @@ def materialization(project: Project, made: Made, seconds: float) -> dg.Material
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(receipt.data_version))
 
 
-def schemas() -> "dict[str, Schema]":
+def schemas() -> "dict[str, DataFrameSchema]":
     """The schema of every artifact that is a table."""
     from geoloc_core import tables
     from geoloc_core.evaluation.prediction_table import Predictions
@@ -60,32 +60,18 @@ def table_metadata(asset: str) -> dict[str, Any]:
     """
     from geoloc_core.tables import columns_of
 
-    columns = columns_of(schemas()[asset])
-    described = [
-        dg.TableColumn(
-            name=column.name,
-            type=column.dtype,
-            description=column.sentence.replace("{photos}", PREDICTED.get(asset, "")),
-            constraints=dg.TableColumnConstraints(
-                nullable=column.nullable, unique=column.unique, other=list(column.constraints)
-            ),
-        )
-        for column in columns
-    ]
-    sources = {
-        column.name: [_column_dependency(asset, source) for source in column.made_from]
-        for column in columns
-        if column.made_from
-    }
+    described, sources, photos = [], {}, PREDICTED.get(asset, "")
+    for column in columns_of(schemas()[asset]):
+        rules = dg.TableColumnConstraints(column.nullable, column.unique, list(column.constraints))
+        words = column.sentence.replace("{photos}", photos)
+        described.append(dg.TableColumn(column.name, column.dtype, words, rules))
+        if column.made_from:
+            above = [source.replace("{photos}", photos).split(".") for source in column.made_from]
+            sources[column.name] = [dg.TableColumnDep(dg.AssetKey(name), theirs) for name, theirs in above]
     return {
         "dagster/column_schema": dg.TableSchema(columns=described),
         "dagster/column_lineage": dg.TableColumnLineage(sources),
     }
-
-
-def _column_dependency(asset: str, source: str) -> dg.TableColumnDep:
-    upstream, column = source.replace("{photos}", PREDICTED.get(asset, "")).split(".")
-    return dg.TableColumnDep(dg.AssetKey(upstream), column)
 
 
 def shown(home: Path, name: str, fact: Any, partition: str = "") -> Any:

@@ -6,11 +6,12 @@ run, so that its content's version is its own (one run over many partitions woul
 the same history as if a person had clicked.
 """
 
+import functools
 import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import dagster as dg
@@ -55,13 +56,7 @@ class Outcome:
 
     def __bool__(self) -> bool:
         """Whether anything was done or tried."""
-        return any((self.made, self.registered, self.removed, self.failed, self.blocked))
-
-    def forget_failures(self) -> None:
-        """Before what failed is tried again."""
-        self.failed.clear()
-        self.blocked.clear()
-        self.faults.clear()
+        return any(vars(self).values())
 
 
 class Jobs:
@@ -75,15 +70,13 @@ class Jobs:
             for spec in check.check_specs
             if spec.name not in OF_ALL_PARTITIONS
         ]
-        self._parts: dict[str, dg.JobDefinition] = {}
 
+    @functools.cache  # noqa: B019 (lives as long as one refresh)
     def of(self, asset: str) -> dg.JobDefinition:
         """The job that makes one asset."""
-        if asset not in self._parts:
-            key = dg.AssetKey(asset)
-            checks = {check for check in self._checks if check.asset_key == key}
-            self._parts[asset] = self._all.get_subset(asset_selection={key}, asset_check_selection=checks)
-        return self._parts[asset]
+        key = dg.AssetKey(asset)
+        checks = {check for check in self._checks if check.asset_key == key}
+        return self._all.get_subset(asset_selection={key}, asset_check_selection=checks)
 
 
 def open_instance(layout: Layout) -> dg.DagsterInstance:
@@ -101,17 +94,14 @@ def open_instance(layout: Layout) -> dg.DagsterInstance:
 def registered_versions(instance: dg.DagsterInstance) -> dict[Target, str]:
     """The data version of the last materialization of every target that the instance knows."""
     versions: dict[Target, str] = {}
-    event = dg.DagsterEventType.ASSET_MATERIALIZATION
+    name, event = "dagster/data_version", dg.DagsterEventType.ASSET_MATERIALIZATION
     for asset in ASSETS:
         key = dg.AssetKey(asset)
-        by_partition = instance.event_log_storage.get_latest_tags_by_partition(key, event, ["dagster/data_version"])
-        for partition, tags in by_partition.items():
-            versions[Target(asset, partition)] = tags.get("dagster/data_version", "")
-        if not by_partition:
-            latest = instance.get_latest_materialization_event(key)
-            if latest and latest.asset_materialization:
-                tags = latest.asset_materialization.tags or {}
-                versions[Target(asset)] = tags.get("dagster/data_version", "")
+        by_partition = instance.event_log_storage.get_latest_tags_by_partition(key, event, [name])
+        versions |= {Target(asset, partition): tags.get(name, "") for partition, tags in by_partition.items()}
+        latest = None if by_partition else instance.get_latest_materialization_event(key)
+        if latest and latest.asset_materialization:
+            versions[Target(asset)] = (latest.asset_materialization.tags or {}).get(name, "")
     return versions
 
 
@@ -176,7 +166,7 @@ def refresh(
             for target, fault in damaged.items():
                 listener("mended", None, f"{target} is made anew: {fault}")
             if damaged:
-                walk.outcome.forget_failures()
+                walk.outcome = replace(walk.outcome, failed={}, blocked=[], faults=[])
                 walk.state = State(project)
                 walk.go(tuple(targets(project.profile)))
         report_current(instance, project, make_plan(State(project)))

@@ -1,9 +1,8 @@
 """From the plan to run requests: which targets can be made now, and when one is tried again.
 
-Rules that were paid for elsewhere: conditions that wait for an *event* lose it when the run fails, and conditions that
-look for *failure* start hundreds of thousands of runs. So a request is made from the state of things alone, and its run
-key is a hash of that state: one state is tried once. What changes the state, and so is a new try: another input, another
-code version, another receipt, a later materialization.
+Conditions that wait for an *event* lose it when the run fails, and conditions that look for *failure* start hundreds of
+thousands of runs. So a request is made from the state of things alone, and its run key is a hash of that state: one state
+is tried once. A new try needs another input, another code version, another receipt, or a later materialization.
 """
 
 import datetime
@@ -73,10 +72,8 @@ def request_runs(
             # The same inputs and the same code give the same content: only something new, or a person, tries again.
             requests.held[target] = str(step.reasons[0])
         elif _recent_runs(instance, attempt) >= MOST_ATTEMPTS:
-            requests.held[target] = (
-                f"made {MOST_ATTEMPTS} times within a day from the same inputs and still stale ({step.reasons[0]}); "
-                "look whether the runs write to this data folder"
-            )
+            often = f"made {MOST_ATTEMPTS} times within a day from the same inputs and still stale ({step.reasons[0]})"
+            requests.held[target] = f"{often}; look whether the runs write to this data folder"
         else:
             why = "; ".join(filter(None, [because, step.why]))[:LONGEST_REASON]
             requests.runs.append(

@@ -60,11 +60,7 @@ def removals_tick(project: Project) -> Tick:
 
 
 def request_tick(
-    project: Project,
-    instance: dg.DagsterInstance,
-    asset: str,
-    checks: list[dg.AssetCheckKey],
-    because: str = "",
+    project: Project, instance: dg.DagsterInstance, asset: str, checks: list[dg.AssetCheckKey], because: str = ""
 ) -> Tick:
     """One run for each target of one asset that is stale, once its inputs are settled."""
     state = State(project)
@@ -78,12 +74,8 @@ def drift_tick(project: Project, instance: dg.DagsterInstance, checks: list[dg.A
     With `retraining: always` the heads follow by themselves, and the check's warning is all there is to say.
     """
     state = State(project)
-    learned = {
-        name
-        for key in project.profile.experiment_keys()
-        if (receipt := state.receipts.get(Target(LEARNED, key)))
-        for name in receipt.made_from
-    }
+    heads = (state.receipts.get(Target(LEARNED, key)) for key in project.profile.experiment_keys())
+    learned = {name for receipt in heads if receipt for name in receipt.made_from}
     new = [shard for shard in project.profile.training_shards() if not any(f"|{shard}]" in name for name in learned)]
     evidence = {shard: sentence for shard in new if (sentence := drift_of(project, shard))}
     if not learned or not new:
@@ -199,10 +191,8 @@ def weekly_retraining(
     description="Writes one line for each failed run, with the mend, to the log and to failures.log in the data folder.",
 )
 def failures(context: dg.RunFailureSensorContext, project: ProjectResource) -> None:
-    run, layout = context.dagster_run, project.open().layout
-    failure = describe(
-        run, context.failure_event.message or "", context.get_step_failure_events(), refusals(layout, run)
-    )
+    run, layout, said = context.dagster_run, project.open().layout, context.failure_event.message or ""
+    failure = describe(run, said, context.get_step_failure_events(), refusals(layout, run))
     line = failure.line(datetime.datetime.now(datetime.UTC))
     layout.failures.parent.mkdir(parents=True, exist_ok=True)
     with layout.failures.open("a", encoding="utf-8") as file:

@@ -58,16 +58,11 @@ def log_head(
         "dagster.run_id": dagster_run_id,
     }
     files = [project.layout.head(experiment) / name for name in ("head.json", "history.csv")]
-    metrics = [
-        Metric(name.replace("validation_", "held_out.", 1), float(value), 0, 0)
-        for name, value in output.facts.items()
-        if name.startswith("validation_")
-    ]
+    final = {name: value for name, value in output.facts.items() if name.startswith("validation_")}
+    metrics = [Metric(f"held_out.{name[11:]}", float(value), 0, 0) for name, value in final.items()]
+    history = pd.read_csv(files[1]).melt(id_vars="epoch").dropna().sort_values("epoch", kind="stable")
     metrics += [
-        Metric(str(name), float(value), 0, int(row["epoch"]))
-        for row in pd.read_csv(files[1]).to_dict("records")
-        for name, value in row.items()
-        if name != "epoch" and value == value
+        Metric(row["variable"], float(row["value"]), 0, int(row["epoch"])) for row in history.to_dict("records")
     ]
     params = [Param(name, str(value)[:LONGEST_VALUE]) for name, value in output.facts["recipe"].items()]
     run_id = client.create_run(experiment_id, tags=tags).info.run_id

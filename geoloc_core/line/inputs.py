@@ -83,10 +83,7 @@ def _keeping(paths: Sequence[Path], shards: Sequence[str], photos: pd.DataFrame)
 
 def read_places(layout: Layout, levels: Sequence[str] = LEVELS) -> dict[str, Places]:
     """Where the regions of each level may be answered."""
-    return {
-        level: Places(read_rows(layout.region_anchors(level)), read_rows(layout.region_cells(level)))
-        for level in levels
-    }
+    return {one: Places(read_rows(layout.region_anchors(one)), read_rows(layout.region_cells(one))) for one in levels}
 
 
 def read_one_point(layout: Layout, kind: str = BASELINE_ANCHOR) -> dict[str, pd.DataFrame]:
@@ -102,10 +99,6 @@ def read_one_point(layout: Layout, kind: str = BASELINE_ANCHOR) -> dict[str, pd.
 def picture_status(layout: Layout, photos: pd.DataFrame, present: np.ndarray) -> list[str]:
     """The word "ok" where there is a vector (n,); elsewhere the manifest's reason, or that the encoder gave none."""
     manifests = [read_rows(layout.images(shard)).assign(shard=shard) for shard in photos["shard"].unique()]
-    columns = pd.concat(manifests)[["shard", "photo_id", "status"]] if manifests else pd.DataFrame()
-    reasons = {(shard, photo): reason for shard, photo, reason in columns.itertuples(index=False)}
-    status = []
-    for shard, photo, there in zip(photos["shard"], photos["photo_id"], present, strict=True):
-        reason = reasons.get((shard, photo), NO_VECTOR)
-        status.append(OK if there else NO_VECTOR if reason == OK else reason)
-    return status
+    columns = pd.concat(manifests) if manifests else pd.DataFrame(columns=["shard", "photo_id", "status"])
+    reasons = photos[["shard", "photo_id"]].merge(columns, on=["shard", "photo_id"], how="left")["status"]
+    return list(reasons.replace(OK, NO_VECTOR).fillna(NO_VECTOR).where(~present, OK))

@@ -18,7 +18,7 @@ from geoloc_core.errors import GeolocError, InputError
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile
 from geoloc_core.photos.settings import Dataset, Settings
-from geoloc_core.storage import file_sha256, one_at_a_time, write_json
+from geoloc_core.storage import file_sha256, one_at_a_time, read_checked, write_json
 
 # A file that nobody touched for this long is complete. Its time of last change counts, which no copying tool sets back.
 SETTLED_AFTER_S = 20.0
@@ -69,7 +69,7 @@ def read_ledger(layout: Layout) -> Ledger:
     if not layout.landed.is_file():
         return Ledger()
     try:
-        return Ledger.model_validate_json(layout.landed.read_bytes())
+        return read_checked(layout.landed, Ledger)
     except (OSError, ValueError) as error:
         mend = "restore it, or move it away and the files in the landing folder are taken in anew"
         raise InputError(f"the ledger of deliveries, {layout.landed}, cannot be read ({error}); {mend}") from error
@@ -87,8 +87,8 @@ def take_in(profile: Profile, layout: Layout, now: float | None = None) -> Intak
     with one_at_a_time(layout.landed.with_suffix(".lock")):
         before = read_ledger(layout)
         # Folders hold pictures.
-        files = {file.name: file for file in sorted(layout.landing.iterdir()) if file.is_file()}
-        files = {name: file for name, file in files.items() if not _UNFINISHED.search(name)}
+        complete = (file for file in sorted(layout.landing.iterdir()) if not _UNFINISHED.search(file.name))
+        files = {file.name: file for file in complete if file.is_file()}
         deliveries = {delivery.dataset.name: delivery for delivery in before.deliveries}
         seen = {name: entry for name, entry in before.seen.items() if name in files}
         for name, file in files.items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,22 +34,20 @@ def make(job: Job, asset: str, run_id: str = "", record: Recorder = lambda outpu
     """
     project, target, row = job.project, Target(asset, job.key), LINE[asset]
     made_from = input_versions(project, target)
-    module = importlib.import_module(f"geoloc_core.line.steps.{row.group}")
-    step: Callable[[Job], Output] = getattr(module, asset)
-    output = step(job)
+    output: Output = getattr(importlib.import_module(f"geoloc_core.line.steps.{row.group}"), asset)(job)
     recorded = record(output, made_from)
-    home = project.home
 
-    def stamps(paths: Any) -> dict[str, Stamp]:
-        return {_name(home, path): Stamp.of(path) for path in paths}
+    def stamps(paths: Iterable[Path]) -> dict[str, Stamp]:
+        return {_name(project.home, path): Stamp.of(path) for path in paths}
 
     receipt = Receipt(
-        target,
-        row.version,
-        output.version,
-        made_from,
+        asset=asset,
+        partition=job.key,
+        code_version=row.version,
+        data_version=output.version,
+        made_from=made_from,
         files=stamps(output.files),
-        rows=dict(output.rows),
+        rows=output.rows,
         run_id=run_id,
         watched=stamps(output.watched),
     )

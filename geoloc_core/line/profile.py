@@ -5,6 +5,8 @@ taken from the environment. A profile is looked up by name in the project's `pro
 """
 
 import difflib
+import itertools
+import json
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -12,12 +14,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import AfterValidator, Field, ValidationError, WithJsonSchema, model_validator
+from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, WithJsonSchema, model_validator
 
 from geoloc_core.answers.kinds import ANSWERS, DEFAULT_ANSWER, THESIS_ANSWER
 from geoloc_core.errors import ProfileError
 from geoloc_core.geography.cells import FINEST, KINDS, LEVELS
-from geoloc_core.photos.settings import Dataset, FetchPolicy, ImageLayout, ImageLimits, Settings, Split
+from geoloc_core.learning.recipes import head_spec, recipe
+from geoloc_core.photos.settings import (
+    Dataset,
+    FetchPolicy,
+    ImageLayout,
+    ImageLimits,
+    ProfilePath,
+    Settings,
+    Split,
+    beside_profile,
+)  # fmt: skip
+from geoloc_core.storage import read_bounded
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
@@ -25,6 +38,7 @@ if TYPE_CHECKING:
 # An experiment's classes are the cells of one level, or those of the finest level with a loss at every level above it.
 HIERARCHICAL = "hierarchical"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$"
+MOST_PROFILE_BYTES = 2**20
 Name = Annotated[str, Field(pattern=NAME)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -38,6 +52,10 @@ def _choice(*names: str) -> tuple[AfterValidator, WithJsonSchema]:
         return value
 
     return AfterValidator(choose), WithJsonSchema({"type": "string", "enum": list(names)})
+
+
+def _boundaries(value: str, info: ValidationInfo) -> str:
+    return value if value == "embedded" else beside_profile(value, info)
 
 
 Answer = Annotated[str, *_choice("", *ANSWERS)]
@@ -64,7 +82,7 @@ class Landing(Settings):
     keys are as in a dataset. A file of more rows becomes several shards.
     """
 
-    images: str = ""
+    images: ProfilePath = ""
     source: str = "auto"
     layout: ImageLayout = "as_given"
     fetch: bool = False
@@ -115,7 +133,7 @@ class Profile(Settings):
     # The profile's own backbones, each `{of: NAME, ...}`; the method `backbones` names all that are used.
     own_backbones: dict[Name, dict[str, Any]] = Field(default={}, alias="backbones")
     notice: str = ""
-    boundaries: str = "embedded"
+    boundaries: Annotated[str, AfterValidator(_boundaries)] = "embedded"
     near_cap_km: float = Field(default=25.0, ge=0.0)
     drawn: Drawn | None = None
     training: tuple[Dataset, ...] = ()
@@ -130,7 +148,7 @@ class Profile(Settings):
     seed: int = 0
     device: Literal["auto", "cpu", "cuda"] = "auto"
     batch_size: int = Field(default=0, ge=0)
-    checkpoints: str = ""
+    checkpoints: ProfilePath = ""
     map_country: str = "NLD"
 
     @model_validator(mode="after")
@@ -152,9 +170,24 @@ class Profile(Settings):
                 )
         if len(set(keys)) < len(keys):
             raise ValueError("the same experiment is listed twice")
-        for name in self.own_backbones:
-            self.backbone(name)  # refuses what no library knows
+        try:
+            self._names_what_exists()
+        except ProfileError as error:
+            raise ValueError(str(error)) from error
         return self
+
+    def _names_what_exists(self) -> None:
+        """Look up every name of something outside the profile; a ProfileError lists those that there are."""
+        sources = {self.landing.source, *(dataset.source for dataset in self.training + self.benchmarks)}
+        for source in sources - {"auto"}:
+            from geoloc_core.photos.sources.registry import named_source
+
+            named_source(source)
+        for name in dict.fromkeys([*self.own_backbones, *itertools.chain(*self.features.values())]):
+            self.backbone(name)
+        for experiment in self.experiments:
+            head_spec(experiment.head)
+            recipe(experiment.recipe)
 
     def training_shards(self) -> tuple[str, ...]:
         """Names of the shards that heads learn from."""
@@ -221,6 +254,24 @@ class Profile(Settings):
         return parse_profile(extended.model_dump(by_alias=True), where)
 
 
+class _Loader(yaml.SafeLoader):
+    """YAML as plain data: no key twice, and no aliases, as what these expand to, or that they hold themselves, has no bound."""
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            mark = self.peek_event().start_mark
+            raise yaml.MarkedYAMLError(problem="aliases (*name) are not read; write the value out", problem_mark=mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for number, key in enumerate(keys):
+            if key in keys[:number]:
+                mark = node.value[number][0].start_mark
+                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is given twice", problem_mark=mark)
+        return super().construct_mapping(node, deep)
+
+
 def load_profile(path: str | os.PathLike[str]) -> Profile:
     """Read and check a profile; a `ProfileError` names the key that does not fit and how to mend it.
 
@@ -228,22 +279,35 @@ def load_profile(path: str | os.PathLike[str]) -> Profile:
     """
     file = Path(path)
     try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+        values = yaml.load(read_bounded(file, MOST_PROFILE_BYTES), Loader=_Loader)
+        if not isinstance(values, dict):
+            raise ProfileError(f"profile {file} must be a mapping of keys to values; see profiles/sample.yaml")
+        json.dumps(values, default=str)
     except OSError as error:
         raise ProfileError(f"profile {file} cannot be read ({error.strerror}); name a YAML file that exists") from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except RecursionError as error:
+        raise ProfileError(f"profile {file} is nested too deeply; see profiles/sample.yaml") from error
+    # PyYAML's constructors raise all of these where a tag does not fit its value.
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ProfileError(f"profile {file} is not valid YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(values, dict):
-        raise ProfileError(f"profile {file} must be a mapping of keys to values; see profiles/sample.yaml")
-    values = _from_environment(values, where=file.name)
-    return parse_profile(_beside({"name": file.stem, **values}, file.resolve().parent), where=file.name)
+    return parse_profile({"name": file.stem, **values}, file.name, file.resolve().parent)
 
 
-def parse_profile(values: Mapping[str, Any], where: str = "profile") -> Profile:
-    """Build a `Profile` from plain values, as YAML gives them."""
+def parse_profile(values: Mapping[str, Any], where: str = "profile", folder: Path | None = None) -> Profile:
+    """Build a `Profile` from plain values, as YAML gives them; relative paths are taken from `folder`.
+
+    `${NAME}` in any text is the environment's value.
+    """
+
+    def variable(match: re.Match[str]) -> str:
+        if match[1] not in os.environ:
+            raise ProfileError(f"{where}: {match[0]} is not set in the environment; export {match[1]} first")
+        return json.dumps(os.environ[match[1]])[1:-1]
+
+    # As JSON lists become tuples and numbers floats where the schema says so; a text never becomes a number.
+    text = re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", variable, json.dumps(values, default=str))
     try:
-        # Lists become tuples and numbers floats where the schema says so; a text never becomes a number.
-        return Profile.model_validate(_tuples(dict(values)))
+        return Profile.model_validate_json(text, context={"folder": folder})
     except ValidationError as error:
         raise ProfileError(f"{where}: {_sentence(error)}") from error
 
@@ -264,53 +328,10 @@ def _sentence(error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"the key {place!r} is missing{more}"
     message = (
-        first["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list").replace("dictionary", "mapping")
+        first["msg"]
+        .removeprefix("Value error, ")
+        .replace("a valid array", "a list")
+        .replace("an object", "a valid mapping")
     )
     given = "" if first["type"] == "value_error" else f", not {first['input']!r:.60}"
     return f"{place}: {message}{given}{more}" if place else f"{message}{more}"
-
-
-def _tuples(value: Any) -> Any:
-    """YAML's lists as tuples, which strict validation asks for."""
-    if isinstance(value, dict):
-        return {key: _tuples(item) for key, item in value.items() if not (key == "drawn" and item is None)}
-    return tuple(_tuples(item) for item in value) if isinstance(value, list | tuple) else value
-
-
-def _beside(values: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Values with relative paths taken from `folder`; what has another shape is left for validation to refuse."""
-
-    def absolute(path: Any) -> Any:
-        return str(folder / path) if isinstance(path, str) and path and "://" not in path else path
-
-    placed = dict(values)
-    for key in ("training", "benchmarks"):
-        if isinstance(placed.get(key), list):
-            placed[key] = [
-                {name: absolute(item) if name in ("metadata", "images") else item for name, item in entry.items()}
-                if isinstance(entry, dict)
-                else entry
-                for entry in placed[key]
-            ]
-    if "checkpoints" in placed:
-        placed["checkpoints"] = absolute(placed["checkpoints"])
-    if placed.get("boundaries", "embedded") != "embedded":
-        placed["boundaries"] = absolute(placed["boundaries"])
-    return placed
-
-
-def _from_environment(value: Any, where: str) -> Any:
-    """Replace `${NAME}` in every text by the environment's value."""
-    if isinstance(value, dict):
-        return {key: _from_environment(entry, where) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_from_environment(entry, where) for entry in value]
-    if not isinstance(value, str):
-        return value
-
-    def variable(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise ProfileError(f"{where}: {match[0]} is not set in the environment; export {match[1]} first")
-        return os.environ[match[1]]
-
-    return re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", variable, value)

@@ -47,20 +47,15 @@ class Project:
 
     def missing_inputs(self) -> dict[str, str]:
         """What the profile names and is not on the disk, by dataset (or "boundaries"), each as a sentence with the mend."""
-        missing = {}
+        missing: dict[str, str] = {}
         for dataset in self.profile.training + self.profile.benchmarks:
-            if not Path(dataset.metadata).exists():
-                missing[dataset.name] = (
-                    f"the metadata of {dataset.name!r}, {dataset.metadata}, does not exist; correct `metadata` in the profile"
-                )
-            elif dataset.images and not Path(dataset.images).exists() and not dataset.fetch:
-                missing[dataset.name] = (
-                    f"the images of {dataset.name!r}, {dataset.images}, do not exist; correct `images` in the profile"
-                )
-        if self.profile.boundaries != "embedded" and not Path(self.profile.boundaries).exists():
-            missing["boundaries"] = (
-                f"the boundaries {self.profile.boundaries} do not exist; correct `boundaries` in the profile"
-            )
+            for key, path in (("metadata", dataset.metadata), ("images", "" if dataset.fetch else dataset.images)):
+                if path and not Path(path).exists():
+                    name = f"the {key} of {dataset.name!r}, {path}, {'does' if key == 'metadata' else 'do'} not exist"
+                    missing.setdefault(dataset.name, f"{name}; correct `{key}` in the profile")
+        boundaries = self.profile.boundaries
+        if boundaries != "embedded" and not Path(boundaries).exists():
+            missing["boundaries"] = f"the boundaries {boundaries} do not exist; correct `boundaries` in the profile"
         return missing
 
 

@@ -113,7 +113,7 @@ def choose_champion(profile: Profile, layout: Layout, warehouse: Warehouse) -> P
         "reasons": [instead, *reasons] if instead else reasons,
         "gain": asdict(decision.gain),
         "continents": [
-            {name: None if value != value else value for name, value in row.items()} for row in by_continent
+            {name: None if pd.isna(value) else value for name, value in row.items()} for row in by_continent
         ],
     }
     write_json(layout.champion_decision, [entry, *history][:MOST_REMEMBERED])
@@ -187,8 +187,5 @@ def _prior(layout: Layout, training: pd.DataFrame, photos: pd.DataFrame, mine: p
         raise StaleArtifactError(
             "the validation report is of other photos than training_photos; `geoloc refresh` makes it again"
         )
-    others: dict[str, Any] = {
-        "continents": continents(read_boundaries(layout.regions)),
-        "status": mine["status"].tolist(),
-    }
-    return class_prior_predictions(training, photos, read_one_point(layout)[ROOT], **others)
+    names, status = continents(read_boundaries(layout.regions)), mine["status"].tolist()
+    return class_prior_predictions(training, photos, read_one_point(layout)[ROOT], continents=names, status=status)

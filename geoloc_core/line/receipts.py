@@ -9,23 +9,23 @@ them.
 
 from __future__ import annotations
 
-import functools
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import Any
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
 
 from geoloc_core.line.artifacts import Target
 from geoloc_core.line.layout import Layout
-from geoloc_core.storage import file_sha256, write_json
+from geoloc_core.storage import file_sha256, read_checked, remembered_sha256, size_and_time, write_json
 
 # Never the time of a file's last change: such a stamp has the content read.
 _DISTRUSTED = -1
+# Where an artifact's files lie if not below its own name.
+_ELSEWHERE = {"champion": ("model", "champion")}
 
 
-@dataclass(frozen=True)
-class Stamp:
+class Stamp(NamedTuple):
     """A file as it was written. While size and time of change are the same, the content is trusted unread."""
 
     size: int
@@ -35,43 +35,58 @@ class Stamp:
     @staticmethod
     def of(file: Path) -> Stamp:
         """The stamp of a file as it is now; its content is read."""
-        status = file.stat()
-        return Stamp(status.st_size, status.st_mtime_ns, file_sha256(file))
+        return Stamp(*size_and_time(file), file_sha256(file))
 
     def damage(self, file: Path, verify: bool = False) -> str:
         """What is wrong with the file, without its name; an empty text where nothing is. `verify` reads it in any case."""
         if not file.is_file():
             return "is gone"
-        status = file.stat()
-        if status.st_size != self.size:
-            return f"has {status.st_size} bytes instead of {self.size}"
+        size, modified_ns = size_and_time(file)
+        if size != self.size:
+            return f"has {size} bytes instead of {self.size}"
         if verify:
             same = file_sha256(file) == self.sha256
         else:
-            same = status.st_mtime_ns == self.modified_ns or _content(file, status.st_mtime_ns) == self.sha256
+            same = modified_ns == self.modified_ns or remembered_sha256(file) == self.sha256
         return "" if same else "is damaged: its bytes are not those that were written"
 
 
-@dataclass(frozen=True)
-class Receipt:
+class Receipt(BaseModel):
     """One materialization of a target.
 
-    `made_from` maps the names of the inputs to their versions; `files` maps paths to stamps, paths below the data folder
-    being relative to it; `watched` are files that the target stands for and does not own (a backbone's weights): their
+    `made_from` maps the names of the inputs to their versions; `files` maps paths, all relative to the data folder, to stamps;
+    `watched` are files that the target stands for and does not own (a backbone's weights, wherever they lie): their
     change makes it stale, and they are never removed with it. `rows` maps tables of the warehouse to the number of rows that
     this target has there; `refused` maps the blocking checks that the content did not pass to what was wrong: nothing
     downstream may be made from it.
     """
 
-    target: Target
+    model_config = ConfigDict(frozen=True)
+
+    asset: str
+    partition: str
     code_version: str
     data_version: str
     made_from: Mapping[str, str]
-    files: Mapping[str, Stamp] = field(default_factory=dict)
-    rows: Mapping[str, int] = field(default_factory=dict)
+    files: Mapping[str, Stamp] = {}
+    rows: Mapping[str, int] = {}
     run_id: str = ""
-    refused: Mapping[str, str] = field(default_factory=dict)
-    watched: Mapping[str, Stamp] = field(default_factory=dict)
+    refused: Mapping[str, str] = {}
+    watched: Mapping[str, Stamp] = {}
+
+    @model_validator(mode="after")
+    def _owns_its_files(self) -> Self:
+        own = _ELSEWHERE.get(self.asset, (self.asset,))
+        for name in self.files:
+            parts = PurePosixPath(name).parts
+            if ".." in parts or "\0" in name or not parts or parts[0].split(".")[0] not in own:
+                raise ValueError(f"the file {name!r} is not one of {self.asset}")
+        return self
+
+    @property
+    def target(self) -> Target:
+        """What was made."""
+        return Target(self.asset, self.partition)
 
     @property
     def refusal(self) -> str:
@@ -97,34 +112,36 @@ class Receipt:
         """
 
         def anew(stamps: Mapping[str, Stamp]) -> dict[str, Stamp]:
-            return {
-                name: replace(stamp, modified_ns=(home / name).stat().st_mtime_ns if home else _DISTRUSTED)
-                for name, stamp in stamps.items()
-            }
+            times = {name: (home / name).stat().st_mtime_ns if home else _DISTRUSTED for name in stamps}
+            return {name: stamp._replace(modified_ns=times[name]) for name, stamp in stamps.items()}
 
-        return replace(self, files=anew(self.files), watched=anew(self.watched))
+        return self.model_copy(update={"files": anew(self.files), "watched": anew(self.watched)})
 
 
 def write_receipt(layout: Layout, receipt: Receipt) -> None:
     """Put the receipt beside the data, atomically."""
-    values = {name: value for name, value in vars(receipt).items() if name != "target"}
-    for name in ("files", "watched"):
-        values[name] = {path: [stamp.size, stamp.modified_ns, stamp.sha256] for path, stamp in values[name].items()}
-    values |= {"asset": receipt.target.asset, "partition": receipt.target.partition}
-    write_json(layout.receipt(receipt.target.asset, receipt.target.partition), values)
+    write_json(layout.receipt(receipt.asset, receipt.partition), receipt.model_dump())
 
 
 def read_receipt(layout: Layout, target: Target) -> Receipt | None:
     """The receipt of a target; None where there is none or it cannot be read, which comes to the same."""
-    return _read(layout.receipt(target.asset, target.partition))
+    try:
+        return _read(layout, layout.receipt(target.asset, target.partition))
+    except (OSError, ValueError):
+        return None
 
 
-def all_receipts(layout: Layout) -> Iterator[Receipt]:
-    """Every receipt in the data folder, those of targets that the profile no longer names included."""
+def all_receipts(layout: Layout, strays: dict[Path, str] | None = None) -> Iterator[Receipt]:
+    """Every receipt in the data folder, those of targets that the profile no longer names included.
+
+    `strays` is told of every file among them that is no receipt, or that of another target, and why.
+    """
     for path in sorted((layout.home / "receipts").rglob("*.json")):
-        receipt = _read(path)
-        if receipt is not None:
-            yield receipt
+        try:
+            yield _read(layout, path)
+        except (OSError, ValueError) as error:
+            if strays is not None:
+                strays[path] = str(error)
 
 
 def remove_receipt(layout: Layout, target: Target) -> None:
@@ -137,21 +154,15 @@ def record_verdict(layout: Layout, target: Target, check: str, fault: str) -> No
     receipt = read_receipt(layout, target)
     if receipt is None or receipt.refused.get(check, "") == fault:
         return
-    refused = {name: text for name, text in receipt.refused.items() if name != check}
-    write_receipt(layout, replace(receipt, refused={**refused, check: fault} if fault else refused))
+    refused = {name: text for name, text in receipt.refused.items() if name != check} | (
+        {check: fault} if fault else {}
+    )
+    write_receipt(layout, receipt.model_copy(update={"refused": refused}))
 
 
-@functools.lru_cache(maxsize=4096)
-def _content(file: Path, modified_ns: int) -> str:
-    # The time is a key of the cache: a file that was written anew is read anew.
-    return file_sha256(file)
-
-
-def _read(path: Path) -> Receipt | None:
-    try:
-        values: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        for name in ("files", "watched"):
-            values[name] = {file: Stamp(*entry) for file, entry in values[name].items()}
-        return Receipt(Target(values.pop("asset"), values.pop("partition")), **values)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return None
+def _read(layout: Layout, path: Path) -> Receipt:
+    """The receipt that is kept at `path`; a ValueError where it has another shape, or belongs elsewhere."""
+    receipt = read_checked(path, Receipt)
+    if layout.receipt(receipt.asset, receipt.partition) != path:
+        raise ValueError(f"it is the receipt of {receipt.target}")
+    return receipt

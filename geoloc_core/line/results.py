@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -42,17 +41,13 @@ TITLES = {
 }
 
 
-@dataclass(frozen=True)
-class WrittenResults:
-    """Every file written, the HTML report among them, and the tables as Markdown by name."""
+def write_results(
+    profile: Profile, layout: Layout, warehouse: Warehouse, checkpoints: Path
+) -> tuple[list[Path], dict[str, str]]:
+    """Gather the reports of all experiments, put baselines and ceilings beside them, and write all that people look at.
 
-    files: list[Path]
-    report: Path
-    tables: dict[str, str]
-
-
-def write_results(profile: Profile, layout: Layout, warehouse: Warehouse, checkpoints: Path) -> WrittenResults:
-    """Gather the reports of all experiments, put baselines and ceilings beside them, and write all that people look at."""
+    Returns every file written, the HTML report the last of them, and the tables as Markdown by name.
+    """
     # All heads are trained and reported on: their vectors make room for the resamples.
     forget_vectors()
     boundaries = read_boundaries(layout.regions)
@@ -124,9 +119,9 @@ def write_results(profile: Profile, layout: Layout, warehouse: Warehouse, checkp
         files=_picture_files(profile, layout, benchmarks[0]) if benchmarks else {},
         limits=profile.images,
     )
-    report = layout.results / "report.html"
-    write_text(report, page)
-    return WrittenResults([*files, report], report, markdown)
+    files.append(layout.results / "report.html")
+    write_text(files[-1], page)
+    return files, markdown
 
 
 def _photo_sets(
@@ -217,6 +212,5 @@ def _maps(
 
 
 def _picture_files(profile: Profile, layout: Layout, shard: str) -> dict[str, Path]:
-    """The picture of each photo of a shard."""
     manifest, root = read_rows(layout.images(shard)), picture_folder_of(profile, layout, shard)
     return {name: root / path for name, path in zip(manifest["photo_id"], manifest["image_path"], strict=True)}

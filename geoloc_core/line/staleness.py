@@ -51,9 +51,8 @@ class Step:
     @property
     def why(self) -> str:
         """The first reasons in one line."""
-        rest = len(self.reasons) - REASONS_SHOWN
-        more = [f"and {rest} more"] if rest > 0 else []
-        return "; ".join([*map(str, self.reasons[:REASONS_SHOWN]), *more])
+        rest = [f"and {len(self.reasons) - REASONS_SHOWN} more"] if len(self.reasons) > REASONS_SHOWN else []
+        return "; ".join([*map(str, self.reasons[:REASONS_SHOWN]), *rest])
 
 
 @dataclass(frozen=True)
@@ -111,18 +110,17 @@ class State:
         receipt = self.receipts.get(target)
         if receipt is None:
             return (Reason(MISSING),)
-        reasons = []
-        if damage := self.damage(target):
-            reasons.append(Reason(damage))
+        damage = self.damage(target)
+        reasons = [Reason(damage)] if damage else []
         reasons += [Reason(f"{REFUSED} {name}: {fault}") for name, fault in receipt.refused.items()]
         code_version = LINE[target.asset].version
         if receipt.code_version != code_version:
             reasons.append(Reason("code version", receipt.code_version, code_version))
-        now = self.input_versions(target)
-        for name in sorted(set(now) | set(receipt.made_from)):
-            before, after = receipt.made_from.get(name, ""), now.get(name, "")
-            if before != after:
-                reasons.append(Reason(name.removeprefix("profile: "), before, after))
+        before, now = receipt.made_from, self.input_versions(target)
+        differing = [name for name in sorted({*before, *now}) if before.get(name, "") != now.get(name, "")]
+        reasons += [
+            Reason(name.removeprefix("profile: "), before.get(name, ""), now.get(name, "")) for name in differing
+        ]
         return tuple(reasons)
 
     def damage(self, target: Target) -> str:
@@ -197,16 +195,16 @@ def make_plan(state: State, registered: Mapping[Target, str] | None = None) -> P
     `registered` gives the data version that the Dagster instance last saw of each target; leave it out to plan without an
     instance.
     """
+    profile, unsettled = state.project.profile, set[Target]()
     steps: list[Step] = []
     following: list[Target] = []
     unregistered: list[Target] = []
-    unsettled: set[Target] = set()
-    for target in targets(state.project.profile):
+    for target in targets(profile):
         if reasons := state.reasons(target):
             steps.append(Step(target, reasons))
             unsettled.add(target)
             continue
-        if not unsettled.isdisjoint(upstream(state.project.profile, target)):
+        if not unsettled.isdisjoint(upstream(profile, target)):
             following.append(target)
             unsettled.add(target)
         if registered is not None and registered.get(target) != state.receipts[target].data_version:
@@ -220,11 +218,8 @@ def ready_steps(project: Project, plan: Plan, assets: Collection[str]) -> list[S
     All of one artifact may be made side by side, or in one run.
     """
     unsettled = {step.target for step in plan.steps} | set(plan.following)
-    return [
-        step
-        for step in plan.steps
-        if step.target.asset in assets and unsettled.isdisjoint(upstream(project.profile, step.target))
-    ]
+    asked = (step for step in plan.steps if step.target.asset in assets)
+    return [step for step in asked if unsettled.isdisjoint(upstream(project.profile, step.target))]
 
 
 def mark_damage(state: State, candidates: Iterable[Target]) -> dict[Target, str]:
@@ -274,13 +269,8 @@ def standings(project: Project, plan: Plan, assets: Iterable[str] = tuple(LINE))
     answers = []
     for asset in assets:
         steps = [step for step in plan.steps if step.target.asset == asset]
-        answers.append(
-            Standing(
-                asset,
-                partitions=len(partitions(project.profile, asset)),
-                missing=tuple(step for step in steps if step.reasons[0].what == MISSING),
-                stale=tuple(step for step in steps if step.reasons[0].what != MISSING),
-                may_follow=sum(target.asset == asset for target in plan.following),
-            )
-        )
+        missing = tuple(step for step in steps if step.reasons[0].what == MISSING)
+        stale = tuple(step for step in steps if step.reasons[0].what != MISSING)
+        may_follow = sum(target.asset == asset for target in plan.following)
+        answers.append(Standing(asset, len(partitions(project.profile, asset)), missing, stale, may_follow))
     return answers

@@ -6,9 +6,8 @@ better than the names of the countries has learned little.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -26,8 +25,7 @@ from geoloc_core.line.profile import Profile
 ZERO_SHOT = "zero-shot"
 
 
-@dataclass(frozen=True)
-class ZeroShot:
+class ZeroShot(NamedTuple):
     """Heads by the name of their row, each with its backbone; `left_out` says why a backbone has no row."""
 
     heads: dict[str, tuple[str, Head]]
@@ -38,21 +36,17 @@ def zero_shot_heads(profile: Profile, checkpoints: Path, boundaries: BoundarySet
     """A head over all countries of the boundary set for each backbone with a text tower; nothing is trained."""
     countries = boundaries.countries.sort_values("region_id")
     ids, names = countries["region_id"].tolist(), countries["name"].tolist()
-    heads, left_out = {}, {}
-    for name in profile.backbones():
-        spec = profile.backbone(name)
-        if not spec.has_text_tower:
-            continue
+    rows = ZeroShot({}, {})
+    for spec in filter(lambda spec: spec.has_text_tower, map(profile.backbone, profile.backbones())):
         try:
             text = encode_text(spec, checkpoints, sentences(names), pick_device(profile.device))
         except CheckpointError as error:
             # Weights whose tokenizer is not at hand still make good image vectors.
-            left_out[name] = str(error)
+            rows.left_out[spec.name] = str(error)
             continue
-        head = zero_shot_head(text.vectors, text.logit_scale, ids)
         drawn = ", random weights" if spec.weights_kind == "seeded" else ""
-        heads[f"{ZERO_SHOT} {name}{drawn}"] = (name, head)
-    return ZeroShot(heads, left_out)
+        rows.heads[f"{ZERO_SHOT} {spec.name}{drawn}"] = spec.name, zero_shot_head(text.vectors, text.logit_scale, ids)
+    return rows
 
 
 def zero_shot_predictions(

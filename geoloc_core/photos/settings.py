@@ -4,9 +4,10 @@ Imports nothing heavy, so that reading a profile is quick.
 """
 
 import ipaddress
+from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
 # How the pictures of a dataset lie in their folder; `picture_paths` says where each puts a photo.
 ImageLayout = Literal["as_given", "mp16", "by_name"]
@@ -15,7 +16,16 @@ ImageLayout = Literal["as_given", "mp16", "by_name"]
 class Settings(BaseModel):
     """A part of a profile: immutable; a key that is not known, or a value of another type, is an error."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def beside_profile(value: str, info: ValidationInfo) -> str:
+    """A relative path as seen from the folder of the profile (`folder` in the context); an address stays as it is."""
+    folder = (info.context or {}).get("folder")
+    return str(Path(folder, value)) if folder and value and "://" not in value else value
+
+
+ProfilePath = Annotated[str, AfterValidator(beside_profile)]
 
 
 class Dataset(Settings):
@@ -27,8 +37,8 @@ class Dataset(Settings):
     """
 
     name: str
-    metadata: str
-    images: str = ""
+    metadata: ProfilePath
+    images: ProfilePath = ""
     source: str = "auto"
     layout: ImageLayout = "as_given"
     fetch: bool = False
@@ -49,7 +59,7 @@ class Split(Settings):
     key: str = "geoloc"
     validation_share: float = Field(default=0.2, gt=0.0, lt=1.0)
     max_phash_distance: int = Field(default=4, ge=0, le=63)
-    min_support: int = 1
+    min_support: int = Field(default=1, ge=1)
 
 
 class ImageLimits(Settings):
@@ -58,8 +68,8 @@ class ImageLimits(Settings):
     Pillow itself refuses pictures of more than 179 megapixels, whatever `max_pixels` says.
     """
 
-    max_bytes: int = 64 * 1024 * 1024
-    max_pixels: int = 89_478_485
+    max_bytes: int = Field(default=64 * 1024 * 1024, ge=1)
+    max_pixels: int = Field(default=89_478_485, ge=1)
 
 
 def _network(value: str) -> str:
@@ -68,6 +78,10 @@ def _network(value: str) -> str:
     except ValueError as error:
         raise ValueError(f"{value!r} is no network, such as 10.0.0.0/8") from error
     return value
+
+
+Seconds = Annotated[float, Field(ge=0.0)]
+Timeout = Annotated[float, Field(gt=0.0)]
 
 
 class FetchPolicy(Settings):
@@ -83,10 +97,10 @@ class FetchPolicy(Settings):
     user_agent: str = "geoloc/0.1 (research; fetches each picture once)"
     # YAML gives a list where a tuple is meant.
     allowed_networks: Annotated[tuple[Annotated[str, AfterValidator(_network)], ...], Field(strict=False)] = ()
-    first_pause_s: float = 0.5
-    longest_pause_s: float = 60.0
-    longest_retry_after_s: float = 300.0
-    connect_timeout_s: float = 15.0
-    stall_timeout_s: float = 30.0
-    total_timeout_s: float = 180.0
-    max_redirects: int = 5
+    first_pause_s: Seconds = 0.5
+    longest_pause_s: Seconds = 60.0
+    longest_retry_after_s: Seconds = 300.0
+    connect_timeout_s: Timeout = 15.0
+    stall_timeout_s: Timeout = 30.0
+    total_timeout_s: Timeout = 180.0
+    max_redirects: int = Field(default=5, ge=0)

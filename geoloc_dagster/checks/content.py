@@ -85,17 +85,11 @@ def training_photos_complete(project: Project, _: str) -> Verdict:
     """Training photos + excluded photos = labelled photos of the training shards."""
     warehouse = project.warehouse()
     shards = list(project.profile.training_shards())
-    training, excluded, labeled = (
-        len(warehouse.read_table(table, where, columns=["photo_id"]))
-        for table, where in (
-            ("training_photos", None),
-            ("excluded_photos", None),
-            ("labeled_photos", {"shard": shards}),
-        )
-    )
-    fault = (
-        "" if training + excluded == labeled else f"{training} + {excluded} photos are not the {labeled} labelled ones"
-    )
+    tables = {"training_photos": None, "excluded_photos": None, "labeled_photos": {"shard": shards}}
+    counts = [len(warehouse.read_table(table, where, columns=["photo_id"])) for table, where in tables.items()]
+    training, excluded, labeled = counts
+    same = training + excluded == labeled
+    fault = "" if same else f"{training} + {excluded} photos are not the {labeled} labelled ones"
     return Verdict(fault, {"training": training, "excluded": excluded, "labelled": labeled})
 
 
@@ -128,12 +122,9 @@ def no_benchmark_author(project: Project, _: str) -> Verdict:
     training = warehouse.read_table("training_photos", columns=["photo_id", "dataset", "author_id"])
     authors = (set(benchmarks["author_id"]) - {""}) & set(training["author_id"])
     ids = photo_identities(training).intersection(photo_identities(benchmarks))
-    fault = (
-        f"{len(authors)} authors and {len(ids)} photos of the benchmarks are in training" if authors or len(ids) else ""
-    )
-    return Verdict(
-        fault, {"benchmark_photos": len(benchmarks), "authors_in_both": len(authors), "photos_in_both": len(ids)}
-    )
+    words = f"{len(authors)} authors and {len(ids)} photos of the benchmarks are in training"
+    figures = {"benchmark_photos": len(benchmarks), "authors_in_both": len(authors), "photos_in_both": len(ids)}
+    return Verdict(words if authors or len(ids) else "", figures)
 
 
 def delivery_is_not_garbage(project: Project, shard: str) -> Verdict:
@@ -144,16 +135,15 @@ def delivery_is_not_garbage(project: Project, shard: str) -> Verdict:
     from geoloc_core.photos.labels import locator_of
 
     accepted = read_rows(project.layout.raw_photos(shard))
-    rejected = read_rows(project.layout.rejected_rows(shard))
+    outside = int((read_rows(project.layout.rejected_rows(shard))["reason"] == "out_of_range").sum())
     # The embedded boundaries, whichever set labels the photos: the question is only where there is land.
     locator = locator_of(EMBEDDED_FILE, project.profile.near_cap_km)
-    damage = coordinate_damage(
-        accepted["latitude"].to_numpy(),
-        accepted["longitude"].to_numpy(),
-        accepted["author_id"].to_numpy(dtype=object),
-        int((rejected["reason"] == "out_of_range").sum()),
-        lambda latitude, longitude: locator.locate(longitude=longitude, latitude=latitude).index[ROOT] >= 0,
-    )
+
+    def on_land(latitude: np.ndarray, longitude: np.ndarray) -> np.ndarray:
+        return locator.locate(longitude=longitude, latitude=latitude).index[ROOT] >= 0
+
+    latitude, longitude, author = (accepted[name].to_numpy() for name in ("latitude", "longitude", "author_id"))
+    damage = coordinate_damage(latitude, longitude, author, outside, on_land)
     return Verdict("; ".join(problems_of(damage)), damage)
 
 
@@ -278,11 +268,8 @@ def no_worse_than_the_champion(project: Project, _: str) -> Verdict:
     gain = last["gain"]
     if gain is None or last["opponent"] == CLASS_PRIOR:
         return Verdict("", {"champion": last["experiment"]})
-    figures = {
-        "champion": last["opponent"],
-        "challenger": last["challenger"],
-        **{f"gain_{k}": v for k, v in gain.items()},
-    }
+    figures = {name: last[key] for name, key in (("champion", "opponent"), ("challenger", "challenger"))}
+    figures |= {f"gain_{name}": value for name, value in gain.items()}
     span = f"{gain['value']:+.1f} [{gain['low']:+.1f}, {gain['high']:+.1f}]"
     fault = f"{last['challenger']} is worse than the champion {last['opponent']} in {last['metric']}: {span}"
     return Verdict(fault if gain["high"] < 0 else "", figures)

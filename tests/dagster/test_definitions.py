@@ -7,11 +7,10 @@ import sys
 import dagster as dg
 from dagster._core.definitions.freshness import TimeWindowFreshnessPolicy
 
-from geoloc_core.line.artifacts import ASSETS, LINE, Target, partitions, upstream
+from geoloc_core.line.artifacts import ASSETS, DIMENSIONS, LINE, Target, partitions, upstream
 from geoloc_core.line.project import Project
-from geoloc_dagster.build import dynamic_keys, synchronise
+from geoloc_dagster.build import GPU, synchronise
 from geoloc_dagster.definitions import defs
-from geoloc_dagster.op_tags import GPU, GPU_POOL, WAREHOUSE_POOL
 
 # Kinds that the UI of this version draws an icon for.
 WITH_ICON = {"duckdb", "pytorch", "huggingface", "mlflow", "pandas", "pandera", "parquet", "file", "markdown", "numpy"}
@@ -69,8 +68,8 @@ def test_dagster_draws_the_edges_that_the_plan_compares(made_project: Project) -
 
 def test_heavy_steps_wait_in_pools_and_are_tagged_for_every_engine() -> None:
     steps = {asset.op.name: asset.op for asset in defs.assets or () if isinstance(asset, dg.AssetsDefinition)}
-    assert {name for name, op in steps.items() if op.pool == WAREHOUSE_POOL} == {"labeled_photos", "training_photos"}
-    on_gpu = {name for name, op in steps.items() if op.pool == GPU_POOL}
+    assert {name for name, op in steps.items() if op.pool == "warehouse"} == {"labeled_photos", "training_photos"}
+    on_gpu = {name for name, op in steps.items() if op.pool == "gpu"}
     assert on_gpu == {name for name, op in steps.items() if "dagster-ray/config" in op.tags} == {"embeddings", "heads"}
     for name in on_gpu:
         for engine, expected in GPU.items():
@@ -81,6 +80,7 @@ def test_heavy_steps_wait_in_pools_and_are_tagged_for_every_engine() -> None:
 def test_partitions_follow_the_profile(made_project: Project, instance: dg.DagsterInstance) -> None:
     instance.add_dynamic_partitions("shards", ["gone"])
     assert synchronise(instance, made_project.profile) > 1
-    for name, keys in dynamic_keys(made_project.profile):
-        assert sorted(instance.get_dynamic_partitions(name)) == sorted(keys)
+    for dimension in DIMENSIONS:
+        keys = dimension.keys(made_project.profile)
+        assert sorted(instance.get_dynamic_partitions(f"{dimension.name}s")) == sorted(keys)
     assert synchronise(instance, made_project.profile) == 0

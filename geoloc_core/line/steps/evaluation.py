@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pandas as pd
@@ -80,28 +81,27 @@ def _report(job: Job, key: str, name: str, photos: pd.DataFrame, shards: tuple[s
 
 def _check_versions(layout: Layout, head: Head, shards: tuple[str, ...]) -> None:
     """A head answers only for vectors of the very checkpoints that it was trained on."""
-    for feature in head.features:
-        for shard in shards:
-            path = layout.embeddings(feature["backbone"], shard)
-            if shard_metadata(path)["identity"]["version"] != feature["version"]:
-                raise StaleArtifactError(
-                    f"{path} was made by another checkpoint of {feature['backbone']} than the head was trained on; "
-                    "`geoloc refresh` brings the two together"
-                )
+    for feature, shard in itertools.product(head.features, shards):
+        path = layout.embeddings(feature["backbone"], shard)
+        if shard_metadata(path)["identity"]["version"] != feature["version"]:
+            raise StaleArtifactError(
+                f"{path} was made by another checkpoint of {feature['backbone']} than the head was trained on; "
+                "`geoloc refresh` brings the two together"
+            )
 
 
 def results(job: Job) -> Output:
     """Tables 1, 2 and 3 beside the class prior, the best constant point, a random photo and zero-shot CLIP; maps; the
     HTML report.
     """
-    written = write_results(job.profile, job.layout, job.project.warehouse(), job.project.checkpoints)
+    files, tables = write_results(job.profile, job.layout, job.project.warehouse(), job.project.checkpoints)
     facts = {
-        "report": written.report,
+        "report": files[-1],
         "experiments": len(job.profile.experiments),
-        **{name: Markdown(text) for name, text in written.tables.items()},
-        **{file.stem: file.read_bytes() for file in written.files if file.stem.startswith("map_errors")},
+        **{name: Markdown(text) for name, text in tables.items()},
+        **{file.stem: file.read_bytes() for file in files if file.stem.startswith("map_errors")},
     }
-    return Output(files_version(written.files), written.files, facts=facts)
+    return Output(files_version(files), files, facts=facts)
 
 
 def champion(job: Job) -> Output:

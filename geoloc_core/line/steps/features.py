@@ -52,13 +52,8 @@ def embeddings(job: Job) -> Output:
         spec, path = job.profile.backbone(backbone), job.layout.embeddings(backbone, shard)
         identity = open_checkpoint(spec, job.project.checkpoints).identity
         targets[backbone] = ShardTarget(partial(load_encoder, spec, job.project.checkpoints, device), identity, path)
-    reports = update_shards(
-        picture_items(job, shard),
-        targets,
-        job.profile.images,
-        batch_size=job.profile.batch_size,
-        what=f"{'+'.join(names)} {shard}",
-    )
+    what, size = f"{'+'.join(names)} {shard}", job.profile.batch_size
+    reports = update_shards(picture_items(job, shard), targets, job.profile.images, batch_size=size, what=what)
     # How the vectors were made when pictures were last embedded, and which backbones shared the decode.
     together = sorted(backbone for backbone, report in reports.items() if report.embedded)
     for backbone, report in reports.items():

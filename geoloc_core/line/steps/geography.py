@@ -27,9 +27,8 @@ def regions(job: Job) -> Output:
         "countries_by_continent": boundaries.countries["continent"].value_counts().to_dict(),
     }
     if boundaries.repairs:
-        lines = ["| level | region | what | detail |", "|---|---|---|---|"]
-        lines += [
+        shown = (
             f"| {r.level} | {r.region_id} | {r.what} | {r.detail} |" for r in boundaries.repairs[:MOST_REPAIRS_SHOWN]
-        ]
-        facts["repairs"] = Markdown("\n".join(lines))
+        )
+        facts["repairs"] = Markdown("\n".join(["| level | region | what | detail |", "|---|---|---|---|", *shown]))
     return Output(file_sha256(path), [path], facts=facts)

@@ -105,21 +105,16 @@ def heads(job: Job) -> Output:
     folder = layout.head(job.key)
     description = {"experiment": job.key, "features": features, "references_sha256": references.save(folder)}
     save_head(folder, trained, description)
-    calibration = {
-        name: float(value) for name, value in trained.head.calibration.items() if isinstance(value, int | float)
-    }
+    numbers = {name: value for name, value in trained.head.calibration.items() if isinstance(value, int | float)}
+    shape = {"head": experiment.head, "features": experiment.features, "level": experiment.level}
     facts = {
         "classes": len(classes),
         "training_photos": int((data.is_train & present).sum()),
         "photos_without_vector": int((~present).sum()),
         "device": str(pick_device(job.profile.device)),
-        **{f"validation_{name}": value for name, value in {"best_epoch": trained.best_epoch, **calibration}.items()},
-        "recipe": {
-            **asdict(trained.recipe),
-            "head": experiment.head,
-            "features": experiment.features,
-            "level": experiment.level,
-        },
+        "validation_best_epoch": trained.best_epoch,
+        **{f"validation_{name}": float(value) for name, value in numbers.items()},
+        "recipe": {**asdict(trained.recipe), **shape},
     }
     return Output(files_version([folder / name for name in CONTENT]), sorted(folder.iterdir()), facts=facts)
 
@@ -127,12 +122,10 @@ def heads(job: Job) -> Output:
 def training_data(
     photos: pd.DataFrame, blocks: list[np.ndarray], present: np.ndarray, level: str, weights: pd.DataFrame
 ) -> tuple[list[str], TrainingData]:
-    """The classes that occur among the training photos, and everything that a head learns from.
+    """The classes that occur among n training photos (columns `LEARNED_FROM`), and everything that a head learns from.
 
-    Args:
-        photos: n photos with the columns of `LEARNED_FROM`.
-        blocks: a float16 matrix (n, D) for each backbone; present: bool (n,), which photos have a vector in all of them.
-        weights: the table of class weights, by `region_id`.
+    `blocks` has a float16 matrix (n, D) for each backbone, `present`, bool (n,), says which photos have a vector in all of
+    them, and `weights` is the table of class weights, by `region_id`.
     """
     is_train = (photos["split"] == "train").to_numpy()
     # A photo without a vector keeps its row, so that the matrices need no copy; without a label nobody reads that row.

@@ -29,6 +29,13 @@ def detect_source(path: Path) -> MetadataSource:
     raise InputError(f"{path} has none of the layouts that can be read: {readable}")
 
 
+def named_source(name: str) -> MetadataSource:
+    """The source that a profile asks for by this word; a ProfileError lists those that there are."""
+    if name not in SOURCES:
+        raise ProfileError(f"there is no metadata source {name!r}; choose one of {', '.join(SOURCES)}, or auto")
+    return SOURCES[name]
+
+
 def read_metadata(
     path: Path, dataset: str, source: str | MetadataSource = "auto", rows_per_batch: int = ROWS_PER_BATCH
 ) -> Iterator[SourceBatch]:
@@ -36,10 +43,7 @@ def read_metadata(
 
     `source` is "auto", a name of `SOURCES`, or a source of one's own (`mapped_table(mapping)`).
     """
-    if isinstance(source, str) and source not in ("auto", *SOURCES):
-        raise ProfileError(f"there is no metadata source {source!r}; choose one of {', '.join(SOURCES)}, or auto")
+    reader = detect_source(path) if source == "auto" else named_source(source) if isinstance(source, str) else source
     if not path.exists():
         raise InputError(f"{path} does not exist")
-    if isinstance(source, str):
-        source = SOURCES[source] if source in SOURCES else detect_source(path)
-    return source.read(path, dataset, rows_per_batch)
+    return reader.read(path, dataset, rows_per_batch)

@@ -103,12 +103,12 @@ def test_another_specification_is_another_identity_and_embeds_again(project: Pro
 )
 def test_backbones_of_a_profile_are_checked(backbones: object, message: str):
     with pytest.raises(ProfileError, match=message):
-        parse_profile({**PROFILE, "drawn": {}, "backbones": backbones})
+        parse_profile({**PROFILE, "features": {"a": ["tiny-clip"]}, "drawn": {}, "backbones": backbones})
 
 
 def test_weights_that_are_others_lie_elsewhere():
     backbones = {"x": {"of": "tiny-vit", "weights": "seeded:7"}, "tiny-vit": {"dtype": "bfloat16"}}
-    profile = parse_profile({**PROFILE, "drawn": {}, "backbones": backbones})
+    profile = parse_profile({**PROFILE, "features": {"a": ["tiny-clip"]}, "drawn": {}, "backbones": backbones})
     assert profile.backbone("x").folder_name == "x"
     assert (profile.backbone("tiny-vit").folder_name, profile.backbone("tiny-vit").dtype) == ("tiny-vit", "bfloat16")
     assert profile.backbone("tiny-clip").decode == "exact"

@@ -154,7 +154,10 @@ def _rows_settings(profile: Profile, shard: str) -> dict[str, Any]:
         return {}
     dataset = membership[0]
     names = ("name", "source", "shards", "rows_per_shard", "columns")
-    return {f"rows of {dataset.name}": {name: getattr(dataset, name) for name in names}}
+    # Options of a later day, which leave the settings of a dataset that does not use them as they were.
+    later = changed_fields(dataset.model_copy(update={"fetch": False}))
+    settings = {name: getattr(dataset, name) for name in names}
+    return {f"rows of {dataset.name}": settings | {name: later[name] for name in ("rows", "url") if name in later}}
 
 
 def _picture_settings(profile: Profile, shard: str) -> dict[str, Any]:

@@ -51,6 +51,11 @@ class Layout:
         return self.home / "data_docs"
 
     @property
+    def choice(self) -> Path:
+        """Which photos and which optional features were decided on."""
+        return self.home / "choice.json"
+
+    @property
     def refresh_lock(self) -> Path:
         """Held by the one refresh that is at work."""
         return self.home / "refresh.lock"

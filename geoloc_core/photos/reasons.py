@@ -22,6 +22,10 @@ ROW_REASONS = {
     "out_of_range": "the latitude is beyond 90 degrees or the longitude beyond 180",
     "null_island": "the coordinates are exactly (0, 0), which software writes for 'unknown'",
     "duplicate_id": "an earlier row has the same photo id",
+    "licence": "the photo's licence is not among those that the profile accepts",
+    "other_rows": "the row belongs to another dataset of the same file",
+    "held_out": "the row is held out for a benchmark",
+    "not_held_out": "the row is not held out: it belongs to the dataset to learn from",
 }
 
 # Why there is no usable picture. `ImageManifest.status` is one of these, or "ok".

@@ -4,6 +4,7 @@ Imports nothing heavy, so that reading a profile is quick.
 """
 
 import ipaddress
+import re
 from typing import Annotated, Literal, get_args
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
@@ -19,11 +20,40 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
 
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"{value!r} is no regular expression ({error})") from error
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class RowChoice(Settings):
+    """Which rows of a table are a dataset's own, so that several datasets can share one file.
+
+    `where` and `licence` map a column to a regular expression that its whole value must match; a row that fails
+    `licence` may not be used at all. `by` names a column whose equal values stay together (an author, a place): a keyed
+    hash of the value decides whether the row belongs to the `share` that is held out, which is the dataset's with
+    `held_out`, and another's without.
+    """
+
+    where: dict[str, Pattern] = {}
+    licence: dict[str, Pattern] = {}
+    by: str = ""
+    share: float = Field(default=0.0, ge=0.0, lt=1.0)
+    held_out: bool = False
+    key: str = "held out"
+
+
 class Dataset(Settings):
     """Metadata in a published format and the photos that it names.
 
     `metadata` may itself be a folder, a tar or a zip of photos with EXIF GPS, or a WebDataset. `columns` maps our columns
-    to those of a CSV or Parquet file (`sources.mapped_table`) where their names are not the usual ones.
+    to those of a CSV or Parquet file (`sources.mapped_table`) where their names are not the usual ones. Of such a table
+    `rows` may choose some, and `url` may make the address of a picture from columns: `https://host/{name}?width=330`.
 
     `images` is a folder, an archive, or a folder of nothing but archives; left out, it is `metadata` where that holds
     photos, and else a folder of the project's own. `layout` says how the pictures lie in it (`picture_paths`). With
@@ -39,6 +69,8 @@ class Dataset(Settings):
     layout: ImageLayout = "as_given"
     fetch: bool = False
     columns: dict[str, str] = {}
+    rows: RowChoice = RowChoice()
+    url: str = ""
     shards: int = Field(default=1, ge=1)
     rows_per_shard: int = Field(default=100_000, ge=1)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.photos.rows import read_rows, write_rows
 from geoloc_core.photos.schemas import RawPhotos, RejectedRows
-from geoloc_core.photos.settings import Dataset
+from geoloc_core.photos.settings import Dataset, RowChoice
 from geoloc_core.photos.sources.base import SourceBatch, collect
 from geoloc_core.photos.sources.mapped_table import mapped_table
 from geoloc_core.photos.sources.registry import read_metadata
@@ -46,8 +46,9 @@ def read_shard_rows(dataset: Dataset, number: int, cache: Path, reader_version: 
 
 
 def read_dataset(dataset: Dataset) -> Iterator[SourceBatch]:
-    """The rows of a dataset's metadata, in batches, by its `source` or its `columns`."""
-    source = mapped_table(dataset.columns) if dataset.columns else dataset.source
+    """The rows of a dataset's metadata, in batches, by its `source` or its `columns`, `rows` and `url`."""
+    own = dataset.columns or dataset.url or dataset.rows != RowChoice()
+    source = mapped_table(dataset.columns or None, dataset.rows, dataset.url) if own else dataset.source
     return read_metadata(Path(dataset.metadata), dataset.name, source)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 
@@ -113,7 +115,7 @@ def heads(job: Job) -> Output:
         "device": str(pick_device(job.profile.device)),
         **{f"validation_{name}": value for name, value in {"best_epoch": trained.best_epoch, **calibration}.items()},
         "recipe": {
-            **trained.recipe.as_dict(),
+            **asdict(trained.recipe),
             "head": experiment.head,
             "features": experiment.features,
             "level": experiment.level,

@@ -5,13 +5,12 @@ Imports nothing heavy, so that reading a profile is quick.
 
 import ipaddress
 import re
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 # How the pictures of a dataset lie in their folder; `picture_paths` says where each puts a photo.
 ImageLayout = Literal["as_given", "mp16", "by_name"]
-IMAGE_LAYOUTS: tuple[str, ...] = get_args(ImageLayout)
 
 
 class Settings(BaseModel):
@@ -49,17 +48,12 @@ class RowChoice(Settings):
 
 
 class Dataset(Settings):
-    """Metadata in a published format and the photos that it names.
+    """Metadata in a published format and the photos that it names; docs/photos.md explains each key.
 
-    `metadata` may itself be a folder, a tar or a zip of photos with EXIF GPS, or a WebDataset. `columns` maps our columns
-    to those of a CSV or Parquet file (`sources.mapped_table`) where their names are not the usual ones. Of such a table
-    `rows` may choose some, and `url` may make the address of a picture from columns: `https://host/{name}?width=330`.
-
-    `images` is a folder, an archive, or a folder of nothing but archives; left out, it is `metadata` where that holds
-    photos, and else a folder of the project's own. `layout` says how the pictures lie in it (`picture_paths`). With
-    `fetch` those that are not there are fetched into it by their URLs.
-
-    Rows go to `shards` shards of `rows_per_shard` rows in the order of the file; the last takes all that is left.
+    `metadata` may itself be a folder, a tar or a zip of photos with EXIF GPS, or a WebDataset. `images` is a folder, an
+    archive, or a folder of nothing but archives; left out, it is `metadata` where that holds photos, and else a folder
+    of the project's own. Rows go to `shards` shards in the order of the file; the last takes all that is left. Of a table with
+    `columns`, `rows` may choose some, and `url` may make the address of a picture: `https://host/{name}?width=330`.
     """
 
     name: str

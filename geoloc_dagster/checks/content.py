@@ -140,7 +140,7 @@ def delivery_is_not_garbage(project: Project, shard: str) -> Verdict:
     """The coordinates of the shard as a whole can be right: they are not partly exchanged, mirrored or out of range,
     and not piled up at one point or on whole degrees.
     """
-    from geoloc_core.photos.damage import coordinate_damage
+    from geoloc_core.photos.damage import coordinate_damage, problems_of
     from geoloc_core.photos.labels import locator_of
 
     accepted = read_rows(project.layout.raw_photos(shard))
@@ -154,15 +154,7 @@ def delivery_is_not_garbage(project: Project, shard: str) -> Verdict:
         int((rejected["reason"] == "out_of_range").sum()),
         lambda latitude, longitude: locator.locate(longitude=longitude, latitude=latitude).index[ROOT] >= 0,
     )
-    figures = {
-        "rows": damage.rows,
-        "out_of_range": damage.out_of_range,
-        "unlabelled": damage.unlabelled,
-        "at_one_point": damage.one_point,
-        "on_whole_degrees": damage.whole_degrees,
-        **{f"on_land_after_{name.replace(' ', '_')}": share for name, share in damage.repaired.items()},
-    }
-    return Verdict("; ".join(damage.problems()), figures)
+    return Verdict("; ".join(problems_of(damage)), damage)
 
 
 def delivery_as_expected(project: Project, shard: str) -> Verdict:

@@ -4,8 +4,6 @@ Without a mapping the columns are guessed from their names (`schemas.ALIASES`): 
 GeoParquet geometry of points. A mapping without `photo_id` numbers the rows.
 """
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -26,7 +24,6 @@ from geoloc_core.photos.sources.base import FACTS, Facts, MetadataSource, Sieve,
 from geoloc_core.photos.sources.lines import first_lines, header_of, read_csv, refuse_swapped
 from geoloc_core.photos.sources.row_choice import choose_row, columns_of_choice, picture_url
 
-_PARQUET_MAGIC = b"PAR1"
 _DELIMITERS = (",", "\t", ";", "|")
 _GEOMETRY = "geometry"
 Refine = Callable[[Mapping[str, str]], dict[str, str]]
@@ -65,9 +62,7 @@ def mapped_table(
         reader = _read_parquet if _is_parquet(path) else _read_csv
         return reader(path, dataset, _mapping_of(path, mapping, others), others, refine, rows_per_batch)
 
-    return MetadataSource(
-        "columns", "CSV, Parquet or GeoParquet with columns for id, latitude and longitude", sniff, read
-    )
+    return MetadataSource("columns", "CSV, Parquet or GeoParquet with columns for id, latitude, longitude", sniff, read)
 
 
 def _mapping_of(path: Path, mapping: Mapping[str, str] | None, others: Sequence[str] = ()) -> Mapping[str, str]:
@@ -259,7 +254,7 @@ def _geo(file: pq.ParquetFile) -> dict[str, Any]:
 def _is_parquet(path: Path) -> bool:
     try:
         with path.open("rb") as file:
-            return file.read(4) == _PARQUET_MAGIC
+            return file.read(4) == b"PAR1"
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import hashlib
 import json
 import os
@@ -30,12 +31,7 @@ ABANDONED_AFTER_S = 86_400.0
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _LEAST_ROOM_BYTES = 256 * 1024
 # The same in the words of libraries that give no number: Arrow, DuckDB, SQLite.
-_NO_ROOM_WORDS = (
-    "No space left on device",
-    "Disk quota exceeded",
-    "File too large",
-    "disk is full",
-)
+_NO_ROOM_WORDS = ("No space left on device", "Disk quota exceeded", "File too large", "disk is full")
 
 
 @contextlib.contextmanager
@@ -116,41 +112,31 @@ def remove_leftover(path: Path) -> bool:
     process = rest.partition("-")[0]
     try:
         if machine == _machine() and process.isdigit():
-            abandoned = not _is_running(int(process))
-        else:
-            # No name of ours, or that of another machine (a container, a worker) with the same disk.
-            abandoned = not process.isdigit() or time.time() - path.stat().st_mtime > ABANDONED_AFTER_S
-        if not abandoned:
+            os.kill(int(process), 0)  # ProcessLookupError where nobody writes any more
             return False
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            path.unlink(missing_ok=True)
-        return not path.exists()
-    except OSError:
-        return False
-
-
-def _is_running(process: int) -> bool:
-    try:
-        os.kill(process, 0)
+        # No name of ours, or that of another machine (a container, a worker) with the same disk.
+        if process.isdigit() and time.time() - path.stat().st_mtime <= ABANDONED_AFTER_S:
+            return False
     except ProcessLookupError:
-        return False
+        pass
     except OSError:
-        return True
-    return True
+        return False
+    if path.is_dir():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
+    return not path.exists()
 
 
 def no_room(error: BaseException | str) -> bool:
     """Whether an error, what caused it, or what it says, means that there is no room on the disk."""
     if isinstance(error, str):
         return any(words in error for words in _NO_ROOM_WORDS)
-    seen: BaseException | None = error
-    while seen is not None:
-        if isinstance(seen, DiskFullError) or getattr(seen, "errno", None) in _NO_ROOM or no_room(str(seen)):
-            return True
-        seen = seen.__cause__ or seen.__context__
-    return False
+    if isinstance(error, DiskFullError) or getattr(error, "errno", None) in _NO_ROOM or no_room(str(error)):
+        return True
+    cause = error.__cause__ or error.__context__
+    return cause is not None and no_room(cause)
 
 
 @contextlib.contextmanager
@@ -229,6 +215,22 @@ def file_sha256(path: str | os.PathLike[str]) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def size_and_time(path: Path) -> tuple[int, int]:
+    """Bytes of a file, and when it was last changed, in nanoseconds."""
+    status = path.stat()
+    return status.st_size, status.st_mtime_ns
+
+
+def remembered_sha256(path: Path) -> str:
+    """Hex SHA-256 of a file's bytes, read only once while its size and its time of change stay the same."""
+    return _file_sha256(path, *size_and_time(path))
+
+
+@functools.lru_cache(maxsize=8192)
+def _file_sha256(path: Path, size: int, modified_ns: int) -> str:
+    return file_sha256(path)
+
+
 def value_sha256(value: Mapping[str, Any] | list[Any] | str) -> str:
     """Hex SHA-256 of a JSON-able value; the order of keys does not matter."""
     canonical = json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
@@ -264,16 +266,13 @@ def changed_fields(value: Any, without: tuple[str, ...] = ()) -> Any:
 
 def _field_defaults(spec: Any) -> dict[str, list[Any]]:
     """Each field of a dataclass or pydantic model with its default in a list, which is empty where it has none."""
-    if not is_dataclass(spec):
-        return {
-            name: [] if field.is_required() else [field.get_default(call_default_factory=True, validated_data={})]
-            for name, field in type(spec).model_fields.items()
-        }
-    defaults = {}
-    for field in fields(spec):
-        made = field.default_factory() if field.default_factory is not MISSING else field.default
-        defaults[field.name] = [] if made is MISSING else [made]
-    return defaults
+    if is_dataclass(spec):
+        made = {f.name: f.default if f.default_factory is MISSING else f.default_factory() for f in fields(spec)}
+        return {name: [] if default is MISSING else [default] for name, default in made.items()}
+    return {
+        name: [] if field.is_required() else [field.get_default(call_default_factory=True, validated_data={})]
+        for name, field in type(spec).model_fields.items()
+    }
 
 
 def share_file(source: Path, target: Path) -> None:

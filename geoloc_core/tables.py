@@ -7,8 +7,7 @@ here. In every table missing text is the empty string, never NaN or None.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,20 +17,17 @@ from pandera.errors import SchemaErrors
 from geoloc_core.errors import InputError
 from geoloc_core.geography.cells import LEVELS, id_column
 
-Schema = pa.DataFrameSchema | type[pa.DataFrameModel]
 
-
-@dataclass(frozen=True)
-class ColumnDescription:
+class ColumnDescription(NamedTuple):
     """A column as a person wants to see it; `made_from` names the columns upstream, each as `asset.column`."""
 
     name: str
     dtype: str
     description: str
     made_from: tuple[str, ...]
+    constraints: tuple[str, ...]
     nullable: bool
     unique: bool
-    constraints: tuple[str, ...]
 
     @property
     def sentence(self) -> str:
@@ -62,12 +58,7 @@ def column(
 
 
 def text(
-    description: str,
-    *made_from: str,
-    filled: bool = False,
-    one_of: Iterable[str] = (),
-    pattern: str = "",
-    **more: Any,
+    description: str, *made_from: str, filled: bool = False, one_of: Iterable[str] = (), pattern: str = "", **more: Any
 ) -> pa.Column:
     """A column of text. `filled`: never empty; `one_of`: the values that it may have; `pattern`: what it must match."""
     checks = [pa.Check.str_length(min_value=1)] if filled else []
@@ -101,57 +92,46 @@ def longitude(description: str, *made_from: str, **more: Any) -> pa.Column:
     return number(np.float64, description, *made_from, low=-180.0, high=180.0, **more)
 
 
-def same_columns(asset: str, schema: Schema, names: Iterable[str], **rules: bool) -> dict[str, pa.Column]:
+def same_columns(asset: str, schema: pa.DataFrameSchema, names: Iterable[str], **rules: bool) -> dict[str, pa.Column]:
     """Columns that another table takes over from the table of `asset`, with their bounds and their meaning.
 
     `rules` (`unique`, `nullable`) replace those of the table that they come from.
     """
     taken = {}
     for name in names:
-        old = schema_of(schema).columns[name]
+        old = schema.columns[name]
         own = {"unique": old.unique, "nullable": old.nullable, **rules}
         taken[name] = column(old.dtype, old.description, f"{asset}.{name}", checks=old.checks, **own)
     return taken
 
 
-def schema_of(schema: Schema) -> pa.DataFrameSchema:
-    """The schema object, also of a table that is written as a pandera model."""
-    return schema.to_schema() if isinstance(schema, type) else schema
-
-
-def columns_of(schema: Schema) -> list[ColumnDescription]:
+def columns_of(schema: pa.DataFrameSchema) -> list[ColumnDescription]:
     """The columns of a table, in order."""
-    return [
-        ColumnDescription(
-            name=str(name),
-            dtype=str(column.dtype),
-            description=column.description or "",
-            made_from=tuple((column.metadata or {}).get("made_from", ())),
-            nullable=bool(column.nullable),
-            unique=bool(column.unique),
-            constraints=tuple(str(check.error or check.name) for check in column.checks),
-        )
-        for name, column in schema_of(schema).columns.items()
-    ]
+    described = []
+    for name, column in schema.columns.items():
+        made_from = tuple((column.metadata or {}).get("made_from", ()))
+        rules = tuple(str(check.error or check.name) for check in column.checks)
+        words = name, str(column.dtype), column.description or "", made_from, rules
+        described.append(ColumnDescription(*words, nullable=column.nullable, unique=column.unique))
+    return described
 
 
-def column_names(schema: Schema) -> list[str]:
+def column_names(schema: pa.DataFrameSchema) -> list[str]:
     """The names of a table's columns, in order."""
-    return list(schema_of(schema).columns)
+    return list(schema.columns)
 
 
-def empty(schema: Schema) -> pd.DataFrame:
+def empty(schema: pa.DataFrameSchema) -> pd.DataFrame:
     """A frame of the table's columns and types with no rows."""
-    columns = schema_of(schema).columns
+    columns = schema.columns
     return pd.DataFrame({name: pd.Series(dtype=str(column.dtype)) for name, column in columns.items()})
 
 
-def validate(schema: Schema, frame: pd.DataFrame, what: str) -> pd.DataFrame:
+def validate(schema: pa.DataFrameSchema, frame: pd.DataFrame, what: str) -> pd.DataFrame:
     """`frame` with the columns of `schema` in order and of the right types.
 
     Raises `InputError` naming `what`, the column, the rule and the first failing rows (positions in the frame, from 0).
     """
-    schema = schema_of(schema)
     expected = list(schema.columns)
     missing = [name for name in expected if name not in frame.columns]
     unknown = [str(name) for name in frame.columns if name not in expected]

@@ -14,7 +14,7 @@ from geoloc_core.line.project import Project
 from geoloc_core.line.steps import Markdown
 
 if TYPE_CHECKING:
-    from geoloc_core.tables import Schema
+    from pandera.pandas import DataFrameSchema
 
 # The event log keeps every picture and every table of every materialization: larger ones belong into a file.
 LARGEST_PICTURE_BYTES = 100_000
@@ -44,7 +44,7 @@ def materialization(project: Project, made: Made, seconds: float) -> dg.Material
     return dg.MaterializeResult(metadata=metadata, data_version=dg.DataVersion(receipt.data_version))
 
 
-def schemas() -> "dict[str, Schema]":
+def schemas() -> "dict[str, DataFrameSchema]":
     """The schema of every artifact that is a table."""
     from geoloc_core import tables
     from geoloc_core.evaluation.prediction_table import Predictions

@@ -14,9 +14,7 @@ GPU = {
     "dagster-k8s/config": {
         "container_config": {"resources": {"limits": {"nvidia.com/gpu": "1"}}},
         # Nodes with GPUs are commonly tainted, so that nothing else fills them.
-        "pod_spec_config": {
-            "tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}],
-        },
+        "pod_spec_config": {"tolerations": [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]},
     },
     "dagster-ray/config": {"num_gpus": 1},
     "dagster-celery/queue": "gpu",

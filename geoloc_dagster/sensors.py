@@ -60,11 +60,7 @@ def removals_tick(project: Project) -> Tick:
 
 
 def request_tick(
-    project: Project,
-    instance: dg.DagsterInstance,
-    asset: str,
-    checks: list[dg.AssetCheckKey],
-    because: str = "",
+    project: Project, instance: dg.DagsterInstance, asset: str, checks: list[dg.AssetCheckKey], because: str = ""
 ) -> Tick:
     """One run for each target of one asset that is stale, once its inputs are settled."""
     state = State(project)

@@ -9,7 +9,6 @@ section of the profile, the content of a file), whose value stands for itself.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from geoloc_core.geography import EMBEDDED_FILE
-from geoloc_core.storage import changed_fields, file_sha256, fingerprint, value_sha256
+from geoloc_core.storage import changed_fields, fingerprint, remembered_sha256, size_and_time, value_sha256
 
 if TYPE_CHECKING:
     from geoloc_core.line.profile import Dataset, Profile
@@ -84,14 +83,6 @@ def every(*dimensions: Dimension) -> Selection:
     return lambda profile, key: keys_of(profile, dimensions)
 
 
-def _cells(profile: Profile, key: str) -> tuple[str, ...]:
-    return (profile.experiment(key).cells,)
-
-
-def _backbones(profile: Profile, key: str) -> tuple[str, ...]:
-    return profile.backbones_of(key)
-
-
 def _text_towers(profile: Profile, key: str) -> tuple[str, ...]:
     """The backbones that share their space with sentences; each has a zero-shot row in the tables."""
     return tuple(name for name in profile.backbones() if profile.backbone(name).has_text_tower)
@@ -110,12 +101,18 @@ def _zero_shot_vectors(profile: Profile, key: str) -> tuple[str, ...]:
     return tuple(f"{name}|{shard}" for name in _text_towers(profile, key) for shard in profile.shards())
 
 
-def _all_benchmarks(profile: Profile, key: str) -> tuple[str, ...]:
-    return profile.benchmark_names()
+def from_profile(*names: str, answers: Selection | None = None) -> Settings:
+    """The values of keys of the profile, and how each of the experiments that `answers` selects answers."""
+
+    def settings(profile: Profile, key: str) -> dict[str, Any]:
+        experiments = answers(profile, key) if answers else ()
+        values = {name: getattr(profile, name) for name in names}
+        return values | {f"answer of {experiment}": profile.answer_of(experiment) for experiment in experiments}
+
+    return settings
 
 
-def _no_settings(profile: Profile, key: str) -> dict[str, Any]:
-    return {}
+NO_SETTINGS = from_profile()
 
 
 @dataclass(frozen=True)
@@ -134,36 +131,34 @@ class Artifact:
     version: str = "1"
     by: tuple[Dimension, ...] = ()
     made_from: Mapping[str, Selection] = field(default_factory=dict)
-    settings: Settings = _no_settings
+    settings: Settings = NO_SETTINGS
     kinds: tuple[str, ...] = ("parquet",)
     suffix: str = ""
     pool: str = ""
 
 
 def _delivery_settings(profile: Profile, shard: str) -> dict[str, Any]:
-    membership = profile.dataset_of(shard)
-    if membership is None:
+    if (membership := profile.dataset_of(shard)) is None:
         return {"drawn": profile.drawn, "embedded boundaries": lambda: content_version(EMBEDDED_FILE)}
-    dataset = membership[0]
-    return {f"metadata of {dataset.name}": lambda: content_version(Path(dataset.metadata))}
+    return {f"metadata of {membership[0].name}": lambda: content_version(Path(membership[0].metadata))}
 
 
 def _rows_settings(profile: Profile, shard: str) -> dict[str, Any]:
-    membership = profile.dataset_of(shard)
-    if membership is None:
+    if (membership := profile.dataset_of(shard)) is None:
         return {}
-    dataset = membership[0]
     names = ("name", "source", "shards", "rows_per_shard", "columns")
-    # Options of a later day, which leave the settings of a dataset that does not use them as they were.
-    later = changed_fields(dataset.model_copy(update={"fetch": False}))
-    settings = {name: getattr(dataset, name) for name in names}
-    return {f"rows of {dataset.name}": settings | {name: later[name] for name in ("rows", "url") if name in later}}
+    # Options of a later day leave the settings of a dataset that does not use them as they were.
+    later = changed_fields(membership[0])
+    settings = {name: getattr(membership[0], name) for name in names}
+    return {
+        f"rows of {membership[0].name}": settings | {name: later[name] for name in ("rows", "url") if name in later}
+    }
 
 
 def _picture_settings(profile: Profile, shard: str) -> dict[str, Any]:
-    membership = profile.dataset_of(shard)
-    pictures = {} if membership is None else {f"pictures of {membership[0].name}": pictures_version(membership[0])}
-    return {"images": profile.images, **pictures}
+    if (membership := profile.dataset_of(shard)) is None:
+        return {"images": profile.images}
+    return {"images": profile.images, f"pictures of {membership[0].name}": lambda: pictures_version(membership[0])}
 
 
 def _split_settings(profile: Profile, key: str) -> dict[str, Any]:
@@ -191,32 +186,6 @@ def _backbone_settings(profile: Profile, name: str) -> dict[str, Any]:
     return {f"specification of {name}": profile.backbone(name).fingerprint()}
 
 
-def _profile_keys(*names: str) -> Settings:
-    """The values of keys of the profile."""
-    return lambda profile, key: {name: getattr(profile, name) for name in names}
-
-
-def _benchmark_settings(profile: Profile, key: str) -> dict[str, Any]:
-    return _answers(profile, key.split("|")[1])
-
-
-def _report_settings(profile: Profile, key: str) -> dict[str, Any]:
-    return {"name": profile.name, "notice": profile.notice, "split": profile.split, **_answers(profile, key)}
-
-
-def _results_settings(profile: Profile, key: str) -> dict[str, Any]:
-    shown = {"name": profile.name, "notice": profile.notice, "map_country": profile.map_country}
-    return shown | _answers(profile, *profile.experiment_keys())
-
-
-def _champion_settings(profile: Profile, key: str) -> dict[str, Any]:
-    return _answers(profile, *profile.experiment_keys())
-
-
-def _answers(profile: Profile, *experiments: str) -> dict[str, Any]:
-    return {f"answer of {experiment}": profile.answer_of(experiment) for experiment in experiments}
-
-
 # fmt: off
 LINE: dict[str, Artifact] = {
     "regions": Artifact("geography", suffix=".parquet", settings=_boundary_settings),
@@ -228,13 +197,13 @@ LINE: dict[str, Artifact] = {
         "photos", "3", by=(SHARD,), suffix=".parquet", settings=_picture_settings, kinds=("parquet", "pandera"),
         made_from={"deliveries": same, "raw_photos": same}),
     "labeled_photos": Artifact(
-        "photos", by=(SHARD,), pool="warehouse", kinds=("duckdb", "pandera"), settings=_profile_keys("near_cap_km"),
+        "photos", by=(SHARD,), pool="warehouse", kinds=("duckdb", "pandera"), settings=from_profile("near_cap_km"),
         made_from={"raw_photos": same, "regions": whole}),
     "training_photos": Artifact(
         "photos", "2", pool="warehouse", kinds=("duckdb", "pandera"), settings=_split_settings,
         made_from={"labeled_photos": every(SHARD), "images": every(SHARD)}),
     "class_distribution": Artifact(
-        "photos", "3", kinds=("parquet", "pandera"), settings=_profile_keys("map_country"),
+        "photos", "3", kinds=("parquet", "pandera"), settings=from_profile("map_country"),
         made_from={"training_photos": whole, "regions": whole}),
     "backbones": Artifact(
         "features", by=(BACKBONE,), suffix=".json", kinds=("pytorch", "huggingface"), settings=_backbone_settings),
@@ -246,24 +215,26 @@ LINE: dict[str, Artifact] = {
         "learning", "3", by=(LEVEL,), suffix=".parquet", made_from={"training_photos": whole, "regions": whole}),
     "heads": Artifact(
         "learning", "4", by=(EXPERIMENT,), kinds=("pytorch", "mlflow"), pool="gpu", settings=_head_settings,
-        made_from={"training_photos": whole, "class_weights": _cells, "embeddings": _training_vectors}),
+        made_from={"training_photos": whole, "embeddings": _training_vectors,
+                   "class_weights": lambda profile, key: (profile.experiment(key).cells,)}),
     "validation_report": Artifact(
-        "evaluation", "3", by=(EXPERIMENT,), settings=_report_settings,
+        "evaluation", "3", by=(EXPERIMENT,), settings=from_profile("name", "notice", "split", answers=same),
         # Regions and backbones: what the packed head says of itself, beyond its own files.
         made_from={"heads": same, "training_photos": whole, "region_anchors": every(LEVEL), "embeddings": _training_vectors,
-                   "regions": whole, "backbones": _backbones}),
+                   "regions": whole, "backbones": lambda profile, key: profile.backbones_of(key)}),
     "benchmark_report": Artifact(
-        "evaluation", "3", by=(BENCHMARK, EXPERIMENT), settings=_benchmark_settings,
+        "evaluation", "3", by=(BENCHMARK, EXPERIMENT), settings=from_profile(answers=second),
         made_from={"heads": second, "labeled_photos": first, "region_anchors": every(LEVEL),
                    "embeddings": _benchmark_vectors}),
     "results": Artifact(
-        "evaluation", "4", kinds=("markdown",), settings=_results_settings,
+        "evaluation", "4", kinds=("markdown",),
+        settings=from_profile("name", "notice", "map_country", answers=every(EXPERIMENT)),
         made_from={"class_distribution": whole, "training_photos": whole, "regions": whole,
-                   "labeled_photos": _all_benchmarks, "images": _all_benchmarks, "region_anchors": every(LEVEL),
+                   "labeled_photos": every(BENCHMARK), "images": every(BENCHMARK), "region_anchors": every(LEVEL),
                    "backbones": _text_towers, "embeddings": _zero_shot_vectors,
                    "validation_report": every(EXPERIMENT), "benchmark_report": every(BENCHMARK, EXPERIMENT)}),
     "champion": Artifact(
-        "evaluation", "3", kinds=("mlflow",), settings=_champion_settings,
+        "evaluation", "3", kinds=("mlflow",), settings=from_profile(answers=every(EXPERIMENT)),
         made_from={"results": whole, "heads": every(EXPERIMENT), "validation_report": every(EXPERIMENT),
                    "region_anchors": every(LEVEL), "regions": whole, "backbones": every(BACKBONE)}),
 }
@@ -321,23 +292,16 @@ def boundary_version(source: str) -> str:
     return value_sha256([content_version(path) for path in source_files(source)])
 
 
-def pictures_version(dataset: Dataset) -> Callable[[], str]:
+def pictures_version(dataset: Dataset) -> str:
     """Where a dataset's pictures are, and the size and time of each archive of them.
 
     The files of a folder of pictures are not looked at: listing millions at each plan is too much. Who adds some remakes
     `images` (`geoloc run images --partition SHARD`).
     """
+    from geoloc_core.photos.archives import archives_in
 
-    def version() -> str:
-        from geoloc_core.photos.archives import archives_in
-
-        archives = [
-            [archive.name, archive.stat().st_size, archive.stat().st_mtime_ns]
-            for archive in archives_in(Path(dataset.images or dataset.metadata))
-        ]
-        return value_sha256([dataset.images, dataset.layout, dataset.fetch, archives])
-
-    return version
+    archives = [[file.name, *size_and_time(file)] for file in archives_in(Path(dataset.images or dataset.metadata))]
+    return value_sha256([dataset.images, dataset.layout, dataset.fetch, archives])
 
 
 def content_version(path: Path) -> str:
@@ -347,21 +311,10 @@ def content_version(path: Path) -> str:
     it will say so in its own words.
     """
     if path.is_dir():
-        listing = sorted(
-            (str(file.relative_to(path)), file.stat().st_size, file.stat().st_mtime_ns)
-            for file in path.rglob("*")
-            if file.is_file()
-        )
-        return value_sha256([list(entry) for entry in listing])
+        files = (file for file in path.rglob("*") if file.is_file())
+        return value_sha256(sorted([str(file.relative_to(path)), *size_and_time(file)] for file in files))
     if not path.is_file():
         return "absent"
-    status = path.stat()
-    if status.st_size > LARGE_BYTES:
-        return value_sha256([[path.name, status.st_size, status.st_mtime_ns]])
-    return _file_version(path, status.st_size, status.st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=4096)
-def _file_version(path: Path, size: int, modified_ns: int) -> str:
-    # The arguments are the key of the cache: a file that was written anew is read anew.
-    return file_sha256(path)
+    if path.stat().st_size > LARGE_BYTES:
+        return value_sha256([[path.name, *size_and_time(path)]])
+    return remembered_sha256(path)

@@ -8,11 +8,37 @@ from pathlib import Path
 from geoloc_core.line.artifacts import LINE
 
 
+class Place:
+    """A path that every data folder has at the same place."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, layout: Layout, owner: type) -> Path:
+        return layout.home / self.name
+
+
 @dataclass(frozen=True)
 class Layout:
-    """The data folder of one profile. Every property and method gives a path and makes nothing."""
+    """The data folder of one profile. Every place and method gives a path and makes nothing."""
 
     home: Path
+
+    # What belongs to the project as a whole.
+    dagster_home = Place("dagster")  # Dagster's own records: runs, events, schedules
+    mlflow_home = Place("mlflow")  # MLflow's database and artifacts
+    warehouse = Place("warehouse.duckdb")
+    checkpoints = Place("checkpoints")  # a folder of weights for each backbone that is made here
+    data_docs = Place("data_docs")  # Great Expectations' pages, one site for each shard
+    choice = Place("choice.json")  # which photos and which optional features were decided on
+    refresh_lock = Place("refresh.lock")  # held by the one refresh that is at work
+    landing = Place("landing")  # metadata files laid here become deliveries
+    landed = Place("landed.json")  # the ledger of what was found in the landing folder
+    failures = Place("failures.log")  # one line for each run that failed
+    regions = Place("regions.parquet")  # the boundary set in use, as GeoParquet
+    results = Place("results")  # tables, maps and the HTML report
+    model = Place("model")  # the champion, packed so that it answers by itself
+    champion_decision = Place("champion.json")  # why the champion moved or stayed
 
     def path(self, asset: str, key: str = "") -> Path:
         """The file or folder of an artifact, by the table."""
@@ -22,58 +48,6 @@ class Layout:
     def receipt(self, asset: str, key: str) -> Path:
         """What a target was made from and what came out."""
         return self.home / "receipts" / asset / f"{key.replace('|', '/') or 'whole'}.json"
-
-    # What belongs to the project as a whole.
-
-    @property
-    def dagster_home(self) -> Path:
-        """Dagster's own records: runs, events, schedules."""
-        return self.home / "dagster"
-
-    @property
-    def mlflow_home(self) -> Path:
-        """MLflow's database and artifacts."""
-        return self.home / "mlflow"
-
-    @property
-    def warehouse(self) -> Path:
-        """The DuckDB file."""
-        return self.home / "warehouse.duckdb"
-
-    @property
-    def checkpoints(self) -> Path:
-        """Folders of weights, one for each backbone that is made here."""
-        return self.home / "checkpoints"
-
-    @property
-    def data_docs(self) -> Path:
-        """Great Expectations' pages, one site for each shard."""
-        return self.home / "data_docs"
-
-    @property
-    def choice(self) -> Path:
-        """Which photos and which optional features were decided on."""
-        return self.home / "choice.json"
-
-    @property
-    def refresh_lock(self) -> Path:
-        """Held by the one refresh that is at work."""
-        return self.home / "refresh.lock"
-
-    @property
-    def landing(self) -> Path:
-        """Metadata files laid here become deliveries."""
-        return self.home / "landing"
-
-    @property
-    def landed(self) -> Path:
-        """The ledger of what was found in the landing folder."""
-        return self.home / "landed.json"
-
-    @property
-    def failures(self) -> Path:
-        """One line for each run that failed."""
-        return self.home / "failures.log"
 
     def pictures(self, dataset: str) -> Path:
         """Folder of the pictures of a dataset that were fetched, or unpacked from an archive."""
@@ -88,26 +62,6 @@ class Layout:
         return self.home / "cache" / "cut" / dataset
 
     # Artifacts, and what lies beside them.
-
-    @property
-    def regions(self) -> Path:
-        """The boundary set in use, as GeoParquet."""
-        return self.path("regions")
-
-    @property
-    def results(self) -> Path:
-        """Tables, maps and the HTML report."""
-        return self.path("results")
-
-    @property
-    def model(self) -> Path:
-        """The champion, packed so that it answers by itself."""
-        return self.home / "model"
-
-    @property
-    def champion_decision(self) -> Path:
-        """Why the champion moved or stayed."""
-        return self.home / "champion.json"
 
     def delivery(self, shard: str) -> Path:
         """Folder of a delivery that is made here (the sample)."""

@@ -9,7 +9,6 @@ them.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +17,7 @@ from typing import Any
 
 from geoloc_core.line.artifacts import Target
 from geoloc_core.line.layout import Layout
-from geoloc_core.storage import file_sha256, write_json
+from geoloc_core.storage import file_sha256, remembered_sha256, size_and_time, write_json
 
 # Never the time of a file's last change: such a stamp has the content read.
 _DISTRUSTED = -1
@@ -35,20 +34,19 @@ class Stamp:
     @staticmethod
     def of(file: Path) -> Stamp:
         """The stamp of a file as it is now; its content is read."""
-        status = file.stat()
-        return Stamp(status.st_size, status.st_mtime_ns, file_sha256(file))
+        return Stamp(*size_and_time(file), file_sha256(file))
 
     def damage(self, file: Path, verify: bool = False) -> str:
         """What is wrong with the file, without its name; an empty text where nothing is. `verify` reads it in any case."""
         if not file.is_file():
             return "is gone"
-        status = file.stat()
-        if status.st_size != self.size:
-            return f"has {status.st_size} bytes instead of {self.size}"
+        size, modified_ns = size_and_time(file)
+        if size != self.size:
+            return f"has {size} bytes instead of {self.size}"
         if verify:
             same = file_sha256(file) == self.sha256
         else:
-            same = status.st_mtime_ns == self.modified_ns or _content(file, status.st_mtime_ns) == self.sha256
+            same = modified_ns == self.modified_ns or remembered_sha256(file) == self.sha256
         return "" if same else "is damaged: its bytes are not those that were written"
 
 
@@ -139,12 +137,6 @@ def record_verdict(layout: Layout, target: Target, check: str, fault: str) -> No
         return
     refused = {name: text for name, text in receipt.refused.items() if name != check}
     write_receipt(layout, replace(receipt, refused={**refused, check: fault} if fault else refused))
-
-
-@functools.lru_cache(maxsize=4096)
-def _content(file: Path, modified_ns: int) -> str:
-    # The time is a key of the cache: a file that was written anew is read anew.
-    return file_sha256(file)
 
 
 def _read(path: Path) -> Receipt | None:

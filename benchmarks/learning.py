@@ -153,6 +153,7 @@ def train_mapped(path: Path, n_rows: int) -> None:
         is_train=np.ones(n_rows, dtype=bool),
         latitude=rng.uniform(-60, 70, n_rows),
         longitude=rng.uniform(-180, 180, n_rows),
+        author_id=np.arange(n_rows),
     )
     started = time.perf_counter()
     once = replace(DEFAULT, epochs=1, min_steps=0)
@@ -172,6 +173,7 @@ def random_data(n_rows: int, widths: tuple[int, ...]) -> TrainingData:
         is_train=np.ones(n_rows, dtype=bool),
         latitude=np.zeros(n_rows),
         longitude=np.zeros(n_rows),
+        author_id=np.arange(n_rows),
     )
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from geoloc_core import __version__
 from geoloc_core.errors import GeolocError, InputError
-from geoloc_core.line.project import Project, open_project
+from geoloc_core.line.project import Project, open_project, picture_folder_of
 from geoloc_core.storage import room
 
 if TYPE_CHECKING:
@@ -89,6 +89,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--model", type=Path, help="folder of a packed model (default: the champion)")
 
     add("report", _report, "print the tables and say where the HTML report and the maps lie")
+    results = add("results", _results, "print the tables for a program")
+    results.add_argument("--json", action="store_true", required=True, help="as JSON: every table as a list of rows")
     add("demo", _demo, "refresh, print the tables, and answer for one photo")
     schema = add("profile", _profile, "print what a profile may say, for editors and programs")
     schema.add_argument("what", choices=["schema"], help="a JSON Schema")
@@ -128,6 +130,7 @@ def _plan(options: argparse.Namespace) -> int:
     )
     for sentence in missing.values():
         print(f"Missing: {sentence}")
+    _notice(project)
     return 0
 
 
@@ -267,14 +270,27 @@ def _evaluate(options: argparse.Namespace) -> int:
     return 0 if done.accepted else WRONG
 
 
-def _report(options: argparse.Namespace) -> int:
+def _results(options: argparse.Namespace) -> int:
     project = _project(options)
+    tables = {path.stem: json.loads(path.read_bytes()) for path in _table_files(project, "json")}
+    about = {"profile": project.profile.name, "notice": project.profile.notice}
+    print(json.dumps(about | tables, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _table_files(project: Project, suffix: str) -> list[Path]:
     folder = project.layout.results
-    tables = [folder / f"{name}.md" for name in ("table1", "table2", "comparison", "table3")]
+    tables = [folder / f"{name}.{suffix}" for name in ("table1", "table2", "comparison", "table3")]
     if not all(table.is_file() for table in tables):
         raise InputError(f"there are no results in {folder} yet; make them with `geoloc refresh`")
-    for table in tables:
+    return tables
+
+
+def _report(options: argparse.Namespace) -> int:
+    project = _project(options)
+    for table in _table_files(project, "md"):
         print(table.read_text(encoding="utf-8"))
+    folder = project.layout.results
     print(f"Report: {folder / 'report.html'}")
     for picture in sorted(folder.glob("*.png")):
         print(f"Map:    {picture}")
@@ -299,7 +315,7 @@ def _demo(options: argparse.Namespace) -> int:
     shard = project.profile.benchmark_names()[0]
     manifest = read_rows(project.layout.images(shard))
     usable = manifest.loc[manifest["status"] == "ok", "image_path"]
-    photo = project.layout.delivery(shard) / "images" / str(usable.iloc[0])
+    photo = picture_folder_of(project.profile, project.layout, shard) / str(usable.iloc[0])
     print(f"\n$ geoloc predict {os.path.relpath(photo)}", flush=True)
     status = _predict(argparse.Namespace(**vars(options), files=[photo], json=False, csv=False, model=None))
     mine = "`.venv/bin/geoloc predict YOUR_PHOTO.jpg` answers for a photo of yours"

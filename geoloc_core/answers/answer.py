@@ -94,11 +94,11 @@ class Answerer:
     def _answers(self, blocks: Sequence[np.ndarray], companion_blocks: Sequence[np.ndarray]) -> Answers:
         head, finer = self.head, self._finer
         logits = head.logits(blocks)
-        posterior = head.posterior_of_logits(logits, head.logit_adjustment)
+        posterior = head.posterior_of_logits(logits)
         by_country = head.to_countries(posterior)
         country = by_country.argmax(axis=1)
         plain = replace(head, temperature=1.0, within_temperature=1.0)
-        before = plain.to_countries(plain.posterior_of_logits(logits, head.logit_adjustment))
+        before = plain.to_countries(plain.posterior_of_logits(logits))
         names, probability, vectors = None, None, blocks
         if finer is None:
             points = self._points(posterior, country, vectors)
@@ -107,7 +107,7 @@ class Answerer:
             parent = np.array([position.get(name, -1) for name in finer.parents], dtype=np.int64)
             if finer is self.companion:
                 vectors = companion_blocks
-                within = finer.posterior_of_logits(finer.logits(vectors), finer.logit_adjustment)
+                within = finer.posterior(vectors)
                 posterior = share_out(by_country, within, parent)
             # The most probable class among those of the answered country.
             best = np.where(parent[None, :] == country[:, None], posterior, -1.0).argmax(axis=1)

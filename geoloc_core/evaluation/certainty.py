@@ -1,20 +1,19 @@
 """How sure, and rightly so? Calibration, what answering "not sure" gains, and the promises of a head.
 
-The formulas are those of `learning.calibrate`, by which heads are calibrated; here they are applied
-to answers for photos that trained nothing. A photo in no country, or in one that no training photo shows, was answered
-wrongly whatever its probability. Shares of a coverage curve are per cent of all photos, so that one without a picture is
-never covered.
+The formulas are those of `learning.calibrate`, applied to answers for photos that trained nothing. A photo in no country, or
+in one that no training photo shows, was answered wrongly whatever its probability. Shares of a coverage curve are per cent
+of all photos, so that one without a picture is never covered.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pydantic
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval, author_weights
@@ -34,10 +33,9 @@ SMALLEST_PROBABILITY = 1e-38
 class Calibration:
     """How well the probabilities of n answered photos fit what happened; every figure is NaN where n is 0.
 
-    accuracy, confidence: share right, and mean probability of the answers, both 0 to 1; ece: expected calibration error, 0
-    (best) to 1, over bins of equal width (Naeini et al., 2015); brier: mean squared error of the whole posterior, 0 (best) to
-    2; log_loss: mean negative log-likelihood of the true country, over photos whose country is a class; table: n, confidence
-    and accuracy in each bin of probability.
+    accuracy, confidence: share right, and mean probability of the answers, 0 to 1; ece: expected calibration error, 0 to 1,
+    over bins of equal width (Naeini et al., 2015); brier: mean squared error of the whole posterior, 0 to 2; log_loss: mean
+    negative log-likelihood of the true country where it is a class; table: n, confidence and accuracy in each bin.
     """
 
     n: int
@@ -52,25 +50,20 @@ class Calibration:
 def calibration(predictions: pd.DataFrame, n_bins: int = BINS) -> Calibration:
     """Calibration of the answered photos of a predictions frame."""
     confidence, correct = _answered(predictions)
-    table = reliability_table(confidence, correct, n_bins)
-    if not len(confidence):
-        return Calibration(0, math.nan, math.nan, math.nan, math.nan, math.nan, table)
     answered = predictions[predictions["status"] == ANSWERED]
     truth = answered["truth_probability"].to_numpy(dtype=np.float64)
-    likelihood = np.maximum(truth[truth > 0], SMALLEST_PROBABILITY)
-    return Calibration(
-        n=len(answered),
-        accuracy=float(correct.mean()),
-        confidence=float(confidence.mean()),
-        ece=expected_calibration_error(confidence, correct, n_bins),
-        brier=float(answered["brier"].to_numpy(dtype=np.float64).mean()),
-        log_loss=float(-np.log(likelihood).mean()) if len(likelihood) else math.nan,
-        table=table,
+    figures = (
+        correct,
+        confidence,
+        answered["brier"].to_numpy(),
+        -np.log(np.maximum(truth[truth > 0], SMALLEST_PROBABILITY)),
     )
+    means = [float(np.mean(values, dtype=np.float64)) if len(values) else math.nan for values in figures]
+    ece = expected_calibration_error(confidence, correct, n_bins) if len(confidence) else math.nan
+    return Calibration(len(answered), *means[:2], ece, *means[2:], reliability_table(confidence, correct, n_bins))
 
 
-@dataclass(frozen=True)
-class Threshold:
+class Threshold(NamedTuple):
     """Answer when the probability is at least `threshold`: then `coverage` % are answered, `accuracy` % of them right.
 
     The threshold is infinite where the target cannot be promised; then nothing is answered and the accuracy is NaN.
@@ -87,8 +80,6 @@ def coverage_curve(predictions: pd.DataFrame) -> pd.DataFrame:
     Photos with the same probability are answered together (El-Yaniv and Wiener, 2010). Empty where nothing was answered.
     """
     confidence, correct = _answered(predictions)
-    if not len(confidence):
-        return pd.DataFrame({"threshold": [], "coverage": [], "accuracy": []}, dtype=np.float64)
     curve = calibrate.risk_coverage(confidence, correct)
     coverage, accuracy = 100.0 * curve["n"] / len(predictions), 100.0 * (1.0 - curve["risk"])
     return pd.DataFrame({"threshold": curve["threshold"], "coverage": coverage, "accuracy": accuracy})
@@ -114,12 +105,11 @@ def threshold_for(predictions: pd.DataFrame, target_accuracy: float) -> Threshol
     return Threshold(threshold, 100.0 * float(covered.sum()) / len(predictions), 100.0 * float(correct[covered].mean()))
 
 
-@dataclass(frozen=True)
-class Certainty:
+class Certainty(pydantic.BaseModel, frozen=True):
     """What a head promises, and what it keeps over n photos that were answered; shares lie between 0 and 1.
 
     fitted_on: which photos the promises were fitted on; where these are the validation photos (a recipe that spares no
-    training authors, as the thesis's), the shares kept on validation do not test them, only those on a benchmark do.
+    training authors, as the thesis's), only the shares kept on a benchmark test them.
     ece_before, ece: calibration error of the country's probability at temperature 1 and at the head's own.
     set_kept: share of the photos whose true country is in the set, with its interval over authors; set_size: the mean.
     sure_threshold: None where no answer may be called sure; then sure_wrong is None as well.
@@ -138,15 +128,6 @@ class Certainty:
     sure_promised: float
     sure_share: float
     sure_wrong: float | None
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Certainty:
-        """The inverse of `to_json`."""
-        return cls(**{**value, "set_kept": Interval(**value["set_kept"])})
 
 
 def certainty(

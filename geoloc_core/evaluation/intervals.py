@@ -7,11 +7,14 @@ cancels.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+import pydantic
 import scipy.sparse
 
 from geoloc_core.errors import InputError
@@ -21,15 +24,17 @@ from geoloc_core.evaluation.predictions import bootstrap_units
 RESAMPLES = 1_000
 CONFIDENCE = 0.95
 NUMBERS_AT_ONCE = 1_000_000
+# A figure that does not exist is NaN here and null in JSON.
+Figure = Annotated[float | int, pydantic.BeforeValidator(lambda value: math.nan if value is None else value)]
 
 
 @dataclass(frozen=True)
 class Interval:
     """A figure between two others that hold it with the stated confidence."""
 
-    value: float
-    low: float
-    high: float
+    value: Figure
+    low: Figure
+    high: Figure
 
     @property
     def tie(self) -> bool:
@@ -54,9 +59,7 @@ def bootstrap(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int =
     """Score the photos of as many authors as there are, drawn with replacement, `resamples` times.
 
     The draws depend on the authors (in order of id), the number of resamples and the seed, never on the order of the
-    rows or on the predictions: two frames over the same photos meet the same draws.
-
-    Time grows with resamples x photos (the median needs them sorted): 800 k photos take about half a minute.
+    rows or on the predictions: two frames over the same photos meet the same draws. 800,000 photos take half a minute.
     """
     if predictions.empty:
         raise InputError("there is no prediction to score; give at least one photo")

@@ -1,8 +1,7 @@
 """Maps as PNG, each below 100 kB: where photos are, where answers went wrong, where countries are recognised.
 
 World maps are drawn in the Equal Earth projection (Savric, Patterson and Jenny, 2018): shaded areas are read as amounts, so
-every square kilometre has the same size. Drawn with matplotlib's object interface on the Agg canvas, so that no display and
-no global state is touched.
+every square kilometre has the same size. On the Agg canvas, so that no display and no global state is touched.
 """
 
 from __future__ import annotations
@@ -100,13 +99,14 @@ def country_map(boundaries: BoundarySet, country_id: str, photos: pd.DataFrame |
     if units.empty:
         raise InputError(f"the boundary set {boundaries.name!r} has no sub-divisions of {country_id!r}; choose another")
     west, south, east, north = _frame(shapely.union_all(country.geometry.to_numpy()))
+    frame = shapely.box(west, south, east, north)
     stretch = 1.0 / np.cos(np.radians((south + north) / 2.0))
     height = min(9.0, max(4.0, 7.0 * (north - south) * stretch / (east - west)))
     figure = Figure(figsize=(7.0, height), dpi=120)
     axes = figure.add_axes((0.02, 0.02, 0.96, 0.9))
     tolerance = max(east - west, north - south) / 2000.0
     world = boundaries.countries.geometry.to_numpy()
-    neighbours = world[shapely.intersects(world, shapely.box(west, south, east, north))]
+    neighbours = world[shapely.intersects(world, frame)]
     for geometry in shapely.simplify(neighbours, tolerance):
         _fill(axes, geometry, "#ece9e1", "#bdb8ab")
     for geometry, colour in zip(shapely.simplify(units.geometry.to_numpy(), tolerance), cycle(SUBDIVISION_COLOURS)):
@@ -115,24 +115,23 @@ def country_map(boundaries: BoundarySet, country_id: str, photos: pd.DataFrame |
         axes.scatter(photos["longitude"], photos["latitude"], s=3, color=ANSWER, alpha=0.4, linewidths=0, zorder=4)
     centroids = polygon_centroids(units)
     latitude, longitude = centroids["latitude"].to_numpy(), centroids["longitude"].to_numpy()
-    shown = (longitude >= west) & (longitude <= east) & (latitude >= south) & (latitude <= north)
+    shown = shapely.intersects_xy(frame, longitude, latitude)
     axes.scatter(longitude[shown], latitude[shown], s=14, color=INK, zorder=5)
     axes.set(xlim=(west, east), ylim=(south, north), aspect=stretch, xticks=[], yticks=[], facecolor=SEA)
-    largest_first = [int(i) for i in np.argsort(-shapely.area(units.geometry.to_numpy()), kind="stable") if shown[i]]
-    names = units["name"].to_numpy(dtype=object)
-    label_points(figure, axes, [(names[i], longitude[i], latitude[i]) for i in largest_first])
+    largest_first = [i for i in np.argsort(-shapely.area(units.geometry.to_numpy()), kind="stable") if shown[i]]
+    label_points(figure, axes, [(units["name"].iloc[i], longitude[i], latitude[i]) for i in largest_first])
     outside = f" ({len(units) - int(shown.sum())} outside this frame)" if not shown.all() else ""
     words = f"{country['name'].iloc[0]}: {len(units)} sub-divisions and their centroids{outside}"
     axes.set_title(words, fontsize=11, color=INK)
     return png_bytes(figure)
 
 
-def great_circle(
-    longitude_a: float, latitude_a: float, longitude_b: float, latitude_b: float, points: int = 40
-) -> list[np.ndarray]:
-    """The shortest way from a to b as (m, 2) longitudes and latitudes, in two pieces where it crosses the antimeridian."""
-    between = SPHERE.npts(longitude_a, latitude_a, longitude_b, latitude_b, points - 2)
-    way = np.array([(longitude_a, latitude_a), *between, (longitude_b, latitude_b)])
+def great_circle(*ends: float, points: int = 40) -> list[np.ndarray]:
+    """The shortest way between two `ends` (longitude, latitude, longitude, latitude), in two pieces across the antimeridian.
+
+    Each piece is (m, 2) longitudes and latitudes.
+    """
+    way = np.array([ends[:2], *SPHERE.npts(*ends, points - 2), ends[2:]])
     pieces = np.split(way, np.flatnonzero(np.abs(np.diff(way[:, 0])) > 180.0) + 1)
     return [piece for piece in pieces if len(piece) > 1]
 
@@ -189,9 +188,8 @@ def label_points(figure: Figure, axes: Axes, labels: list[tuple[str, float, floa
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes: list[Bbox] = []
     for name, x, y in labels:
-        text = axes.annotate(
-            name, (x, y), (0, 5), textcoords="offset points", ha="center", fontsize=7, color=INK, zorder=6
-        )
+        style: dict[str, Any] = {"ha": "center", "fontsize": 7, "color": INK, "zorder": 6}
+        text = axes.annotate(name, (x, y), (0, 5), textcoords="offset points", **style)
         box = text.get_window_extent(renderer)
         if box.count_overlaps(boxes):
             text.remove()

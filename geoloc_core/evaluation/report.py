@@ -20,10 +20,11 @@ from PIL import Image
 from geoloc_core.evaluation import plots
 from geoloc_core.evaluation.certainty import Certainty, area_under_risk, calibration, coverage_curve, threshold_for
 from geoloc_core.evaluation.comparison import BEST, BETTER, TIE, WORSE
-from geoloc_core.evaluation.confusion import confusion, most_confused
 from geoloc_core.evaluation.evaluate import VALIDATION, Evaluation, PhotoSet, evaluate
 from geoloc_core.evaluation.fairness import (
     MINIMUM_PHOTOS,
+    confusion,
+    most_confused,
     rank_correlation,
     recall_by_continent,
     recall_by_country,
@@ -83,17 +84,15 @@ def results_report(
 ) -> str:
     """The HTML page of a run: Tables 1, 2 and 3, maps, and what stands behind the tables.
 
-    facts: what the results rest on, by name; distribution: the `class_distribution`; photo_sets: predictions by set of photos,
-    the validation photos among them; certainties likewise; comparisons: what `comparison_table` gives, by the row that others
-    are compared with; best: the experiment that the details are about; training: country_id and split; maps: PNGs: coverage,
-    country (of country_id), recall, and errors by benchmark; files: pictures of the first benchmark by photo_id.
+    facts: what the results rest on, by name; photo_sets: predictions by set of photos, VALIDATION among them; certainties
+    likewise; comparisons: what `comparison_table` gives, by the row that others are compared with; best: the experiment that
+    the details are about; training: country_id and split; maps: PNGs: coverage, country (of country_id), recall, and errors by
+    benchmark; files: pictures of the first benchmark by photo_id.
     """
     validation = photo_sets[VALIDATION].experiments
     benchmarks = {name: photos for name, photos in photo_sets.items() if name != VALIDATION}
     names = _names(boundaries)
-    by_set: dict[str, list[Evaluation]] = {}
-    for row in evaluations:
-        by_set.setdefault(row.photos, []).append(row)
+    by_set = {name: [row for row in evaluations if row.photos == name] for name in photo_sets}
     sections: dict[str, Any] = {
         "table1": distribution_sections(distribution),
         "table2": scores_section(by_set.pop(VALIDATION), TABLE2_METRICS),

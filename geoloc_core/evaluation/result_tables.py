@@ -38,9 +38,8 @@ HEADINGS = {
 def table1(distribution: pd.DataFrame, level: str = ROOT, head: int = 10, tail: int = 10) -> pd.DataFrame:
     """Photos per region: the largest, the smallest, then the mean and the median over regions with photos.
 
-    distribution: level, region_id, name, n_photos (the `class_distribution`); head, tail: how many of the largest and of the
-    smallest to list, no region twice. Returns part ("head", "tail", "mean", "median"), rank, region_id, name, n_photos and
-    share (per cent of all labelled photos); of equally many photos the first by region_id comes first.
+    distribution: the `class_distribution`; head, tail: how many of the largest and smallest to list, no region twice. Returns
+    part ("head", "tail", "mean", "median"), rank, region_id, name, n_photos and share (%); of equals the first by id is first.
     """
     regions = distribution[(distribution["level"] == level) & (distribution["n_photos"] > 0)]
     if regions.empty:
@@ -66,13 +65,8 @@ def scores_table(evaluations: Iterable[Evaluation], metrics: Sequence[str]) -> p
     sets = list(dict.fromkeys(item.photos for item in items))
     rows = []
     for item in sorted(items, key=lambda item: (sets.index(item.photos), KINDS.index(item.kind))):
-        row = [
-            item.photos,
-            item.name,
-            item.kind,
-            item.scores.get("n", math.nan),
-            item.scores.get("n_missing", math.nan),
-        ]
+        counts = [item.scores.get(name, math.nan) for name in ("n", "n_missing")]
+        row = [item.photos, item.name, item.kind, *counts]
         for metric in metrics:
             span = item.intervals.get(metric, Interval(math.nan, math.nan, math.nan))
             row += [item.scores.get(metric, math.nan), span.low, span.high, item.verdicts.get(metric, "")]
@@ -106,11 +100,6 @@ def to_markdown(table: pd.DataFrame) -> str:
 
     lines = [line(shown.columns), f"|{'|'.join(rules)}|", *map(line, shown.itertuples(index=False))]
     return "\n".join(lines) + "\n"
-
-
-def to_csv(table: pd.DataFrame) -> str:
-    """All numbers as CSV, not rounded; what does not exist is empty."""
-    return table.to_csv(index=False, lineterminator="\n")
 
 
 def to_json(table: pd.DataFrame) -> str:

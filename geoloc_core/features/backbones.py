@@ -30,10 +30,10 @@ def backbone(name: str, specs: Mapping[str, BackboneSpec] | None = None) -> Back
 def derived_backbone(
     name: str, settings: Mapping[str, Any], specs: Mapping[str, BackboneSpec] | None = None
 ) -> BackboneSpec:
-    """The backbone `name` as a profile describes it: `of`, the one of the list that it starts from, and changes.
+    """The backbone `name` as a profile describes it: `of`, the one of the list that it starts from (`name`), and changes.
 
-    Without `of` it starts from the backbone of the same name. Where only the reading of the weights differs (for example
-    `decode: draft`), both use the same folder of weights. Raises ProfileError for unknown names, fields and values.
+    Where only the reading of the weights differs (`decode: draft`), both use the same folder of weights. Raises ProfileError
+    for unknown names, fields and values.
     """
     changes = {"of": name, **settings}
     start = backbone(str(changes.pop("of")), specs)
@@ -54,8 +54,7 @@ def _read_list(file: Path) -> Mapping[str, BackboneSpec]:
         hub_id = settings["weights"].removeprefix("hub:")
         from_hub = {"model_id": hub_id, "revision": "main"} if hub_id != settings["weights"] else {}
         embedder = specs[settings["embedder"]] if "embedder" in settings else None
-        triples = {key: tuple(settings[key]) for key in ("mean", "std")}
-        specs[name] = BackboneSpec(**{**from_hub, **settings, **triples, "name": name, "embedder": embedder})
+        specs[name] = BackboneSpec(**{**from_hub, **settings, "name": name, "embedder": embedder})
     return MappingProxyType(specs)
 
 

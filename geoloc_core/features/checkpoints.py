@@ -1,9 +1,8 @@
 """Where the weights of a backbone are, whether they are complete and unchanged, and what identifies them.
 
-A checkpoint is a folder in the layout of its library, or one file of weights. Weights from a hub and seeded weights are
-kept under the checkpoints folder by the backbone's name; a person's own files are used in place. When a checkpoint is
-first opened, the SHA-256 of each of its files is written beside it (`<name>.sha256.json`), and from then on a single
-flipped byte is an error. A process reads each file once, unless its size or time changes.
+A checkpoint is a folder in the layout of its library, or one file of weights. Those of a hub and seeded ones are kept under
+the checkpoints folder; a person's own files are used in place. When a checkpoint is first opened, the SHA-256 of each of its
+files is written beside it (`<name>.sha256.json`); from then on a flipped byte is an error.
 """
 
 from __future__ import annotations
@@ -14,14 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from geoloc_core.errors import CheckpointError
-from geoloc_core.features.encoders import LIBRARIES, MODEL_FILES
+from geoloc_core.features.encoders import LIBRARIES, MODEL_FILES, library_module
 from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.storage import file_sha256, read_json, temporary_folder, value_sha256, write_json
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
 PICKLED_NAMES = ("pytorch_model.bin", "open_clip_pytorch_model.bin")
 """What repositories without safetensors call their weights."""
-
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model")
 """The names of a text tower's vocabulary in its folder; one kind of it is enough."""
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
@@ -34,8 +32,7 @@ _hashes: dict[tuple[str, int, int, int], str] = {}
 class CheckpointIdentity:
     """What made a vector: the weights by their hash, and the main fields of the specification.
 
-    `version` is one SHA-256 of the weights and of every field that can change a vector: two vectors with the same version
-    come from the same function.
+    `version` is one SHA-256 of the weights and of every field that can change a vector.
     """
 
     name: str
@@ -94,10 +91,8 @@ def open_checkpoint(spec: BackboneSpec, folder: Path | str, *, mend_seeded: bool
         if mend_seeded and spec.weights_kind == "seeded":
             shutil.rmtree(path)
             return open_checkpoint(spec, folder)
-        problem = (
-            f"is not what it was: {', '.join(changed)} changed; restore it from its source, or, if the change is meant"
-        )
-        raise checkpoint_error(spec, path, f"{problem}, delete {_record_path(spec, folder)}")
+        problem = f"is not what it was: {', '.join(changed)} changed; restore it from its source, or, if the change is"
+        raise checkpoint_error(spec, path, f"{problem} meant, delete {_record_path(spec, folder)}")
     embedder = None if spec.embedder is None else open_checkpoint(spec.embedder, folder, mend_seeded=mend_seeded)
     weights = [hashes[path / name] for name in MODEL_FILES.get(spec.model_id, ())] or [hashes[weights_file(path)]]
     if embedder is not None:
@@ -113,8 +108,8 @@ def _identity(spec: BackboneSpec, weights_sha256: str) -> CheckpointIdentity:
         "spec_fingerprint": spec.fingerprint(),
         "version": value_sha256({"weights_sha256": weights_sha256, "vector": spec.vector_fingerprint()}),
     }
-    names = [item.name for item in fields(CheckpointIdentity) if item.name not in computed]
-    return CheckpointIdentity(**computed, **{name: getattr(spec, name) for name in names})
+    stated = {item.name: getattr(spec, item.name, None) for item in fields(CheckpointIdentity)}
+    return CheckpointIdentity(**{**stated, **computed})
 
 
 def _changed_files(spec: BackboneSpec, folder: Path, path: Path, current: dict[str, str]) -> list[str]:
@@ -152,22 +147,19 @@ def weights_file(path: Path) -> Path:
 def ensure_tokenizer(spec: BackboneSpec, path: Path) -> None:
     """Check for the tokenizer's files beside the checkpoint at `path`; those of hub weights are fetched.
 
-    open_clip brings the vocabulary of OpenAI's CLIP itself; only models that name another tokenizer need files. Raises
-    CheckpointError that names what is missing and how to get it.
+    Only those models of open_clip need any that name another tokenizer than OpenAI's. Raises CheckpointError that names
+    what is missing and how to get it.
     """
-    if (spec.library == "open_clip" and not _names_tokenizer(spec, path)) or _has_tokenizer(path):
+    files = [path / name for name in TOKENIZER_FILES]
+    if (spec.library == "open_clip" and not _names_tokenizer(spec, path)) or any(file.is_file() for file in files):
         return
     lacks = f"the text tower of backbone {spec.name!r} lacks its tokenizer (tokenizer.json) in {path}"
     if spec.weights_kind != "hub":
         raise CheckpointError(f"{lacks}; put that file and tokenizer_config.json beside the weights")
     command = f"hf download {spec.weights_target} tokenizer.json tokenizer_config.json --local-dir {path}"
     failure = _download(spec, (*TOKENIZER_FILES, *TOKENIZER_SETTINGS), path)
-    if not _has_tokenizer(path):
+    if not any(file.is_file() for file in files):
         raise CheckpointError(f"{lacks}; on a machine with network run `{command}` and bring that folder here{failure}")
-
-
-def _has_tokenizer(path: Path) -> bool:
-    return any((path / name).is_file() for name in TOKENIZER_FILES)
 
 
 def _names_tokenizer(spec: BackboneSpec, path: Path) -> bool:
@@ -254,7 +246,10 @@ def _download(spec: BackboneSpec, names: tuple[str, ...], target: Path) -> str:
 
 
 def _make_seeded(spec: BackboneSpec, folder: Path) -> None:
-    """Make seeded weights where there are none, or where they were made for another architecture or seed."""
+    """Make random weights where there are none, or others than these, by the library's own classes, in its published layout.
+
+    Equal seeds give equal bytes with equal versions of the libraries.
+    """
     target = folder / spec.folder_name
     described = {
         "weights": spec.weights,
@@ -267,13 +262,16 @@ def _make_seeded(spec: BackboneSpec, folder: Path) -> None:
     marker = folder / f"{spec.folder_name}.seeded.json"
     if marker.is_file() and read_json(marker) == recipe and not _missing(spec, folder):
         return
-    from geoloc_core.features.encoders.seeded import write_seeded_checkpoint
+    import torch
 
     folder.mkdir(parents=True, exist_ok=True)
-    with temporary_folder(folder) as temporary:
-        write_seeded_checkpoint(spec, temporary / "checkpoint")
+    with temporary_folder(folder) as temporary, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(int(spec.weights_target))
+        made = temporary / "checkpoint"
+        made.mkdir()
+        library_module(spec.library).write_seeded(spec, made)
         if target.exists():
             shutil.rmtree(target)
         _record_path(spec, folder).unlink(missing_ok=True)
-        (temporary / "checkpoint").rename(target)
+        made.rename(target)
     write_json(marker, recipe)

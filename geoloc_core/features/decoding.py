@@ -1,8 +1,7 @@
 """Pictures into batches of pixels: a pool of threads that decodes, and a bound on what it decodes ahead.
 
-Pillow releases the interpreter while it decodes and resizes, so threads use all processors. A batch is decoded once for
-all backbones. At most `ahead` batches wait: whoever takes them slower than they are decoded makes the pool wait, and
-memory does not grow with the number of pictures.
+The libraries release the interpreter while they decode and resize, so threads use all processors. At most `ahead` batches
+wait, so that memory does not grow with the number of pictures.
 """
 
 from __future__ import annotations
@@ -29,10 +28,9 @@ CHANGED = "changed_file"
 
 @dataclass(frozen=True)
 class ImageItem:
-    """A photo to embed.
+    """A photo to embed: its file, or its bytes.
 
-    path: the file, or its bytes. sha256: of those bytes, "" if unknown; with it, a picture that was replaced under the
-    same id is noticed. refused: why it is known to be unusable, or ""; a refused picture is not opened.
+    sha256: of those bytes, "" if unknown. refused: why it is known to be unusable, or ""; such a picture is not opened.
     """
 
     photo_id: str
@@ -58,8 +56,7 @@ def decode_into(
 ) -> str:
     """Decode one picture and write its pixels for every backbone into `pixels[name][row]`; "ok", or the reason.
 
-    Backbones that use the same decode share it; one that uses a reduced picture never gets another's, so that its vectors
-    do not depend on which backbones run beside it.
+    Only backbones that use the same decode share it, so that no vector depends on which others run beside it.
     """
     decoded: dict[int, Image.Image] = {}
     try:

@@ -1,9 +1,8 @@
 """Embedding a shard: only what is missing, going on where a killed run stopped, one process at a time.
 
-Rows that the shard already has from the same checkpoint are reused; a photo's row is identified by its id and by the hash
-of its file. What is missing is embedded into part files of about `PART_ROWS` rows beside the shard (`<shard>.parts/`), each
-written atomically; at the end the shard is joined from the old one and the parts, and the parts are removed. An unchanged
-shard is not written, and nothing is loaded for it.
+Rows that the shard has from the same checkpoint are reused; a row is known by the photo's id and the hash of its file. What
+is missing goes into part files beside the shard (`<shard>.parts/`), each written atomically; at the end the shard is joined
+from the old one and the parts. An unchanged shard is not written, and nothing is loaded for it.
 """
 
 from __future__ import annotations
@@ -49,8 +48,7 @@ class ShardReport:
     """What was done for a shard. rows = reused + resumed + embedded; `by_status` counts all rows.
 
     reused: from the shard as it was, or known to be unusable; resumed: from the parts of a run that was killed.
-    seconds: from the first picture decoded to the last vector written, without loading; `images_per_second` is of the
-    pictures embedded in that time, and 0 if there were none.
+    seconds: from the first picture decoded to the last vector written; images_per_second: pictures embedded in that time.
     """
 
     rows: int
@@ -91,13 +89,11 @@ def update_shards(
     part_rows: int = PART_ROWS,
     what: str = "embedding",
 ) -> dict[str, ShardReport]:
-    """Bring the shard files of `targets` up to date with `items`: their rows, in that order, and no others.
+    """Bring the shard files of `targets` up to date with `items` (in that order, no others); a report for each target.
 
-    Items that are `refused` get their row without being opened. Backbones that lack the same pictures share one decode.
-    Returns a report for each target. Raises InputError if two items have the same id.
+    Backbones that lack the same pictures share one decode. Raises InputError if two items have the same id.
     """
-    repeated = [name for name, count in Counter(item.photo_id for item in items).items() if count > 1]
-    if repeated:
+    if repeated := [name for name, count in Counter(item.photo_id for item in items).items() if count > 1]:
         raise InputError(
             f"{len(repeated)} photo ids occur more than once in a shard (first: {repeated[0]}); remove the repeats"
         )
@@ -115,8 +111,10 @@ def update_shards(
             encoders = {name: work.target.load() for name, work in group.items()}
             # A run that goes on takes the batches of the one before it: equal batches give equal bytes.
             size = earlier_size or batch_size or choose_batch_size(encoders)
-            batches = embed_batches([items[row] for row in missing], encoders, limits, size, workers)
-            _embed_parts([items[row] for row in missing], group, batches, size, part_rows, what)
+            for work in group.values():
+                write_json(work.parts / "run.json", {"batch_size": size})
+            lacking = [items[row] for row in missing]
+            _embed_parts(lacking, group, embed_batches(lacking, encoders, limits, size, workers), part_rows, what)
         return {name: _join(items, work) for name, work in works.items()}
 
 
@@ -181,22 +179,15 @@ def _rows_of(block: EmbeddingBlock) -> dict[Key, tuple[EmbeddingBlock, int]]:
 
 
 def _embed_parts(
-    items: Sequence[ImageItem],
-    works: Mapping[str, _Work],
-    batches: Iterable[EmbeddedBatch],
-    size: int,
-    part_rows: int,
-    what: str,
+    items: Sequence[ImageItem], works: Mapping[str, _Work], batches: Iterable[EmbeddedBatch], part_rows: int, what: str
 ) -> None:
-    """Write `batches` of `size` pictures, the vectors of `items` from several backbones, into part files of each."""
-    for work in works.values():
-        write_json(work.parts / "run.json", {"batch_size": size})
+    """Write `batches`, the vectors of `items` from several backbones, into part files of each."""
     started = time.monotonic()
     part: list[EmbeddedBatch] = []
     with bar(what, total=len(items), unit="img") as progress:
         for batch in batches:
             part.append(batch)
-            end = min(batch.start + size, len(items))
+            end = batch.start + len(next(iter(batch.vectors.values())))
             if end - part[0].start >= part_rows or end == len(items):
                 for name, work in works.items():
                     _write_part(work, name, items[part[0].start : end], part)
@@ -217,31 +208,23 @@ def _write_part(work: _Work, name: str, items: Sequence[ImageItem], batches: Seq
 
 def _join(items: Sequence[ImageItem], work: _Work) -> ShardReport:
     """Write the shard from the old one and the parts, unless it is, row by row, what is on disk."""
-    sources = [None if item.refused else work.rows[item.photo_id, item.sha256] for item in items]
-    status = [
-        item.refused if source is None else source[0].status[source[1]]
-        for item, source in zip(items, sources, strict=True)
-    ]
+    status = [item.refused for item in items]
+    vectors = np.full((len(items), work.target.identity.dimension), np.nan, np.float16)
+    unchanged = True
+    for row, item in enumerate(items):
+        if not item.refused:
+            block, number = work.rows[item.photo_id, item.sha256]
+            status[row], vectors[row] = block.status[number], block.vectors[number]
+            unchanged = unchanged and block is work.current
     ids, hashes = [item.photo_id for item in items], [item.sha256 for item in items]
     current = work.current
     if (
-        current is None
+        not unchanged
+        or not current
         or (current.photo_ids, current.status, current.image_sha256) != (ids, status, hashes)
-        or any(source is not None and source[0] is not current for source in sources)
     ):
-        vectors = np.full((len(items), work.target.identity.dimension), np.nan, np.float16)
-        for row, source in enumerate(sources):
-            if source is not None:
-                vectors[row] = source[0].vectors[source[1]]
         write_shard(work.target.path, EmbeddingBlock(ids, vectors, status, hashes), work.target.identity)
     shutil.rmtree(work.parts, ignore_errors=True)
-    embedded = len(work.missing)
-    return ShardReport(
-        rows=len(items),
-        reused=len(items) - embedded - work.resumed,
-        resumed=work.resumed,
-        embedded=embedded,
-        by_status=dict(sorted(Counter(status).items())),
-        seconds=work.seconds,
-        images_per_second=embedded / max(work.seconds, 1e-9),
-    )
+    embedded, rate = len(work.missing), len(work.missing) / max(work.seconds, 1e-9)
+    reused, by_status = len(items) - embedded - work.resumed, dict(sorted(Counter(status).items()))
+    return ShardReport(len(items), reused, work.resumed, embedded, by_status, work.seconds, rate)

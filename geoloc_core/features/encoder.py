@@ -41,9 +41,11 @@ def _try_out(encoder: Encoder, path: Path) -> None:
         measuring.remove()
     width = vector.shape[-1]
     if spec.pooling == "trunk" and width != encoder.trunk_width:
+        problem = (
+            f"have {width} numbers and its trunk has {encoder.trunk_width}, so they are not those before the projection"
+        )
         raise CheckpointError(
-            f"backbone {spec.name!r}: the vectors of {spec.model_id} have {width} numbers and its trunk has "
-            f"{encoder.trunk_width}, so they are not those before the projection; use pooling: projected"
+            f"backbone {spec.name!r}: the vectors of {spec.model_id} {problem}; use pooling: projected"
         )
     if tuple(vector.shape) != (1, spec.dimension):
         problem = f"gives vectors of {width} numbers and the specification says {spec.dimension}"

@@ -1,9 +1,8 @@
 """Pictures and encoders in, vectors out; no project, no shard, no file is needed.
 
-Each picture is decoded once, however many encoders use it, resized for each, batched and sent through the networks: on a
-GPU while the next batches are decoded, on a CPU in turns with decoding, since both use all processors. A picture that
-cannot be opened keeps its row, with the reason and without a vector: it goes through the network as a black square, so
-that every batch has the same shape and no vector depends on what else is in the batch.
+Each picture is decoded once for all encoders and sent through the networks in batches: on a GPU while the next are decoded,
+on a CPU in turns with decoding. A picture that cannot be opened keeps its row, with the reason and without a vector: it goes
+through the network as a black square, so that no vector depends on what else is in the batch.
 
     encoder = load_encoder(backbone("clip-b-32"), "checkpoints")
     block = embed_images([ImageItem("a", Path("a.jpg"))], {"clip": encoder})["clip"]
@@ -28,19 +27,16 @@ BATCHES_AHEAD = 3
 """How many batches are decoded beside a GPU before they are needed."""
 
 CPU_BATCH = (17_000_000, 32)
-"""Bytes of the widest tensor of a batch, and most pictures. On a CPU the tensor should stay in the cache, of which servers
-have 32 MiB and more: beyond that a ViT-B/16 loses a tenth of its rate, while its matrices are large enough from four
-pictures on (docs/performance.md)."""
 GPU_BATCH = (2 << 30, 256)
-"""On a GPU it should be a small part of the memory; ViT-L/14 then runs in batches of 256."""
+"""Bytes of the widest tensor of a batch, and most pictures: on a CPU the tensor should stay in the cache (beyond it a
+ViT-B/16 loses a tenth of its rate, docs/performance.md), on a GPU be a small part of the memory."""
 
 
 @dataclass(frozen=True)
 class EmbeddingBlock:
-    """Vectors of one backbone: `vectors[i]`, float16 (n, D), belongs to `photo_ids[i]`.
+    """Vectors of one backbone, float16 (n, D), row by row with `photo_ids`.
 
-    `status[i]` is "ok", or the reason why there is no vector; such a row of `vectors` is NaN, never zeros.
-    `image_sha256[i]` is the hash of the picture's file, "" if unknown.
+    status: "ok", or why there is no vector; such a row is NaN, never zeros. image_sha256: of the file, "" if unknown.
     """
 
     photo_ids: list[str]
@@ -71,7 +67,7 @@ def embed_images(
     workers: int = 0,
     what: str = "embedding",
 ) -> dict[str, EmbeddingBlock]:
-    """Embed `items` with every encoder of `encoders`, in memory; one block per encoder, rows in the order of `items`.
+    """Embed `items` with every encoder, in memory: one block per encoder, rows in the order of `items`.
 
     batch_size: pictures at once; 0 chooses it. workers: threads that decode; 0 is one for each processor.
     """
@@ -116,9 +112,7 @@ def _started(encoder: Encoder, pixels: np.ndarray) -> Callable[[], np.ndarray]:
     if on_gpu:
         batch = batch.pin_memory().to(encoder.device, non_blocking=True)
     on_host = encoder.encode(encoder.normalize(batch)).to("cpu", non_blocking=True)
-    ready = torch.cuda.Event() if on_gpu else None
-    if ready is not None:
-        ready.record()
+    ready = torch.cuda.current_stream(encoder.device).record_event() if on_gpu else None
 
     def wait() -> np.ndarray:
         if ready is not None:
@@ -143,9 +137,6 @@ def _finished(batch: DecodedBatch, running: Mapping[str, Callable[[], np.ndarray
 
 def choose_batch_size(encoders: Mapping[str, Encoder]) -> int:
     """How many pictures to embed at once: the power of two that suits the encoder with the widest tensors."""
-    sizes = []
-    for encoder in encoders.values():
-        room, largest = GPU_BATCH if encoder.device.type == "cuda" else CPU_BATCH
-        fitting = min(largest, room // max(encoder.widest_bytes, 1))
-        sizes.append(2 ** max(1, fitting.bit_length() - 1))
-    return min(sizes)
+    widest = max(encoder.widest_bytes for encoder in encoders.values())
+    room, largest = GPU_BATCH if any(encoder.device.type == "cuda" for encoder in encoders.values()) else CPU_BATCH
+    return 2 ** max(1, min(largest, room // max(widest, 1)).bit_length() - 1)

@@ -1,8 +1,7 @@
 """From a picture to the numbers that a network expects, as the network's own library does it.
 
-Everything goes through Pillow's resampling, which the published models were trained with. A picture stays bytes (uint8,
-rows of pixels of three channels, as Pillow keeps it) until it is on the device, and is normalised there: a quarter of
-the bytes to carry. Nothing here needs torch until then, so that a process which only decodes starts fast.
+Pillow resamples, as for the published models' training. A picture stays uint8 until it is on the device and is normalised
+there: a quarter of the bytes to carry.
 """
 
 from __future__ import annotations
@@ -42,11 +41,8 @@ def to_pixels(image: Image.Image, spec: BackboneSpec) -> np.ndarray:
     width, height = resized_size(*image.size, spec)
     if image.size != (width, height):
         image = image.resize((width, height), RESAMPLING[spec.interpolation])
-    if spec.crop != "none":
-        left = crop_offset(width - spec.input_size, spec.crop)
-        top = crop_offset(height - spec.input_size, spec.crop)
-        image = image.crop((left, top, left + spec.input_size, top + spec.input_size))
-    return np.asarray(image)
+    left, top = crop_offset(width - spec.input_size, spec.crop), crop_offset(height - spec.input_size, spec.crop)
+    return np.asarray(image.crop((left, top, left + spec.input_size, top + spec.input_size)))
 
 
 def normalize(pixels: torch.Tensor, spec: BackboneSpec) -> torch.Tensor:
@@ -69,8 +65,9 @@ def resize_batch(pictures: torch.Tensor, spec: BackboneSpec) -> torch.Tensor:
     if (new_height, new_width) != (height, width):
         mode = {"bilinear": functional.InterpolationMode.BILINEAR, "bicubic": functional.InterpolationMode.BICUBIC}
         planes = functional.resize(planes, [new_height, new_width], mode[spec.interpolation], antialias=True)
-    if spec.crop != "none":
-        top = crop_offset(new_height - spec.input_size, spec.crop)
-        left = crop_offset(new_width - spec.input_size, spec.crop)
-        planes = planes[..., top : top + spec.input_size, left : left + spec.input_size]
+    top, left = (
+        crop_offset(new_height - spec.input_size, spec.crop),
+        crop_offset(new_width - spec.input_size, spec.crop),
+    )
+    planes = planes[..., top : top + spec.input_size, left : left + spec.input_size]
     return planes.movedim(1, -1)

@@ -36,7 +36,6 @@ NAMES = ("photo_id", "status", "image_sha256")
 
 IN_MEMORY_SHARE = 0.5
 """A matrix larger than this share of the machine's memory is kept in a file instead."""
-
 READERS = 4
 """Shards that are read at once: checksums, copies and fresh memory are more than one processor keeps up with."""
 
@@ -54,18 +53,10 @@ def write_shard(path: Path | str, block: EmbeddingBlock, identity: CheckpointIde
         "status": pa.array(block.status, pa.string()),
         "image_sha256": pa.array(block.image_sha256, pa.string()),
     }
-    metadata = {
-        "identity": identity.as_dict(),
-        "n": n,
-        "n_ok": int(block.ok.sum()),
-        "content_sha256": _content_sha256(block),
-    }
+    counts = {"n": n, "n_ok": int(block.ok.sum())}
+    metadata = {"identity": identity.as_dict(), **counts, "content_sha256": _content_sha256(block)}
     table = pa.table(columns).replace_schema_metadata({METADATA_KEY: json.dumps(metadata, sort_keys=True)})
-    layout: dict[str, Any] = {
-        "row_group_size": ROWS_PER_GROUP,
-        "data_page_size": 2**31 - 1,
-        "write_page_checksum": True,
-    }
+    layout = {"row_group_size": ROWS_PER_GROUP, "data_page_size": 2**31 - 1, "write_page_checksum": True}
     with replacing_path(path) as temporary:
         pq.write_table(table, temporary, compression="none", use_dictionary=False, write_statistics=False, **layout)
 
@@ -88,8 +79,7 @@ def read_shard(path: Path | str) -> tuple[EmbeddingBlock, dict[str, Any]]:
 def shard_metadata(path: Path | str) -> dict[str, Any]:
     """The metadata of a shard ("identity", "n", "n_ok", "content_sha256"), without reading its vectors."""
     with _readable(path):
-        stored = (pq.read_schema(path).metadata or {}).get(METADATA_KEY, b"null")
-        metadata = json.loads(stored)
+        metadata = json.loads((pq.read_schema(path).metadata or {}).get(METADATA_KEY, b"null"))
     if metadata is None:
         raise StaleArtifactError(f"{path} is no shard of embeddings; materialize it again")
     return metadata
@@ -100,11 +90,10 @@ def open_matrix(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Vectors of `photo_ids` from all shards of one backbone, a row group of each reader in memory beside them.
 
-    `shard_of` gives, for each photo, the position in `paths` of its shard, since photos of two datasets may have the same
-    id. Returns (matrix float16 (n, D), present bool (n,)), rows in the order of `photo_ids`; rows without a vector are
-    zeros with `present` False. A matrix of more than `in_memory_bytes` (half of the memory) is an array over a file
-    without a name, which the system writes out and reads back as it needs. Raises StaleArtifactError when the shards were
-    made by different checkpoints or their bytes are damaged.
+    `shard_of` gives the position in `paths` of each photo's shard, as photos of two datasets may have the same id. Returns
+    (matrix float16 (n, D), present bool (n,)); rows without a vector are zeros. A matrix of more than `in_memory_bytes`
+    (half of the memory) is an array over a nameless file. Raises StaleArtifactError when the shards were made by different
+    checkpoints or their bytes are damaged.
     """
     identities = [shard_metadata(path)["identity"] for path in paths]
     versions = {identity["version"] for identity in identities}
@@ -114,7 +103,12 @@ def open_matrix(
         )
     if in_memory_bytes is None:
         in_memory_bytes = int(IN_MEMORY_SHARE * os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
-    matrix = _zeros((len(photo_ids), identities[0]["dimension"]), in_memory_bytes)
+    shape = (len(photo_ids), identities[0]["dimension"])
+    if 2 * shape[0] * shape[1] <= in_memory_bytes:
+        matrix = np.zeros(shape, np.float16)
+    else:
+        with tempfile.TemporaryFile(prefix="geoloc-matrix-") as file:
+            matrix = np.memmap(file, np.float16, "w+", shape=shape)
     present = np.zeros(len(photo_ids), dtype=bool)
     ids = pa.array(photo_ids, type=pa.string())
 
@@ -161,18 +155,10 @@ def _readable(path: Path | str) -> Iterator[None]:
         raise StaleArtifactError(f"the embeddings in {path} {problem}; materialize them again") from error
 
 
-def _zeros(shape: tuple[int, int], in_memory_bytes: int) -> np.ndarray:
-    if 2 * shape[0] * shape[1] <= in_memory_bytes:
-        return np.zeros(shape, np.float16)
-    with tempfile.TemporaryFile(prefix="geoloc-matrix-") as file:
-        return np.memmap(file, np.float16, "w+", shape=shape)
-
-
 def _copy_rows(vectors: np.ndarray, target: np.ndarray, matrix: np.ndarray) -> None:
     """Row i of `vectors` to row `target[i]` of `matrix`; those with -1 are left out."""
-    taken = np.flatnonzero(target >= 0)
-    if len(taken) < len(target):
-        vectors, target = vectors[taken], target[taken]
+    if (target < 0).any():
+        vectors, target = vectors[target >= 0], target[target >= 0]
     if len(target) and (np.diff(target) == 1).all():
         matrix[target[0] : target[-1] + 1] = vectors  # several times as fast as by index
     else:

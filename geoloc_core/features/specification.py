@@ -1,8 +1,7 @@
 """What a backbone is, field by field: everything that decides which vector an image becomes.
 
-A specification has two hashes: `fingerprint()` of all fields, and `vector_fingerprint()` of those that can change a vector,
-so that moving a checkpoint re-embeds nothing. Both cover only fields that differ from their defaults, so that a new field
-re-embeds nothing either.
+A specification has two hashes: `fingerprint()`, and `vector_fingerprint()` of what can change a vector, so that moving a
+checkpoint re-embeds nothing. Both cover only what differs from the defaults, so that a new field re-embeds nothing either.
 """
 
 from __future__ import annotations
@@ -28,7 +27,6 @@ CHOICES = {
 
 DRAFT_MARGIN = 2
 """A reduced decode keeps at least this many times the side that a picture is resized to; see docs/performance.md."""
-
 _ORIGIN = ("weights", "revision", "source", "kept_as")
 """Fields that say where weights are or who described them; in an identity the weights' own hash stands for them."""
 
@@ -54,11 +52,10 @@ class BackboneSpec:
     decode: "exact", at full size, or "draft": a JPEG is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 whose short side is
         still DRAFT_MARGIN times `resized_side`. Faster for large photos; vectors change a little.
     pretrained: the open_clip tag that the weights carry ("openai"), with which `model_id` and preprocessing must agree.
-    architecture: for "seeded:" weights, the arguments of the library's own configuration class.
-    initial_std: for "seeded:" weights, name pattern -> standard deviation of the normal distribution of those weights.
+    architecture, initial_std: for "seeded:" weights, the arguments of the library's own configuration class, and name
+        pattern -> standard deviation of the normal distribution of those weights.
     embedder: for "segmentation", the backbone that reads the class map; None for "class_area". n_classes: of the network.
-    kept_as: name of the folder of the weights, where several backbones share one; "" for `name`.
-    source: where these values were published. Not part of any hash.
+    kept_as: name of the folder of the weights, where several backbones share one. source: of these values; in no hash.
     """
 
     name: str
@@ -88,6 +85,8 @@ class BackboneSpec:
 
     def __post_init__(self) -> None:
         """Refuse values that no library knows; which weights exist is up to `checkpoints`."""
+        for name in ("mean", "std"):  # lists in YAML and JSON
+            object.__setattr__(self, name, tuple(getattr(self, name)))
         for name, choices in CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 what = name.replace("weights_kind", "kind of weights")
@@ -97,16 +96,11 @@ class BackboneSpec:
         if self.resize_size > self.input_size and self.crop == "none":
             raise self._error("pictures are resized to more than input_size; set crop")
         if self.resize == "shortest" and self.crop == "none":
-            raise self._error(
-                "the short side is resized and nothing is cropped, so its images would differ in shape; "
-                "set crop: center_floor or center_round, or resize: squash"
-            )
+            problem = "the short side is resized and nothing is cropped, so its images would differ in shape"
+            raise self._error(f"{problem}; set crop: center_floor or center_round, or resize: squash")
         segments = self.library == "segmentation"
         if self.decode != "exact" and segments:
-            raise self._error(
-                "a segmentation network decides each pixel by a narrow margin, so that a reduced decode changes its "
-                "vectors too much; set decode: exact"
-            )
+            raise self._error("a reduced decode changes a segmentation network's vectors too much; set decode: exact")
         if self.n_classes not in (range(1, 151) if segments else (0,)):
             raise self._error("n_classes goes with library: segmentation, and only with it; ADE20K has 150")
 
@@ -155,18 +149,12 @@ class BackboneSpec:
     def changed(self, **changes: Any) -> BackboneSpec:
         """This specification with some fields replaced, as a profile asks for. ProfileError for an unknown field."""
         names = sorted(item.name for item in fields(self))
-        for key in changes:
-            if key not in names:
-                raise ProfileError(f"backbone {self.name!r} has no field {key!r}; its fields are {', '.join(names)}")
-        for key in ("mean", "std"):
-            if isinstance(changes.get(key), list):
-                changes[key] = tuple(changes[key])
+        if unknown := sorted(set(changes).difference(names)):
+            raise ProfileError(f"backbone {self.name!r} has no field {unknown[0]!r}; its fields are {', '.join(names)}")
         return replace(self, **changes)
 
 
 def specification_from(values: Mapping[str, Any]) -> BackboneSpec:
     """The specification that `dataclasses.asdict` turned into plain values (and JSON into lists)."""
-    plain = {**values, "mean": tuple(values["mean"]), "std": tuple(values["std"])}
-    if plain.get("embedder") is not None:
-        plain["embedder"] = specification_from(plain["embedder"])
-    return BackboneSpec(**plain)
+    embedder = values.get("embedder")
+    return BackboneSpec(**{**values, "embedder": embedder and specification_from(embedder)})

@@ -1,7 +1,6 @@
 """From sentences to vectors in the space that a CLIP or SigLIP shares between images and texts.
 
-The sentences are read by the published tokenizer and the text tower of the very checkpoint that makes the image
-vectors. Only projected vectors can be compared with text: a trunk has no sentence in its space.
+They are read by the published tokenizer and the text tower of the very checkpoint that makes the (projected) image vectors.
 """
 
 from __future__ import annotations
@@ -27,8 +26,7 @@ class TextVectors:
     """Sentences in the space of a backbone's image vectors.
 
     vectors: float32 (n, D), each of length one. logit_scale: what the checkpoint multiplies a cosine with before the
-    softmax (about 100 in trained models). SigLIP's bias is left out: it is the same for all sentences, so that a
-    softmax over sentences does not see it.
+    softmax (about 100 in trained models). SigLIP's bias, the same for all sentences, is left out.
     """
 
     vectors: np.ndarray
@@ -45,10 +43,8 @@ def encode_text(
     CheckpointError where the backbone has no text tower, or its weights or its tokenizer are missing or do not fit.
     """
     if not spec.has_text_tower:
-        raise CheckpointError(
-            f"backbone {spec.name!r} ({spec.library}, {spec.pooling}) shares no space with text; use a CLIP or SigLIP "
-            "backbone with pooling: projected"
-        )
+        problem = f"({spec.library}, {spec.pooling}) shares no space with text"
+        raise CheckpointError(f"backbone {spec.name!r} {problem}; use a CLIP or SigLIP with pooling: projected")
     device = torch.device(device)
     path = open_checkpoint(spec, checkpoints).path
     tower: TextTower = library_module(spec.library).text_tower(spec, path, device)
@@ -57,15 +53,11 @@ def encode_text(
         batch = list(sentences[start : start + SENTENCES_AT_ONCE])
         tokens = tower.tokenize(batch)
         if int(tokens.max()) >= tower.vocabulary:
-            raise CheckpointError(
-                f"the tokenizer of backbone {spec.name!r} in {path} knows more words than its text tower "
-                f"({tower.vocabulary}); restore both from the same source"
-            )
+            problem = f"knows more words than its text tower ({tower.vocabulary}); restore both from the same source"
+            raise CheckpointError(f"the tokenizer of backbone {spec.name!r} in {path} {problem}")
         encoded = torch.nn.functional.normalize(tower.encode(tokens.to(device)).float(), dim=-1)
         if encoded.shape[1] != spec.dimension:
-            raise CheckpointError(
-                f"the text tower of backbone {spec.name!r} in {path} gives vectors of {encoded.shape[1]} numbers and "
-                f"the specification says {spec.dimension}; correct the specification"
-            )
+            problem = f"vectors of {encoded.shape[1]} numbers and the specification says {spec.dimension}; correct it"
+            raise CheckpointError(f"the text tower of backbone {spec.name!r} in {path} gives {problem}")
         vectors[start : start + len(batch)] = encoded.cpu().numpy()
     return TextVectors(vectors, tower.logit_scale)

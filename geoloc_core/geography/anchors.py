@@ -14,8 +14,6 @@ many countries is where nobody takes photos. The other kinds come from the cell'
 Everything is computed on the sphere, so that Fiji, Russia and Kiribati, on both sides of the antimeridian, are no special case.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -36,7 +34,6 @@ from geoloc_core.progress import track
 
 ANCHOR_KINDS = ("centroid", "mean", "medoid", "geoscore", "within200", "within750")
 GEOSCORE_SCALE_KM = 1492.7
-_COLUMNS = ["region_id", "kind", "latitude", "longitude", "n_photos"]
 
 # More distinct places than this are merged on a grid before all are compared with all.
 _MOST_PLACES = 2500
@@ -70,11 +67,10 @@ def polygon_centroids(cells: GeoDataFrame) -> pd.DataFrame:
 def region_anchors(photos: pd.DataFrame, cells: GeoDataFrame) -> pd.DataFrame:
     """All anchors of all cells of one kind.
 
-    `photos` has the columns region_id, latitude, longitude in degrees (training photos only, or scores are too high);
-    `cells` has region_id and geometry. The result has one row for each cell and kind of anchor, in the order of `cells`
-    and ANCHOR_KINDS: region_id, kind, latitude, longitude, n_photos. "centroid" is there for every cell with a polygon,
-    the others for cells with photos. Photos of cells that `cells` lacks raise InputError; rows without a cell
-    (region_id "") are ignored.
+    `photos` has the columns region_id, latitude, longitude in degrees (training photos only, or scores are too high),
+    `cells` region_id and geometry. The result has region_id, kind, latitude, longitude, n_photos in the order of
+    `cells` and ANCHOR_KINDS: "centroid" for every cell with a polygon, the others for cells with photos. Photos of
+    cells that `cells` lacks raise InputError; rows without a cell (region_id "") are ignored.
     """
     photos = photos[photos["region_id"] != ""]
     unknown = set(photos["region_id"]) - set(cells["region_id"])
@@ -90,15 +86,17 @@ def region_anchors(photos: pd.DataFrame, cells: GeoDataFrame) -> pd.DataFrame:
             rows.append((region_id, "centroid", *centroid, n_photos))
         if n_photos:
             rows += [(region_id, kind, *point, n_photos) for kind, point in photo_anchors(*points[region_id])]
-    return pd.DataFrame(rows, columns=_COLUMNS).astype({"n_photos": np.int64})
+    return pd.DataFrame(rows, columns=["region_id", "kind", "latitude", "longitude", "n_photos"]).astype(
+        {"n_photos": np.int64}
+    )
 
 
 def photo_anchors(latitude: Points, longitude: Points) -> Iterator[tuple[str, tuple[float, float]]]:
     """The five anchors that photos at `latitude` (n,), `longitude` (n,) determine, n >= 1, as (kind, (lat, lon)).
 
     Exact are the mean, the medoid of up to 2,500 distinct places and the two counts of up to 48. Beyond that photos are
-    gathered in squares of a few kilometres, and the best places are climbed from in steps down to a kilometre. The order
-    of the photos does not matter.
+    gathered in squares of a few kilometres, and the best are climbed from in steps down to a kilometre. Their order
+    does not matter.
     """
     places, n_at_place = np.unique(np.stack([latitude, longitude], axis=1), axis=0, return_counts=True)
     counts = n_at_place.astype(np.float64)
@@ -168,8 +166,7 @@ def _climb(starts: Points, objective: Objective, reach_km: float) -> Points:
 
 def _ring(centres: Points, distance_km: Points) -> Points:
     """Twelve points around each centre (m, 3), at `distance_km` (m,): unit vectors (m, 12, 3)."""
-    # Two directions across each centre, stable at the poles too (Duff et al. 2017, "Building an orthonormal basis,
-    # revisited").
+    # Two directions across each centre, stable at the poles too (Duff et al. 2017, "Building an orthonormal basis, revisited").
     x, y, z = centres.T
     sign = np.copysign(1.0, z)
     a = -1.0 / (sign + z)

@@ -5,8 +5,6 @@ another set (`geoloc_core.geography.boundary_formats`), which is then imported: 
 rows of one region joined, countries made as the union of their sub-divisions.
 """
 
-from __future__ import annotations
-
 import functools
 import os
 import re
@@ -22,32 +20,17 @@ from numpy.typing import NDArray
 
 from geoloc_core.errors import InputError
 from geoloc_core.geography.boundary_formats import ATTRIBUTIONS, BoundarySpec, read_boundary_spec, region_rows
-from geoloc_core.geography.boundary_set import (
-    CRS,
-    EMBEDDED_FILE,
-    BoundarySet,
-    embedded_boundaries,
-    make_boundary_set,
-    read_boundaries,
-    write_boundaries,
-)
+from geoloc_core.geography.boundary_set import CRS, EMBEDDED_FILE, BoundarySet, embedded_boundaries
+from geoloc_core.geography.boundary_set import make_boundary_set as make_boundary_set
+from geoloc_core.geography.boundary_set import read_boundaries as read_boundaries
+from geoloc_core.geography.boundary_set import write_boundaries as write_boundaries
 from geoloc_core.geography.cells import FINEST, LEVELS, ROOT
 from geoloc_core.geography.locate import RegionLocator
 from geoloc_core.geography.repair import Repair, repair_geometries
 
-__all__ = [
-    "EMBEDDED_FILE",
-    "BoundarySet",
-    "import_boundaries",
-    "load_boundaries",
-    "make_boundary_set",
-    "read_boundaries",
-    "source_files",
-    "write_boundaries",
-]
-
 _ROUNDING = 1e-6  # degrees by which a file may overshoot the globe
 _CONTINENT_CAP_KM = 1000.0
+Rows = gpd.GeoDataFrame | None  # `region_rows` of a level, where there is a file of it
 
 
 def load_boundaries(source: str | os.PathLike[str] = "embedded") -> BoundarySet:
@@ -181,9 +164,7 @@ def _whole_countries(countries: gpd.GeoDataFrame, units: gpd.GeoDataFrame, repor
     return alone
 
 
-def _check_assign(
-    spec: BoundarySpec, units: gpd.GeoDataFrame | None, countries: gpd.GeoDataFrame | None, report: list[Repair]
-) -> None:
+def _check_assign(spec: BoundarySpec, units: Rows, countries: Rows, report: list[Repair]) -> None:
     country_ids = {code for frame in (units, countries) if frame is not None for code in frame["country_id"]}
     region_ids = country_ids | (set(units["region_id"]) if units is not None else set())
     for region, country in spec.assign.items():
@@ -196,9 +177,8 @@ def _check_assign(
 def _assigned_units(units: gpd.GeoDataFrame, assign: Mapping[str, str]) -> gpd.GeoDataFrame:
     """The units with new parents where they, or their countries, are assigned."""
     parent = units["region_id"].map(assign).fillna(units["country_id"].map(assign))
-    return units.assign(
-        country_name=units["country_name"].where(parent.isna(), ""), country_id=parent.fillna(units["country_id"])
-    )
+    names, countries = units["country_name"].where(parent.isna(), ""), parent.fillna(units["country_id"])
+    return units.assign(country_name=names, country_id=countries)
 
 
 def _joined_countries(countries: gpd.GeoDataFrame, assign: Mapping[str, str]) -> gpd.GeoDataFrame:
@@ -210,15 +190,16 @@ def _joined_countries(countries: gpd.GeoDataFrame, assign: Mapping[str, str]) ->
     return _united(countries.assign(country_id=countries["country_id"].replace(dict(assign))), "country_id")
 
 
-def _countries_of(units: gpd.GeoDataFrame, countries: gpd.GeoDataFrame | None) -> gpd.GeoDataFrame:
+def _countries_of(units: gpd.GeoDataFrame, countries: Rows) -> gpd.GeoDataFrame:
     """The countries, by country_id, that units make up, with what the file of countries says of them."""
     # A unit that was assigned to the country has no country_name: the names of the others count.
     ordered = units.sort_values("country_name", key=lambda names: names == "", kind="stable")
     united = _united(ordered[["country_id", "country_name", "geometry"]], "country_id")
     if countries is None:
         return united.assign(iso_a2="", continent="")
-    facts = countries.set_index("country_id")[["iso_a2", "continent"]]
-    return united.join(facts).fillna({"iso_a2": "", "continent": ""})
+    return united.join(countries.set_index("country_id")[["iso_a2", "continent"]]).fillna(
+        {"iso_a2": "", "continent": ""}
+    )
 
 
 def _with_facts(countries: gpd.GeoDataFrame) -> gpd.GeoDataFrame:

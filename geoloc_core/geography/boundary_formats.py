@@ -8,12 +8,10 @@
 Paths are relative to the YAML file. Layouts and their columns are explained in docs/regions.md.
 """
 
-from __future__ import annotations
-
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -21,45 +19,25 @@ import geopandas as gpd
 import numpy as np
 import pandas as pd
 import yaml
+from pydantic import ConfigDict, ValidationError
+from pydantic.dataclasses import dataclass
 
 from geoloc_core.errors import InputError, ProfileError
 from geoloc_core.geography.cells import ROOT
 from geoloc_core.geography.repair import Repair
 
-# The layouts, and what must be said of the polygons of each.
-ATTRIBUTIONS = {
-    "gadm": "GADM (gadm.org): free for academic and other non-commercial use; may not be redistributed.",
-    "geoboundaries": "geoBoundaries (geoboundaries.org), CC BY 4.0; Runfola et al. (2020), PLoS ONE 15(4): e0231866.",
-    "natural_earth": "Made with Natural Earth (naturalearthdata.com), public domain.",
-    "columns": "",
-    "embedded": "",
-}
+_TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
+ATTRIBUTIONS: Mapping[str, str] = _TABLES["attributions"]
+NATURAL_EARTH_TO_USER_ASSIGNED: Mapping[str, Sequence[str]] = _TABLES["natural_earth_to_user_assigned"]
+COLUMN_DOCS: Mapping[str, str] = _TABLES["columns"]
 _ROW_COLUMNS = ("region_id", "name", "country_id", "country_name", "iso_a2", "continent")
 COLUMN_ROLES = ("country_id", "country_name", "iso_a2", "continent", "subdivision_id", "subdivision_name")
 
 # The shape of an ISO 3166-2 code. AI-X06~, XX-X00 and the like are Natural Earth's own stopgaps.
 ISO_3166_2 = re.compile(r"[A-Z]{2}-(?!X[0-9])[A-Z0-9]{1,3}")
-# Natural Earth's adm0_a3 where ISO 3166-1 has another alpha-3.
-NATURAL_EARTH_TO_ISO = {"ALD": "ALA", "PSX": "PSE", "SAH": "ESH", "SDS": "SSD"}
-# Natural Earth's adm0_a3 where ISO has no code: (alpha-3, alpha-2) out of the ranges that ISO 3166-1 leaves to its
-# users, XAA to XZZ and XA to XZ. XK and XKX for Kosovo are in wide use; XNC, XSP and XCL are GADM's too.
-NATURAL_EARTH_TO_USER_ASSIGNED = {
-    "KOS": ("XKX", "XK"),
-    "ATC": ("XAC", "XC"),  # Ashmore and Cartier Islands
-    "CLP": ("XCL", "XL"),  # Clipperton
-    "CYN": ("XNC", "XN"),  # Northern Cyprus
-    "ESB": ("XDH", "XD"),  # Dhekelia
-    "WSB": ("XAK", "XA"),  # Akrotiri
-    "IOA": ("XIO", "XO"),  # Christmas Island and Cocos Islands, one country there though ISO has two
-    "KAB": ("XBK", "XB"),  # Baikonur
-    "KAS": ("XSG", "XG"),  # Siachen Glacier
-    "PGA": ("XSP", "XP"),  # Spratly Islands
-    "SOL": ("XSL", "XS"),  # Somaliland
-    "USG": ("XGM", "XM"),  # Guantanamo Bay
-}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, config=ConfigDict(extra="forbid", strict=True))
 class BoundarySpec:
     """Polygons of a published layout, or of any layout with a mapping of columns; or the embedded ones, reassigned.
 
@@ -82,8 +60,7 @@ class BoundarySpec:
 
     def __post_init__(self) -> None:
         """Refuse contradictions with ProfileError."""
-        unknown_roles = sorted(set(self.columns) - set(COLUMN_ROLES))
-        fault = ""
+        unknown_roles, fault = sorted(set(self.columns) - set(COLUMN_ROLES)), ""
         if self.layout not in ATTRIBUTIONS:
             fault = f"layout {self.layout!r} is none of {', '.join(ATTRIBUTIONS)}"
         elif bool(self.subdivisions or self.countries) == (self.layout == "embedded"):
@@ -109,20 +86,23 @@ def read_boundary_spec(path: str | os.PathLike[str]) -> BoundarySpec:
         raise ProfileError(
             f"boundary specification {path} cannot be read as YAML ({error}): check the path."
         ) from error
-    keys = {item.name for item in fields(BoundarySpec)}
-    if not isinstance(content, dict) or not {"name", "layout"} <= set(content):
+    if not isinstance(content, dict):
         raise ProfileError(f"boundary specification {path} must be a mapping with at least `name` and `layout`.")
-    unknown = sorted(set(map(str, content)) - keys)
-    if unknown:
-        raise ProfileError(f"boundary specification {path} has the key {unknown[0]!r}; allowed are {sorted(keys)}.")
-    files = {key: str(path.parent / content[key]) for key in ("subdivisions", "countries") if content.get(key)}
-    return BoundarySpec(**{**content, **files})
+    files = {key: str(path.parent / str(content[key])) for key in ("subdivisions", "countries") if content.get(key)}
+    try:
+        return BoundarySpec(**{str(key): value for key, value in {**content, **files}.items()})
+    except ValidationError as error:
+        key, fault = error.errors()[0]["loc"][0], error.errors()[0]["msg"]
+        allowed = ", ".join(BoundarySpec.__pydantic_fields__)
+        raise ProfileError(
+            f"boundary specification {path}, the key {key!r}: {fault}; allowed are {allowed}."
+        ) from error
 
 
 def natural_earth_country_id(adm0_a3: str) -> str:
     """The region_id of a country by its code in Natural Earth; an unknown code stays what it is."""
     user_assigned, _ = NATURAL_EARTH_TO_USER_ASSIGNED.get(adm0_a3, ("", ""))
-    return user_assigned or NATURAL_EARTH_TO_ISO.get(adm0_a3, adm0_a3)
+    return user_assigned or _TABLES["natural_earth_to_iso"].get(adm0_a3, adm0_a3)
 
 
 def region_rows(

@@ -1,7 +1,5 @@
 """Boundary sets: polygons of every boundary level, and the GeoParquet file that keeps them."""
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 import hashlib
@@ -24,24 +22,12 @@ from numpy.typing import NDArray
 from geoloc_core import storage
 from geoloc_core.errors import InputError
 from geoloc_core.geography import EMBEDDED_FILE
+from geoloc_core.geography.boundary_formats import COLUMN_DOCS
 from geoloc_core.geography.cells import BOUNDARY_LEVELS, LEVELS, ROOT
 from geoloc_core.geography.repair import Repair
 
 CRS = "EPSG:4326"
 _ELLIPSOID = {"name": "WGS 84", "semi_major_axis": 6378137, "inverse_flattening": 298.257223563}
-
-# The columns of the file, in this order; all levels share them, "" where a level has none.
-COLUMN_DOCS = {
-    "level": "country, or subdivision (first level)",
-    "region_id": "country: ISO 3166-1 alpha-3, or a user-assigned X.. code where ISO has none; "
-    "subdivision: ISO 3166-2, or an id of the same shape whose last part begins with 0",
-    "parent_id": "region_id of the country that a subdivision belongs to; empty for a country",
-    "name": "name of the region",
-    "country": "name of the country",
-    "iso_a2": "ISO 3166-1 alpha-2 of the country (NA is Namibia), or a user-assigned X. code where ISO has none",
-    "continent": "continent of the country",
-    "geometry": "polygon or multipolygon, WGS 84 degrees, longitude before latitude",
-}
 
 
 @dataclass(frozen=True)

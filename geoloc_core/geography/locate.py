@@ -3,17 +3,14 @@
 The rule, in full:
 
 - A point is *inside* a region when shapely finds that the region's polygon intersects it: the border belongs to it.
-- Points are compared with the finest level of the boundary set that has regions. Where several hold a point (a shared
-  border, overlapping polygons) the lowest region index wins. Coarser levels follow by parentage.
-- Longitudes 180 and -180 are one meridian, and all longitudes at a pole are one point: a region that touches the
-  meridian or the pole on any side holds the point.
+- Points are compared with the finest level that has regions; coarser ones follow by parentage. Where several regions
+  hold a point (a shared border, overlapping polygons) the lowest region index wins.
+- Longitudes 180 and -180 are one meridian, and all longitudes at a pole are one point, whichever side a region touches.
 - A point inside no region belongs to the *near*est one by distance on the sphere, if that is at most `near_cap_km`;
   among regions at equal distance the lowest index wins. Beyond the cap it belongs to *none*.
-- A point whose coordinates are NaN belongs to none; a latitude beyond ±90 or an infinite longitude is an InputError;
-  longitudes beyond ±180 are brought back by whole turns.
+- NaN belongs to none; a latitude beyond ±90 or an infinite longitude is an InputError; whole turns of longitude are
+  taken back.
 """
-
-from __future__ import annotations
 
 import threading
 from collections.abc import Mapping

@@ -1,13 +1,11 @@
 """The nearest border to a point outside all regions, by distance on the sphere.
 
-Borders are cut into pieces of at most a kilometre, and a tree over the pieces' ends in space finds the few pieces that
-can be nearest. On so short a piece the straight line in longitude and latitude and the chord in space differ by the
-sagitta L² tan φ / 8R, two centimetres at 45°, so the foot of the perpendicular is taken on the chord: right across the
-antimeridian and near the poles, where flat projections are not. (Towards the poles the pieces become shorter, so that
-the sagitta stays below ten centimetres as far as 89.9°.)
+Borders are cut into pieces of at most a kilometre, and a tree over the pieces' ends in space finds the few that can be
+nearest. On so short a piece the straight line in longitude and latitude and the chord in space differ by the sagitta L²
+tan φ / 8R, two centimetres at 45°, so the foot of the perpendicular is taken on the chord, which is right across the
+antimeridian and near the poles too (the pieces become shorter there: the sagitta stays below ten centimetres as far as
+89.9°).
 """
-
-from __future__ import annotations
 
 import itertools
 

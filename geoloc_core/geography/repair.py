@@ -1,14 +1,14 @@
 """Polygons as they come, made fit: valid, flat, on the globe, cut at the antimeridian. Every change is reported."""
 
-from __future__ import annotations
-
-import functools
 from dataclasses import dataclass
 
 import geopandas as gpd
 import numpy as np
 import shapely
+import shapely.affinity
 from numpy.typing import NDArray
+
+from geoloc_core.geography.sphere import ring_edges
 
 _ROUNDING = 1e-6  # degrees by which a file may overshoot the globe
 
@@ -64,42 +64,32 @@ def cut_at_antimeridian(shape: shapely.Geometry) -> shapely.Geometry:
         shell = _unwrapped(shapely.get_coordinates(part.exterior))
         holes = [_unwrapped(shapely.get_coordinates(hole)) for hole in part.interiors]
         middle = (shell[:, 0].min() + shell[:, 0].max()) / 2
-        holes = [_moved(hole, 360 * round((middle - hole[:, 0].mean()) / 360)) for hole in holes]
+        holes = [np.add(hole, [360 * round((middle - hole[:, 0].mean()) / 360), 0]) for hole in holes]
         whole = _valid(shapely.Polygon(shell, holes))
         west, _, east, _ = shapely.bounds(whole)
         for turn in range(int(np.floor((west + 180) / 360)), int(np.ceil((east + 180) / 360))):
             window = shapely.box(360 * turn - 180, -90, 360 * turn + 180, 90)
             inside = shapely.intersection(whole, window)
-            pieces.append(shapely.transform(inside, functools.partial(_moved, degrees=-360 * turn)))
+            pieces.append(shapely.affinity.translate(inside, -360 * turn))
     return _polygons_of(shapely.union_all(pieces))
 
 
-def _moved(points: NDArray[np.float64], degrees: float) -> NDArray[np.float64]:
-    return points + np.array([degrees, 0.0])
-
-
 def _needs_cutting(shapes: NDArray[np.object_]) -> NDArray[np.bool_]:
-    parts, part_owner = shapely.get_parts(shapes, return_index=True)
-    rings, ring_part = shapely.get_rings(parts, return_index=True)
-    points, ring = shapely.get_coordinates(rings, return_index=True)
-    owner = part_owner[ring_part[ring]]
-    needs = np.zeros(len(shapes), bool)
-    needs[owner[np.abs(points[:, 0]) > 180 + _ROUNDING]] = True
-    needs[owner[:-1][(ring[1:] == ring[:-1]) & _is_jump(points)]] = True
-    return needs
+    start, end, owner = ring_edges(shapes)
+    over = np.abs(start[:, 0]) > 180 + _ROUNDING  # each point of a ring begins an edge
+    return np.isin(np.arange(len(shapes)), owner[over | _is_jump(start, end)])
 
 
-def _is_jump(points: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """For each of the n - 1 steps between points (n, 2): is it meant to cross the antimeridian?"""
-    run = np.abs(np.diff(points[:, 0]))
-    along_the_end = (np.abs(points[1:, 0]) == 180) & (np.abs(points[:-1, 0]) == 180)
-    return (run > 180) & ~along_the_end & (np.abs(points[1:, 1]) < 90)
+def _is_jump(start: NDArray[np.float64], end: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which steps from `start` (n, 2) to `end` (n, 2) are meant to cross the antimeridian."""
+    along_the_end = (np.abs(start[:, 0]) == 180) & (np.abs(end[:, 0]) == 180)
+    return (np.abs(end - start)[:, 0] > 180) & ~along_the_end & (np.abs(end[:, 1]) < 90)
 
 
 def _unwrapped(ring: NDArray[np.float64]) -> NDArray[np.float64]:
     """A closed ring (n, 2) with whole turns added after each jump, so that no step is longer than half the globe."""
     step = np.diff(ring[:, 0])
-    turns = np.where(_is_jump(ring), -np.round(step / 360), 0.0)
+    turns = np.where(_is_jump(ring[:-1], ring[1:]), -np.round(step / 360), 0.0)
     ring = ring.copy()
     ring[1:, 0] += 360 * np.cumsum(turns)
     if ring[0, 0] != ring[-1, 0]:  # once around the globe: over the pole and back

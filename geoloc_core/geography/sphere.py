@@ -7,8 +7,6 @@ A mean or a centroid taken over degrees breaks at the antimeridian (Fiji's would
 taken over unit vectors in space and brought back to the surface it is right everywhere.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import shapely
 from numpy.typing import ArrayLike, NDArray

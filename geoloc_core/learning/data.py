@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor
 
@@ -28,7 +29,7 @@ class TrainingData:
         not trained on, and counts as wrong where it is evaluated.
     is_train: bool (n,), False for the validation photos.
     latitude, longitude: float64 (n,), degrees.
-    author_id: object (n,), or None: then every photo counts as an author of its own.
+    author_id: object (n,), who took each photo.
     class_weights: scheme -> weight of each class (K,), or None: then they are computed from the photos that are fitted.
 
     Photos without a vector have the label -1, or are left out.
@@ -39,19 +40,16 @@ class TrainingData:
     is_train: np.ndarray
     latitude: np.ndarray
     longitude: np.ndarray
-    author_id: np.ndarray | None = None
+    author_id: np.ndarray
     class_weights: Mapping[str, np.ndarray] | None = None
 
     def __post_init__(self) -> None:
         n = len(self.labels)
         if not self.blocks:
             raise InputError("training data has no vectors: give one matrix for each backbone")
-        for position, block in enumerate(self.blocks):
-            if block.ndim != 2 or len(block) != n:
-                raise InputError(f"block {position} has shape {block.shape}, but there are labels for {n} photos")
-        for name in ("is_train", "latitude", "longitude", "author_id"):
-            if (column := getattr(self, name)) is not None and len(column) != n:
-                raise InputError(f"{name} has {len(column)} rows, but there are labels for {n} photos")
+        for column in (*self.blocks, self.is_train, self.latitude, self.longitude, self.author_id):
+            if len(column) != n:
+                raise InputError(f"a column has the shape {np.shape(column)}, but there are labels for {n} photos")
         if not len(self.training_rows):
             raise InputError("no photo of the training split has a label, so there is nothing to learn from")
 
@@ -81,10 +79,8 @@ def encode_labels(region_ids: np.ndarray, is_train: np.ndarray) -> tuple[list[st
     The classes are the regions that occur in the training split, in ascending order: a region without a training photo
     is no class and can never be answered; its photos get the label -1.
     """
-    ids = np.asarray(region_ids, dtype=object)
-    classes = sorted(set(ids[np.asarray(is_train, dtype=bool)]) - {""})
-    position = {region_id: index for index, region_id in enumerate(classes)}
-    return classes, np.fromiter((position.get(region_id, -1) for region_id in ids), np.int64, len(ids))
+    classes = sorted(set(region_ids[is_train]) - {""})
+    return classes, pd.Index(classes, dtype=object).get_indexer(pd.Index(region_ids)).astype(np.int64)
 
 
 def split_rows(data: TrainingData, held_out_share: float, seed: int) -> Split:
@@ -96,7 +92,7 @@ def split_rows(data: TrainingData, held_out_share: float, seed: int) -> Split:
     """
     rows = data.training_rows
     if held_out_share > 0:
-        held_out = _held_out(data, rows, held_out_share, seed)
+        held_out = _held_out(data.author_id[rows].astype(str), data.labels[rows], held_out_share, seed)
         source, stopping, fit = "held-out training authors", rows[held_out], rows[~held_out]
     else:
         source, stopping, fit = "validation", np.flatnonzero(~data.is_train & (data.labels >= 0)), rows
@@ -105,21 +101,14 @@ def split_rows(data: TrainingData, held_out_share: float, seed: int) -> Split:
     return Split(torch.from_numpy(fit), torch.from_numpy(stopping), source)
 
 
-def _held_out(data: TrainingData, rows: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Which of `rows` are held out, bool: whole authors, and never the last author of a class."""
-    author = np.arange(len(rows))
-    if data.author_id is not None:
-        author = np.unique(np.asarray(data.author_id, dtype=object)[rows].astype(str), return_inverse=True)[1]
-    n_authors = int(author.max()) + 1
-    order = np.random.default_rng(seed).permutation(n_authors)
-    photos_of = np.bincount(author, minlength=n_authors)[order]
+def _held_out(author_id: np.ndarray, labels: np.ndarray, share: float, seed: int) -> np.ndarray:
+    """Which photos are held out, bool (n,): whole authors, and never the last author of a class."""
+    authors, author, photos_of = np.unique(author_id, return_inverse=True, return_counts=True)
+    order = np.random.default_rng(seed).permutation(len(authors))
     # Authors differ in size by orders of magnitude: take them until the share of the *photos* is reached.
-    author_held_out = np.zeros(n_authors, dtype=bool)
-    author_held_out[order[np.cumsum(photos_of) <= share * len(rows)]] = True
-    labels = data.labels[rows]
-    n_left = np.bincount(labels[~author_held_out[author]], minlength=int(labels.max()) + 1)
-    author_held_out[author[(n_left == 0)[labels]]] = False
-    return author_held_out[author]
+    held_out = np.isin(author, order[np.cumsum(photos_of[order]) <= share * len(author)])
+    lost = ~np.isin(labels, labels[~held_out])
+    return held_out & ~np.isin(author, author[lost])
 
 
 class RowReader:
@@ -132,7 +121,10 @@ class RowReader:
     def __init__(self, blocks: Sequence[np.ndarray], device: torch.device) -> None:
         self.device = device
         self.dims = [block.shape[1] for block in blocks]
-        self._sources = [_tensor(block) for block in blocks]
+        with warnings.catch_warnings():
+            # A read-only map is what we want: rows are read from it and never written.
+            warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
+            self._sources = [torch.from_numpy(np.asarray(block)) for block in blocks]
         self._mappings = [mapping for mapping in map(_mapping, blocks) if mapping is not None]
         self._rows_since_release = 0
         if device.type == "cuda":
@@ -174,13 +166,6 @@ def mean_and_deviation(reader: RowReader, rows: Tensor) -> tuple[Tensor, Tensor]
     mean = total / len(rows)
     deviation = (squares / len(rows) - mean.square()).clamp_min(0.0).sqrt()
     return (mean + shift).float(), deviation.float()
-
-
-def _tensor(block: np.ndarray) -> Tensor:
-    with warnings.catch_warnings():
-        # A read-only map is what we want: rows are read from it and never written.
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(np.asarray(block))
 
 
 def _mapping(block: np.ndarray) -> mmap.mmap | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import itertools
 import math
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
-from geoloc_core.errors import InputError, ProfileError
+from geoloc_core.errors import InputError
 from geoloc_core.learning.fusion import FusionHead
 from geoloc_core.learning.problem import Fit, Problem
 from geoloc_core.learning.recipes import Recipe
@@ -28,15 +29,13 @@ def descend(network: FusionHead, problem: Problem) -> Fit:
 
     Where the recipe names no learning rate, it is the best of a short trial. A run whose loss is no longer a finite number
     is begun again at a third of the rate. history: epoch, learning_rate, train_loss, stopping_loss, stopping_accuracy.
-    InputError when the vectors themselves are not finite.
     """
-    initial = _copy(network)
+    initial = copy.deepcopy(network.state_dict())
     rate = problem.recipe.learning_rate or best_trial_rate(network, problem)
     for _ in range(1 + MAX_RESTARTS):
         network.load_state_dict(initial)
         if fit := _train(network, problem, rate):
             return fit
-        _check_vectors(problem)
         rate /= 3.0
     raise InputError(
         f"training {problem.name} diverged even at a learning rate of {3 * rate:.1e}: the vectors are far too large; "
@@ -50,7 +49,7 @@ def best_trial_rate(network: FusionHead, problem: Problem) -> float:
     Every rate starts from the network's present weights and sees the same batches; the loss is the mean over the second
     half of the steps. A rate that diverges, or kills the units of an MLP, loses by itself.
     """
-    initial = _copy(network)
+    initial = copy.deepcopy(network.state_dict())
     losses: dict[float, float] = {}
     for rate in TRIAL_RATES:
         network.load_state_dict(initial)
@@ -86,7 +85,7 @@ def _train(network: FusionHead, problem: Problem, rate: float) -> Fit | None:
             return None
         history.append({"epoch": epoch, "learning_rate": last_rate, "train_loss": train_loss, **measured})
         if loss < best_loss:
-            best, best_epoch, best_loss = _copy(network), epoch, loss
+            best, best_epoch, best_loss = copy.deepcopy(network.state_dict()), epoch, loss
         if epoch - best_epoch >= recipe.patience > 0:
             break
         if isinstance(schedule, ReduceLROnPlateau):
@@ -117,17 +116,13 @@ def build_optimiser(network: nn.Module, recipe: Recipe, rate: float) -> torch.op
     settings: dict[str, Any] = {"lr": rate, "weight_decay": recipe.weight_decay, "fused": True}
     if recipe.optimiser == "sgd":
         return torch.optim.SGD(network.parameters(), momentum=recipe.momentum, **settings)
-    if recipe.optimiser == "adamw":
-        return torch.optim.AdamW(network.parameters(), **settings)
-    raise ProfileError(f"optimiser {recipe.optimiser!r} is not known; choose sgd or adamw")
+    return torch.optim.AdamW(network.parameters(), **settings)
 
 
 def build_schedule(optimiser: torch.optim.Optimizer, recipe: Recipe, n_steps: int) -> LambdaLR | ReduceLROnPlateau:
     """The recipe's learning rate over time: LambdaLR moves with every step, ReduceLROnPlateau with every epoch's loss."""
     if recipe.schedule == "plateau":
         return ReduceLROnPlateau(optimiser, factor=0.1, patience=recipe.plateau_patience)
-    if recipe.schedule != "cosine":
-        raise ProfileError(f"schedule {recipe.schedule!r} is not known; choose plateau or cosine")
     warmup = max(1, round(recipe.warmup_share * n_steps))
 
     def share_of_rate(step: int) -> float:
@@ -144,13 +139,3 @@ def shuffled_epochs(problem: Problem) -> Iterator[tuple[Tensor, ...]]:
     while True:
         order = torch.randperm(len(problem.split.fit), generator=shuffler)
         yield problem.split.fit[order].split(problem.recipe.batch_size)
-
-
-def _copy(network: nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
-
-
-def _check_vectors(problem: Problem) -> None:
-    for _, vectors in problem.reader.batches(torch.cat([problem.split.fit, problem.split.stopping])):
-        if not torch.isfinite(vectors).all():
-            raise InputError(f"training {problem.name}: the vectors hold values that are not numbers; embed them again")

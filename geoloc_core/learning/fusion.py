@@ -28,7 +28,7 @@ class FusionHead(nn.Module):
         self.spec = spec
         self.block_dims = block_dims
         width = sum(block_dims)
-        self.standardise = Standardise(width) if spec.standardise else None
+        self.standardise = Standardise(width) if spec.standardise else nn.Identity()
         self.gate = nn.Linear(width, len(block_dims)) if spec.fusion == "gated" else None
         body_dims = block_dims if spec.fusion == "late" else (width,)
         spec = replace(spec, hidden=equal_size_hidden(spec, block_dims, n_classes))
@@ -38,12 +38,12 @@ class FusionHead(nn.Module):
         """Logits (B, K) of joined blocks (B, sum D)."""
         if self.spec.fusion != "late":
             return self.bodies[0](self.fused(joined))
-        blocks = self._standardised(joined).split(self.block_dims, dim=1)
+        blocks = self.standardise(joined).split(self.block_dims, dim=1)
         return torch.stack([body(block) for body, block in zip(self.bodies, blocks, strict=True)]).sum(dim=0)
 
     def fused(self, joined: Tensor) -> Tensor:
         """What the one body reads, (B, sum D); not for fusion "late", which has a body for each block."""
-        joined = self._standardised(joined)
+        joined = self.standardise(joined)
         if self.spec.fusion == "normalised":
             blocks = joined.split(self.block_dims, dim=1)
             return torch.cat([functional.normalize(block, dim=1) * block.shape[1] ** 0.5 for block in blocks], dim=1)
@@ -52,9 +52,6 @@ class FusionHead(nn.Module):
         share = torch.softmax(self.gate(joined), dim=1) * len(self.block_dims)  # (B, n_blocks), all 1 when neutral
         blocks = joined.split(self.block_dims, dim=1)
         return torch.cat([block * share[:, i : i + 1] for i, block in enumerate(blocks)], dim=1)
-
-    def _standardised(self, joined: Tensor) -> Tensor:
-        return joined if self.standardise is None else self.standardise(joined)
 
 
 class Standardise(nn.Module):
@@ -93,25 +90,16 @@ def multilayer(spec: HeadSpec, n_inputs: int, n_classes: int) -> nn.Module:
 
 
 def equal_size_hidden(spec: HeadSpec, block_dims: Sequence[int], n_classes: int) -> tuple[int, ...]:
-    """The hidden widths, scaled by one factor so that the head is as large as the one of fusion "concat"."""
-    if spec.fusion in ("concat", "normalised"):
-        return spec.hidden
+    """The hidden widths, narrowed by one factor until the head is no larger than the one of fusion "concat"."""
 
-    def narrowed(factor: float) -> tuple[int, ...]:
-        return tuple(max(1, round(width * factor)) for width in spec.hidden)
+    def size(hidden: Sequence[int], n_inputs: int) -> int:
+        return sum((before + 1) * after for before, after in itertools.pairwise([n_inputs, *hidden, n_classes]))
 
     width = sum(block_dims)
-    target = _n_parameters(width, spec.hidden, n_classes)
     bodies = block_dims if spec.fusion == "late" else (width,)
     gate = (width + 1) * len(block_dims) if spec.fusion == "gated" else 0
-    low, high = 0.0, 1.0
-    for _ in range(30):
-        middle = 0.5 * (low + high)
-        size = gate + sum(_n_parameters(dim, narrowed(middle), n_classes) for dim in bodies)
-        low, high = (middle, high) if size <= target else (low, middle)
-    return narrowed(low)
-
-
-def _n_parameters(n_inputs: int, hidden: Sequence[int], n_classes: int) -> int:
-    widths = [n_inputs, *hidden, n_classes]
-    return sum((before + 1) * after for before, after in itertools.pairwise(widths))
+    for thousandth in range(1000, 0, -1):
+        hidden = tuple(max(1, round(units * thousandth / 1000)) for units in spec.hidden)
+        if gate + sum(size(hidden, dim) for dim in bodies) <= size(spec.hidden, width):
+            break
+    return hidden

@@ -10,6 +10,7 @@ import hashlib
 import math
 import os
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 FORMAT = 3
 PLAIN_FIELDS = ("level", "classes", "parents", "temperature", "within_temperature", "logit_adjustment", "calibration")
 
+UNFIT = (GeolocError, OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError)
+
 
 def save_head(folder: str | os.PathLike[str], trained: TrainedHead, meta: Mapping[str, Any] | None = None) -> None:
     """Write `trained` to `folder` (local or remote).
@@ -38,16 +41,16 @@ def save_head(folder: str | os.PathLike[str], trained: TrainedHead, meta: Mappin
     """
     head, base = trained.head, os.fspath(folder).rstrip("/")
     meta = {"features": head.features, **head.meta, **(meta or {})}
-    weights = safetensors.torch.save({name: tensor.contiguous() for name, tensor in head.state.items()})
+    weights = safetensors.torch.save(head.state)
     description = {
         "format": FORMAT,
         "weights_sha256": hashlib.sha256(weights).hexdigest(),
-        "head": head.spec.as_dict(),
+        "head": asdict(head.spec),
         "block_dims": list(head.block_dims),
         "class_counts": head.class_counts.tolist(),
         **{name: getattr(head, name) for name in PLAIN_FIELDS},
         "features": meta.pop("features"),
-        "recipe": trained.recipe.as_dict(),
+        "recipe": asdict(trained.recipe),
         "seed": trained.seed,
         "best_epoch": trained.best_epoch,
         "meta": meta,
@@ -61,30 +64,23 @@ def load_head(folder: str | os.PathLike[str]) -> Head:
     """Read a head that `save_head` wrote; CheckpointError with the reason when it is missing, damaged or unfit."""
     base = os.fspath(folder).rstrip("/")
     try:
-        description = storage.read_json(f"{base}/head.json")
-        weights = Path(base, "head.safetensors").read_bytes()
+        head = _assemble(storage.read_json(f"{base}/head.json"), Path(base, "head.safetensors").read_bytes())
+        _ = head.module  # builds the network and puts the weights in: shapes and names are checked here
     except FileNotFoundError as error:
         raise CheckpointError(
             f"there is no whole head in {base} ({error.filename or error}); train it first"
         ) from error
-    except (OSError, ValueError) as error:
-        raise CheckpointError(f"the head in {base} cannot be read ({error}); train it again") from error
-    try:
-        head = _assemble(description, weights)
-        _ = head.module  # builds the network and puts the weights in: shapes and names are checked here
     except CheckpointError:
         raise
-    except (GeolocError, KeyError, TypeError, ValueError, AttributeError, safetensors.SafetensorError) as error:
+    except UNFIT as error:
         reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-        raise CheckpointError(f"the head in {base} is malformed: {reason}; train it again") from error
+        raise CheckpointError(f"the head in {base} cannot be read: {reason}; train it again") from error
     return head
 
 
 def read_references(folder: str | os.PathLike[str], head: Head) -> References:
-    """The photos that the head in `folder` keeps to answer with; CheckpointError where there are none."""
-    if "references_sha256" not in head.meta:
-        raise CheckpointError(f"the head in {os.fspath(folder)} keeps no photos to answer with; train it again")
-    return References.load(folder, head.meta["references_sha256"])
+    """The photos that the head in `folder` keeps to answer with; CheckpointError where there are none, or others."""
+    return References.load(folder, head.meta.get("references_sha256", ""))
 
 
 def _assemble(description: Any, weights: bytes) -> Head:
@@ -107,7 +103,7 @@ def _assemble(description: Any, weights: bytes) -> Head:
         if not (math.isfinite(number) and number > 0):
             raise ValueError(f"temperature {number} is not a positive number")
     return Head(
-        spec=HeadSpec.from_dict(description["head"]),
+        spec=HeadSpec(**description["head"]),
         block_dims=tuple(description["block_dims"]),
         state=safetensors.torch.load(weights),
         class_counts=counts,

@@ -46,6 +46,4 @@ def kind_of(spec: HeadSpec) -> Kind:
 
 def build_head(spec: HeadSpec, block_dims: Sequence[int], n_classes: int) -> FusionHead:
     """A network float32 (B, sum(block_dims)) -> logits (B, n_classes), initialised by torch's global generator."""
-    if not block_dims or min(block_dims) < 1 or n_classes < 1:
-        raise ProfileError(f"a head needs at least one input and one class, got {list(block_dims)} and {n_classes}")
     return FusionHead(spec, tuple(block_dims), n_classes, kind_of(spec).body)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import cross_entropy
+from torch.nn.functional import cross_entropy, normalize
 
 from geoloc_core.geography.sphere import EARTH_RADIUS_KM, unit_vectors
 from geoloc_core.learning.data import TrainingData
@@ -41,7 +41,11 @@ class Objective:
             photos, anchors, tau_km = self.smoothing
             targets = haversine_targets(great_circle_km(photos[rows], anchors), labels, tau_km)
         per_photo = self._at_both_levels(cross_entropy(logits, targets, reduction="none"), logits, labels)
-        return per_photo.mean() if self.weights is None else weighted_mean(per_photo, self.weights[labels])
+        if self.weights is None:
+            return per_photo.mean()
+        # Divided by the sum of the batch's weights, as torch does: one photo of a rare class dominates its batch.
+        weights = self.weights[labels]
+        return (per_photo * weights).sum() / weights.sum()
 
     @torch.no_grad()
     def stopping_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
@@ -62,7 +66,6 @@ def build_objective(
     recipe: Recipe,
     n_classes: int,
     rows: np.ndarray,
-    *,
     parents: Sequence[str] | None = None,
     seed: int = 0,
     device: torch.device | str = "cpu",
@@ -71,28 +74,21 @@ def build_objective(
     weights = parent_of_class = smoothing = None
     if recipe.class_weights != "none":
         if data.class_weights is not None:
-            values = np.asarray(data.class_weights[recipe.class_weights], dtype=np.float64)
+            values = data.class_weights[recipe.class_weights]
         else:
             values = class_weights(np.bincount(data.labels[rows], minlength=n_classes), recipe.class_weights)
         weights = torch.from_numpy(values).float().to(device)
     if parents is not None:
         parent_of_class = torch.from_numpy(np.unique(np.asarray(parents), return_inverse=True)[1]).to(device)
     if recipe.smoothing_mass > 0 and n_classes > 1:
-        photos, anchors, tau_km = _fit_smoothing(data, recipe.smoothing_mass, n_classes, rows, seed)
+        photos = torch.from_numpy(unit_vectors(data.latitude, data.longitude).astype(np.float32))
+        labels = torch.from_numpy(data.labels)
+        # A class's anchor is the mean direction of its photos.
+        anchors = normalize(torch.zeros((n_classes, 3)).index_add_(0, labels[rows], photos[rows]), dim=1)
+        sample = np.random.default_rng(seed).permutation(rows)[:PHOTOS_FOR_TAU]
+        tau_km = fit_tau_km(great_circle_km(photos[sample], anchors), labels[sample], recipe.smoothing_mass)
         smoothing = photos.to(device), anchors.to(device), tau_km
     return Objective(weights, parent_of_class, smoothing)
-
-
-def _fit_smoothing(
-    data: TrainingData, mass: float, n_classes: int, rows: np.ndarray, seed: int
-) -> tuple[Tensor, Tensor, float]:
-    """Photos (n, 3), class anchors (K, 3): the mean direction of their photos; and tau in km, from a sample of `rows`."""
-    photos = torch.from_numpy(unit_vectors(data.latitude, data.longitude).astype(np.float32))
-    labels = torch.from_numpy(data.labels)
-    sums = torch.zeros((n_classes, 3)).index_add_(0, labels[rows], photos[rows])
-    anchors = torch.nn.functional.normalize(sums, dim=1)
-    sample = np.random.default_rng(seed).permutation(rows)[:PHOTOS_FOR_TAU]
-    return photos, anchors, fit_tau_km(great_circle_km(photos[sample], anchors), labels[sample], mass)
 
 
 def parent_cross_entropy(logits: Tensor, parent_of_class: Tensor, parents: Tensor) -> Tensor:
@@ -104,14 +100,6 @@ def parent_cross_entropy(logits: Tensor, parent_of_class: Tensor, parents: Tenso
     elsewhere = parent_of_class.unsqueeze(0) != parents.unsqueeze(1)  # (B, K)
     within = torch.logsumexp(logits.masked_fill(elsewhere, float("-inf")), dim=1)
     return torch.logsumexp(logits, dim=1) - within
-
-
-def weighted_mean(per_photo: Tensor, weights: Tensor) -> Tensor:
-    """Mean of losses (B,) with the weights (B,), by torch's own convention: divided by the sum of the batch's weights.
-
-    One photo of a rare class then dominates its batch, as in the thesis.
-    """
-    return (per_photo * weights).sum() / weights.sum()
 
 
 def great_circle_km(points: Tensor, anchors: Tensor) -> Tensor:

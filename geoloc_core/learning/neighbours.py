@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from geoloc_core.errors import InputError
 from geoloc_core.learning.fusion import FusionHead
 from geoloc_core.learning.problem import Fit, Problem
 from geoloc_core.learning.recipes import HeadSpec
@@ -31,10 +30,6 @@ def nearest(queries: Tensor, references: Tensor, k: int) -> tuple[Tensor, Tensor
     queries (m, D) and references (n, D), float16 or float32, rows of length 1 for cosines. Products float32 (m, k) and
     row numbers int64 (m, k), k no more than n.
     """
-    if references.shape[0] == 0 or queries.shape[1] != references.shape[1]:
-        raise InputError(
-            f"queries of shape {tuple(queries.shape)} have no neighbours among {tuple(references.shape)} references"
-        )
     parts = [_nearest(batch.float(), references, min(k, len(references))) for batch in queries.split(QUERIES_AT_ONCE)]
     return torch.cat([products for products, _ in parts]), torch.cat([rows for _, rows in parts])
 

@@ -97,22 +97,21 @@ class Head:
         chunks = [self.module(joined) for joined in joined_chunks(blocks)]
         return torch.cat(chunks).numpy() if chunks else np.zeros((0, len(self.classes)), np.float32)
 
-    def posterior(self, blocks: Sequence[np.ndarray], logit_adjustment: float | None = None) -> np.ndarray:
+    def posterior(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
         """Probabilities float32 (n, K) over `classes`: softmax((logits - a log prior) / temperature).
 
         Where the classes have parents, a country's probability is the sum of that softmax over its own classes, and it is
         divided among them by their softmax at `within_temperature`. One temperature cannot serve both levels: on the
         sample, the one that suits 200 sub-divisions brings the ECE of the countries from 0.07 to 0.22.
-        `logit_adjustment` a, by default the head's own, answers for another balance of classes than the training photos'
-        (Menon et al. 2021): 0 as trained, 1 as if all classes were equally frequent.
+        `logit_adjustment` a answers for another balance of classes than the training photos' (Menon et al. 2021): 0 as
+        trained, 1 as if all classes were equally frequent.
         """
-        adjustment = self.logit_adjustment if logit_adjustment is None else logit_adjustment
-        return self.posterior_of_logits(self.logits(blocks), adjustment)
+        return self.posterior_of_logits(self.logits(blocks))
 
-    def posterior_of_logits(self, logits: np.ndarray, logit_adjustment: float = 0.0) -> np.ndarray:
+    def posterior_of_logits(self, logits: np.ndarray) -> np.ndarray:
         """The same from logits (n, K)."""
-        if logit_adjustment:
-            logits = adjust_logits(logits, self.class_counts, logit_adjustment)
+        if self.logit_adjustment:
+            logits = logits - self.logit_adjustment * np.log(self.class_counts / self.class_counts.sum())
         logits = logits.astype(np.float32, copy=False)
         posterior = softmax(logits / np.float32(self.temperature), axis=1)
         if not self.has_parents or self.within_temperature == self.temperature:
@@ -120,9 +119,9 @@ class Head:
         group = self.country_of_class
         return self.to_countries(posterior)[:, group] * within_groups(logits, group, self.within_temperature)
 
-    def country_posterior(self, blocks: Sequence[np.ndarray], logit_adjustment: float | None = None) -> np.ndarray:
+    def country_posterior(self, blocks: Sequence[np.ndarray]) -> np.ndarray:
         """Probabilities float32 (n, C) over `countries`, each the sum over its classes."""
-        return self.to_countries(self.posterior(blocks, logit_adjustment))
+        return self.to_countries(self.posterior(blocks))
 
     def to_countries(self, posterior: np.ndarray) -> np.ndarray:
         """Sum the columns (n, K) of a posterior over `classes` into those of `countries` (n, C)."""
@@ -155,16 +154,10 @@ class Head:
         dims = tuple(block.shape[1] if block.ndim == 2 else -1 for block in blocks)
         if dims != self.block_dims:
             names = ", ".join(str(feature.get("backbone", "?")) for feature in self.features)
-            widths = f"{list(self.block_dims)}{f' ({names})' if names else ''}"
-            raise InputError(f"this head reads vectors of widths {widths}, but got {list(dims)}")
+            expected = f"{list(self.block_dims)} ({names})"
+            raise InputError(f"this head reads vectors of widths {expected}, but got {list(dims)}")
         if len({len(block) for block in blocks}) > 1:
             raise InputError(f"the blocks hold different numbers of photos: {[len(block) for block in blocks]}")
-
-
-def adjust_logits(logits: np.ndarray, class_counts: np.ndarray, strength: float) -> np.ndarray:
-    """logits - strength * log(n_k / N), the post-hoc adjustment of Menon et al. (2021), float32 (n, K)."""
-    counts = np.asarray(class_counts, np.float64)
-    return (logits - strength * np.log(counts / counts.sum())).astype(np.float32)
 
 
 def within_groups(logits: np.ndarray, group: np.ndarray, temperature: float) -> np.ndarray:

@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from geoloc_core.errors import InputError
 from geoloc_core.learning.fusion import FusionHead
 from geoloc_core.learning.problem import Fit, Problem
 
@@ -83,6 +82,4 @@ def _fused(network: FusionHead, problem: Problem, rows: Tensor) -> tuple[np.ndar
         for batch, joined in problem.reader.batches(rows):
             vectors[start : start + len(batch)] = network.fused(joined).cpu().numpy()
             start += len(batch)
-    if not np.isfinite(vectors).all():
-        raise InputError(f"training {problem.name}: the vectors hold values that are not numbers; embed them again")
     return vectors, problem.labels.cpu().numpy()[rows.numpy()]

@@ -6,8 +6,8 @@ To add a recipe: one entry in `RECIPES`. To add a head of an existing kind: one 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from geoloc_core.errors import ProfileError
 
@@ -37,21 +37,11 @@ class HeadSpec:
     neighbours: int = 50
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "hidden", tuple(self.hidden))  # a list, where it was read from JSON
         if self.fusion not in FUSIONS:
             raise ProfileError(f"fusion {self.fusion!r} is not known; choose one of {', '.join(FUSIONS)}")
         if not self.hidden or min(self.hidden) < 1:
             raise ProfileError("a head needs hidden layers of at least one unit each, for example 1024, 512, 256")
-        if self.neighbours < 1:
-            raise ProfileError("a head of neighbours needs at least one of them")
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return {**asdict(self), "hidden": list(self.hidden)}
-
-    @classmethod
-    def from_dict(cls, values: dict[str, Any]) -> HeadSpec:
-        """The inverse of `as_dict`; a TypeError names an unknown key."""
-        return cls(**{**values, "hidden": tuple(values.get("hidden", cls.hidden))})
 
 
 HEADS = {
@@ -109,10 +99,6 @@ class Recipe:
     held_out_share: float = 0.0
     calibrate: bool = False
     logit_adjustment: float = 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON and for MLflow's parameters."""
-        return asdict(self)
 
 
 # Okkerman (2024) names SGD, batches of 128, inverse-frequency weights, cross-entropy, ReduceLROnPlateau and "until

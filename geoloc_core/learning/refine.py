@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import safetensors.torch
 import torch
 from torch import Tensor
@@ -81,11 +82,8 @@ class References:
 
 def choose_references(labels: np.ndarray, most: int = REFERENCES_PER_CLASS, seed: int = 0) -> np.ndarray:
     """Rows of at most `most` photos of each class, drawn by `seed`, ascending; those with the label -1 are left out."""
-    order = np.random.default_rng(seed).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
-    grouped = labels[order]
-    rank = np.arange(len(order)) - np.searchsorted(grouped, grouped)
-    return np.sort(order[(rank < most) & (grouped >= 0)])
+    drawn = pd.Series(labels).iloc[np.random.default_rng(seed).permutation(len(labels))]
+    return np.sort(drawn[drawn >= 0].groupby(drawn).head(most).index.to_numpy())
 
 
 def unit_rows(blocks: Sequence[np.ndarray]) -> Tensor:

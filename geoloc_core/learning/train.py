@@ -20,7 +20,7 @@ from geoloc_core.errors import InputError, ProfileError
 from geoloc_core.geography.cells import ROOT
 from geoloc_core.learning import calibrate
 from geoloc_core.learning.data import RowReader, TrainingData, mean_and_deviation, split_rows
-from geoloc_core.learning.fusion import FusionHead
+from geoloc_core.learning.fusion import FusionHead, Standardise
 from geoloc_core.learning.heads import build_head, kind_of
 from geoloc_core.learning.losses import build_objective
 from geoloc_core.learning.posterior import Head
@@ -80,12 +80,14 @@ def train_head(
         with torch.random.fork_rng(devices=[]):  # the random numbers of the rest of the program stay as they are
             torch.manual_seed(seed)
             network = build_head(spec, data.block_dims, len(classes)).to(target)
-        if network.standardise is not None:
-            network.standardise.set_statistics(*mean_and_deviation(reader, split.fit))
-        both_levels = parents if level == HIERARCHICAL else None
-        objective = build_objective(
-            data, recipe, len(classes), split.fit.numpy(), parents=both_levels, seed=seed, device=target
-        )
+        for rows in (split.stopping, split.fit):
+            mean, deviation = mean_and_deviation(reader, rows)
+            if not mean.isfinite().all():
+                raise InputError(f"training {name}: the vectors hold values that are not numbers; embed them again")
+        if isinstance(network.standardise, Standardise):
+            network.standardise.set_statistics(mean, deviation)
+        both = parents if level == HIERARCHICAL else None
+        objective = build_objective(data, recipe, len(classes), split.fit.numpy(), both, seed, target)
         labels = torch.from_numpy(np.ascontiguousarray(data.labels, dtype=np.int64)).to(target)
         advance = steps.update if steps is not None else lambda: None
         problem = Problem(name, reader, labels, split, recipe, objective, seed, advance)
@@ -93,7 +95,7 @@ def train_head(
         head = Head(
             spec=spec,
             block_dims=data.block_dims,
-            state={key: tensor.cpu().clone() for key, tensor in network.state_dict().items()},
+            state={name: tensor.cpu().clone() for name, tensor in network.state_dict().items()},
             level=level,
             classes=list(classes),
             parents=list(classes if parents is None else parents),
@@ -106,7 +108,7 @@ def train_head(
     return TrainedHead(head, recipe, history, fit.best_epoch, seed)
 
 
-def _calibrated(head: Head, network: FusionHead, problem: Problem, author_id: np.ndarray | None) -> Head:
+def _calibrated(head: Head, network: FusionHead, problem: Problem, author_id: np.ndarray) -> Head:
     """The head with its temperatures, and what the photos that decided when to stop say of it (`Head.calibration`).
 
     stopping_source and n_stopping: which photos decided, and how many; n_calibration: how many of them, drawn at random,
@@ -125,15 +127,14 @@ def _calibrated(head: Head, network: FusionHead, problem: Problem, author_id: np
         head = replace(head, temperature=among, within_temperature=within)
     elif problem.recipe.calibrate:
         head = replace(head, temperature=calibrate.fit_temperature(logits, labels))
-    posterior = head.posterior_of_logits(logits, head.logit_adjustment)
+    posterior = head.posterior_of_logits(logits)
     confidence, correct = calibrate.top_confidence(posterior, labels)
     by_country, countries = head.to_countries(posterior), head.country_of_class[labels]
     country_confidence, country_correct = calibrate.top_confidence(by_country, countries)
     # Photos that were learned from say nothing about new ones: then nothing is promised.
     set_threshold, sure_threshold = 0.0, calibrate.NEVER_SURE
     if source != "training":
-        authors = None if author_id is None else author_id[rows]
-        set_threshold = calibrate.set_threshold(by_country[np.arange(len(rows)), countries], authors)
+        set_threshold = calibrate.set_threshold(by_country[np.arange(len(rows)), countries], author_id[rows])
         sure_threshold = min(sure_threshold, calibrate.sure_threshold(country_confidence, country_correct))
     at_truth = posterior[np.arange(len(rows)), labels].astype(np.float64)
     calibration = {
@@ -159,14 +160,13 @@ def _check_classes(data: TrainingData, classes: Sequence[str], level: str, paren
         raise ProfileError(f"level {level} needs the {ROOT} of each class: give parents")
     if parents is not None and len(parents) != len(classes):
         raise InputError(f"there are {len(classes)} classes, but parents for {len(parents)}")
-    counts = np.bincount(data.labels[data.training_rows], minlength=len(classes))
-    if len(counts) > len(classes):
-        raise InputError(f"label {len(counts) - 1} has no class: the class list has {len(classes)} names")
-    if (counts == 0).any():
-        unseen = ", ".join(classes[index] for index in np.flatnonzero(counts == 0)[:5])
+    seen = np.unique(data.labels[data.training_rows])
+    if seen[-1] >= len(classes):
+        raise InputError(f"label {seen[-1]} has no class: the class list has {len(classes)} names")
+    if len(seen) < len(classes):
         raise InputError(
-            f"{int((counts == 0).sum())} classes have no training photo ({unseen}...): a class that training never saw "
-            "cannot be answered; make classes and labels with encode_labels"
+            f"{len(classes) - len(seen)} classes have no training photo, and a class that training never saw cannot be "
+            "answered; make classes and labels with encode_labels"
         )
 
 

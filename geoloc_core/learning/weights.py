@@ -11,7 +11,7 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 
-from geoloc_core.errors import InputError, ProfileError
+from geoloc_core.errors import InputError
 from geoloc_core.geography import cells
 
 HIERARCHICAL = "hierarchical"
@@ -38,11 +38,7 @@ def class_weights(n_photos: np.ndarray, scheme: str) -> np.ndarray:
     Before scaling, with n the count of a class: `inverse` 1/n (Okkerman 2024), `sqrt` 1/sqrt(n), `effective`
     (1 - beta) / (1 - beta^n) (Cui et al. 2019), `none` 1.
     """
-    if scheme not in CLASS_WEIGHT_SCHEMES:
-        raise ProfileError(f"class weights {scheme!r} are not known; choose one of {', '.join(CLASS_WEIGHT_SCHEMES)}")
     counts = np.asarray(n_photos, dtype=np.float64)
-    if counts.ndim != 1 or not np.isfinite(counts).all() or (counts < 0).any():
-        raise InputError("class weights need one count of photos for each class, none of them negative")
     if not counts.any():
         raise InputError("no class has a training photo, so there is nothing to weigh")
     weights = np.where(counts > 0, UNSCALED[scheme](np.maximum(counts, 1.0)), 0.0)
@@ -65,7 +61,5 @@ def class_weight_table(training: pd.DataFrame, level: str) -> pd.DataFrame:
 
 
 def label_column(level: str) -> str:
-    """The column of a table of photos that holds the labels of a head of `level`."""
-    if level not in LEVELS:
-        raise ProfileError(f"level {level!r} is not known; choose one of {', '.join(LEVELS)}")
+    """The column of a table of photos that holds the labels of a head of `level`, one of `LEVELS`."""
     return cells.id_column(cells.FINEST if level == HIERARCHICAL else level)

@@ -30,6 +30,7 @@ class Layout:
     warehouse = Place("warehouse.duckdb")
     checkpoints = Place("checkpoints")  # a folder of weights for each backbone that is made here
     data_docs = Place("data_docs")  # Great Expectations' pages, one site for each shard
+    choice = Place("choice.json")  # which photos and which optional features were decided on
     refresh_lock = Place("refresh.lock")  # held by the one refresh that is at work
     landing = Place("landing")  # metadata files laid here become deliveries
     landed = Place("landed.json")  # the ledger of what was found in the landing folder

@@ -4,8 +4,6 @@ An archive comes from outside: a member is read up to a limit, links and devices
 of the folder is refused, and an archive that is a decompression bomb is refused.
 """
 
-from __future__ import annotations
-
 import os
 import tarfile
 import zipfile

@@ -1,7 +1,6 @@
 """A few pictures of a shard side by side, small, for a person to see at a glance what came."""
 
-from __future__ import annotations
-
+import contextlib
 import io
 from pathlib import Path
 
@@ -22,9 +21,12 @@ def contact_sheet(manifest: pd.DataFrame, folder: Path, limits: ImageLimits | No
     """
     usable = manifest.loc[manifest["status"] == "ok", "image_path"]
     step = max(1, len(usable) // MOST_PICTURES)
-    squares = [
-        square for name in usable.iloc[::step][:MOST_PICTURES] if (square := _square(folder / str(name), limits))
-    ]
+    squares = []
+    for name in usable.iloc[::step][:MOST_PICTURES]:
+        with contextlib.suppress(RefusedImage):
+            # A large JPEG is decoded at a reduced size.
+            image = load_image(folder / str(name), limits, smallest_side=SIDE)
+            squares.append(ImageOps.fit(image, (SIDE, SIDE)))
     if not squares:
         return None
     rows = -(-len(squares) // COLUMNS)
@@ -34,11 +36,3 @@ def contact_sheet(manifest: pd.DataFrame, folder: Path, limits: ImageLimits | No
     file = io.BytesIO()
     sheet.save(file, "JPEG", quality=80)
     return file.getvalue()
-
-
-def _square(path: Path, limits: ImageLimits | None) -> Image.Image | None:
-    try:
-        # A large JPEG is decoded at a reduced size.
-        return ImageOps.fit(load_image(path, limits, smallest_side=SIDE), (SIDE, SIDE))
-    except RefusedImage:
-        return None

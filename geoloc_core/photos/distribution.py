@@ -1,7 +1,5 @@
 """How many photos each region has: the thesis's Table 1, and how unequal it is."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np
@@ -26,24 +24,15 @@ def class_distribution(photos: pd.DataFrame, regions: pd.DataFrame) -> pd.DataFr
         photos = photos.assign(n=1)
     parts = []
     for level in LEVELS:
-        column = id_column(level)
-        of_level = regions[regions["level"] == level]
-        names = dict(zip(of_level["region_id"], of_level["name"].fillna(""), strict=True))
-        labelled = photos[photos[column] != ""]
-        counts = labelled.pivot_table(index=column, columns="split", values="n", aggfunc="sum", fill_value=0)
+        labelled = photos[photos[id_column(level)] != ""].rename(columns={id_column(level): "region_id"})
+        counts = labelled.pivot_table(index="region_id", columns="split", values="n", aggfunc="sum", fill_value=0)
         counts = counts.reindex(columns=list(SPLITS), fill_value=0)
         n_photos = counts.sum(axis=1)
-        frame = pd.DataFrame(
-            {
-                "level": level,
-                "region_id": counts.index.astype(object),
-                "name": [names.get(region, "") for region in counts.index],
-                "n_photos": n_photos.to_numpy(dtype=np.int64),
-                **{f"n_{side}": counts[side].to_numpy(dtype=np.int64) for side in SPLITS},
-                "share": (n_photos / max(1, n_photos.sum())).to_numpy(dtype=np.float64),
-            }
+        names = regions[regions["level"] == level].set_index("region_id")["name"].reindex(counts.index).fillna("")
+        frame = counts.add_prefix("n_").assign(
+            level=level, name=names, n_photos=n_photos, share=n_photos / n_photos.sum()
         )
-        parts.append(frame.sort_values(["n_photos", "region_id"], ascending=[False, True]))
+        parts.append(frame.reset_index().sort_values(["n_photos", "region_id"], ascending=[False, True]))
     return validate(ClassDistribution, pd.concat(parts, ignore_index=True), "the class distribution")
 
 
@@ -53,8 +42,6 @@ def distribution_summary(distribution: pd.DataFrame, level: str) -> dict[str, An
     `effective_classes` is exp(entropy) of the shares (Hill 1973, order 1): the number of equally frequent classes that
     would be as uncertain. `head` and `tail` are the `LISTED` largest and smallest classes with their photos.
     """
-    if level not in LEVELS:
-        raise InputError(f"there is no level {level!r}; choose one of {', '.join(LEVELS)}")
     rows = distribution[distribution["level"] == level].sort_values(["n_photos", "region_id"], ascending=[False, True])
     if rows.empty:
         raise InputError(f"there are no photos with a {level}")

@@ -1,17 +1,15 @@
 """Where a photo was taken, from its EXIF block.
 
 The GPS block (Exif 2.32, section 4.6.6) holds a latitude and a longitude, each as degrees, minutes and seconds
-(three rationals) and a reference letter. Cameras and editors break the rules in known ways; what is done about each:
+(three rationals) and a reference letter. Cameras and editors break the rules in known ways:
 
-- Minutes and seconds may be left out, or be 0/0, which means "not given": they count as zero. Degrees of 0/0, which a
-  receiver without a fix writes, are no coordinates. Any other zero denominator is damage (`bad_gps`).
-- A missing reference letter is made good only by a negative (signed) value, or by a value of zero. A positive value
-  without its letter could be either hemisphere: `no_hemisphere`, never a guess.
+- Minutes and seconds may be left out, or be 0/0, "not given": they count as zero. Degrees of 0/0, which a receiver
+  without a fix writes, are no coordinates. Any other zero denominator is damage (`bad_gps`).
+- A missing letter is made good only by a negative value, or zero: a positive one could be either hemisphere
+  (`no_hemisphere`).
 - A negative value with S or W says the same thing twice and is taken once; with N or E it contradicts itself.
 - Minutes or seconds above 60 are damage. Altitude, heading, speed and the receiver's status are not read.
 """
-
-from __future__ import annotations
 
 import io
 import math
@@ -101,10 +99,8 @@ def _degrees(value: Any) -> float:
     if math.isinf(numbers[0]) or any(abs(number) > 60.0 for number in numbers[1:]):
         raise _NoPosition("bad_gps")
     # The sign belongs to the whole, wherever it was written.
-    sign = (
-        -1.0 if any(math.copysign(1.0, number) < 0 and (n == 0 or number) for n, number in enumerate(numbers)) else 1.0
-    )
-    return sign * sum(abs(number) / 60.0**power for power, number in enumerate(numbers))
+    negative = any(math.copysign(1.0, number) < 0 and (n == 0 or number) for n, number in enumerate(numbers))
+    return (-1.0 if negative else 1.0) * sum(abs(number) / 60.0**power for power, number in enumerate(numbers))
 
 
 def _number(part: Any) -> float:

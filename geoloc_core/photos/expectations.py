@@ -1,10 +1,8 @@
 """What is expected of a delivery as a batch, in Great Expectations: shares, concentration and drift.
 
 Rules about single rows stand in the tables' schemas. These are warnings: a delivery that breaks one may still be right,
-and a person should look; the Data Docs show each run as a page. The drift of the countries is the project's one verdict
-on drift: `drift_of(outcomes)`.
-
-Great Expectations takes seconds to import, so it is imported where it is used.
+and a person should look; the Data Docs show each run as a page. `drift_of(outcomes)` is the project's one verdict on
+drift. Great Expectations takes seconds to import, so it is imported where it is used.
 """
 
 from __future__ import annotations
@@ -18,25 +16,17 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from geoloc_core.geography.cells import ROOT, id_column
+from geoloc_core.photos.sources.row_choice import OF_ANOTHER
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
 
 DRIFT = f"{ROOT}_drift"
 _REGION = id_column(ROOT)
+# The most of each that passes without a warning; shares from 0 to 1, drift in nats.
+LIMITS = {"rejected": 0.10, "near": 0.15, "none": 0.05, "author_share": 0.10, "drift": 0.10}
 # Weight kept for regions that the last delivery did not have, so that a new one costs something finite.
 _UNSEEN_WEIGHT = 1e-3
-
-
-@dataclass(frozen=True)
-class DeliveryThresholds:
-    """The most of each that passes without a warning; shares from 0 to 1, drift in nats."""
-
-    rejected: float = 0.10
-    near: float = 0.15
-    none: float = 0.05
-    author_share: float = 0.10
-    drift: float = 0.10
 
 
 @dataclass(frozen=True)
@@ -44,7 +34,6 @@ class Outcome:
     """One expectation's outcome: what was measured (a share, or for `DRIFT` nats), against which limit."""
 
     name: str
-    expectation: str
     success: bool
     observed: float
     limit: float
@@ -55,18 +44,16 @@ def check_delivery(
     labeled: pd.DataFrame,
     rejected: pd.DataFrame,
     previous: pd.DataFrame | None = None,
-    thresholds: DeliveryThresholds | None = None,
     data_docs: Path | None = None,
     name: str = "delivery",
 ) -> list[Outcome]:
     """The outcomes for one delivery: `LabeledPhotos`, the `RejectedRows` beside them, and the `LabeledPhotos` of the
     last delivery, if there was one. With `data_docs` a folder gets the HTML pages; open its `index.html`.
     """
-    thresholds = thresholds or DeliveryThresholds()
     rows = delivery_rows(labeled, rejected)
     if rows.empty:
         return []
-    return [_outcome(result) for result in _run(name, rows, _expectations(thresholds, labeled, previous), data_docs)]
+    return [_outcome(result) for result in _run(name, rows, _expectations(labeled, previous), data_docs)]
 
 
 def drift_of(outcomes: Sequence[Outcome]) -> Outcome | None:
@@ -93,7 +80,8 @@ def delivery_rows(labeled: pd.DataFrame, rejected: pd.DataFrame) -> pd.DataFrame
             "author_share": author.map(author.value_counts() / max(1, len(labeled))).to_numpy(dtype=float),
         }
     )
-    refused = pd.DataFrame({"outcome": rejected["reason"].to_numpy(dtype=object)})
+    own = rejected.loc[~rejected["reason"].isin(OF_ANOTHER), "reason"]
+    refused = pd.DataFrame({"outcome": own.to_numpy(dtype=object)})
     return pd.concat([accepted, refused.reindex(columns=accepted.columns).astype(accepted.dtypes)], ignore_index=True)
 
 
@@ -108,51 +96,40 @@ def drift_limit(labeled: pd.DataFrame, previous: pd.DataFrame, drift: float) -> 
     return drift + sum((max(classes, 1) - 1) / (2 * max(size, 1)) for size in sizes)
 
 
-def _expectations(
-    thresholds: DeliveryThresholds, labeled: pd.DataFrame, previous: pd.DataFrame | None
-) -> list[Expectation]:
+def _expectations(labeled: pd.DataFrame, previous: pd.DataFrame | None) -> list[Expectation]:
     from great_expectations import expectations as gxe
+    from great_expectations.expectations.metadata_types import FailureSeverity
 
-    planned: list[Expectation] = []
-    for column, name, sentence in (
-        ("outcome", "rejected", "of the rows were rejected"),
-        ("label_quality", "near", "of the photos lie outside every region but near one"),
-        ("label_quality", "none", "of the photos lie far from every region"),
-    ):
-        limit = getattr(thresholds, name)
-        rule = {"column": column, "mostly": 1.0 - limit, **_warning(f"{name}_share", limit, sentence)}
-        if column == "outcome":
-            planned.append(gxe.ExpectColumnValuesToBeInSet(value_set=["accepted"], **rule))
-        else:
-            planned.append(gxe.ExpectColumnValuesToNotBeInSet(value_set=[name], **rule))
+    def warning(name: str, limit: float, sentence: str) -> dict[str, Any]:
+        meta = {"name": name, "limit": limit, "sentence": sentence}
+        return {"meta": meta, "severity": FailureSeverity.WARNING}
+
+    def share(name: str, sentence: str) -> dict[str, Any]:
+        return {"mostly": 1.0 - LIMITS[name], **warning(f"{name}_share", LIMITS[name], sentence)}
+
+    accepted = share("rejected", "of the rows were rejected")
+    planned: list[Expectation] = [gxe.ExpectColumnValuesToBeInSet(column="outcome", value_set=["accepted"], **accepted)]
+    for name, sentence in (("near", "lie outside every region but near one"), ("none", "lie far from every region")):
+        rule = {"column": "label_quality", "value_set": [name], **share(name, f"of the photos {sentence}")}
+        planned.append(gxe.ExpectColumnValuesToNotBeInSet(**rule))
     if labeled["author_id"].ne("").any():
-        planned.append(
-            gxe.ExpectColumnMaxToBeBetween(
-                column="author_share",
-                max_value=thresholds.author_share,
-                **_warning("author_concentration", thresholds.author_share, "of the photos are by one author"),
-            )
-        )
+        limit = LIMITS["author_share"]
+        rule = {"column": "author_share", **warning("author_concentration", limit, "of the photos are by one author")}
+        planned.append(gxe.ExpectColumnMaxToBeBetween(max_value=limit, **rule))
     before = previous[_REGION][previous[_REGION] != ""] if previous is not None else pd.Series(dtype=object)
     if previous is not None and len(before) and (labeled[_REGION] != "").any():
         weights = before.value_counts(normalize=True).sort_index()
-        limit = drift_limit(labeled, previous, thresholds.drift)
+        limit = drift_limit(labeled, previous, LIMITS["drift"])
         planned.append(
             gxe.ExpectColumnKLDivergenceToBeLessThan(
                 column=_REGION,
                 partition_object={"values": weights.index.tolist(), "weights": weights.tolist()},
                 threshold=limit,
                 tail_weight_holdout=_UNSEEN_WEIGHT,
-                **_warning(DRIFT, limit, f"nats of drift between the {ROOT} labels of this delivery and the last"),
+                **warning(DRIFT, limit, f"nats of drift between the {ROOT} labels of this delivery and the last"),
             )
         )
     return planned
-
-
-def _warning(name: str, limit: float, sentence: str) -> dict[str, Any]:
-    from great_expectations.expectations.metadata_types import FailureSeverity
-
-    return {"meta": {"name": name, "limit": limit, "sentence": sentence}, "severity": FailureSeverity.WARNING}
 
 
 def _run(name: str, rows: pd.DataFrame, planned: list[Expectation], data_docs: Path | None) -> list[Any]:
@@ -165,7 +142,10 @@ def _run(name: str, rows: pd.DataFrame, planned: list[Expectation], data_docs: P
     actions: list[gx.checkpoint.actions.ValidationAction] = []
     if data_docs is not None:
         data_docs.mkdir(parents=True, exist_ok=True)
-        context.add_data_docs_site(site_name="pages", site_config=_site(data_docs))
+        store = {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(data_docs)}
+        index = {"class_name": "DefaultSiteIndexBuilder"}
+        site: Any = {"class_name": "SiteBuilder", "site_index_builder": index, "store_backend": store}
+        context.add_data_docs_site(site_name="pages", site_config=site)
         actions.append(gx.checkpoint.UpdateDataDocsAction(name="pages", site_names=["pages"]))
     asset = context.data_sources.add_pandas(name).add_dataframe_asset("rows")
     batch = asset.add_batch_definition_whole_dataframe("rows")
@@ -174,14 +154,6 @@ def _run(name: str, rows: pd.DataFrame, planned: list[Expectation], data_docs: P
     checkpoint = context.checkpoints.add(gx.Checkpoint(name=name, validation_definitions=[definition], actions=actions))
     run = checkpoint.run(batch_parameters={"dataframe": rows})
     return [result for validation in run.run_results.values() for result in validation.results]
-
-
-def _site(folder: Path) -> Any:  # its own type wants keys that it does not need
-    return {
-        "class_name": "SiteBuilder",
-        "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-        "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(folder)},
-    }
 
 
 def _outcome(result: Any) -> Outcome:
@@ -194,6 +166,5 @@ def _outcome(result: Any) -> Outcome:
     else:
         observed = float(measured["observed_value"] if measured["observed_value"] is not None else math.inf)
     amount = f"{observed:.3f}" if meta["name"] == DRIFT else f"{observed:.1%}"
-    return Outcome(
-        meta["name"], config.type, bool(result.success), observed, float(meta["limit"]), f"{amount} {meta['sentence']}"
-    )
+    sentence = f"{amount} {meta['sentence']}"
+    return Outcome(meta["name"], bool(result.success), observed, float(meta["limit"]), sentence)

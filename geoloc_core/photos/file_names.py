@@ -1,7 +1,5 @@
 """Names of files from outside: which are pictures, which are safe to open, which lie below a folder."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath

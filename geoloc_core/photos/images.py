@@ -4,15 +4,11 @@
 the header declares before decoding, the formats are a short list, and a picture that ends early or does not decode is
 refused with a reason.
 
-Every picture becomes 8-bit RGB, as its photographer saw it upright:
-- EXIF orientation is applied; a damaged EXIF block means upright.
-- Transparent pixels are laid over white, the colour of the page on which such pictures are usually seen.
-- 16-bit greys are scaled to 8 bits (v / 257, rounded), not clipped. CMYK, palettes, greys and black-and-white are
-  converted by Pillow. Colour profiles are not applied: the backbones were trained without.
-- Of an animation or a multi-page file the first frame is taken.
+Every picture becomes 8-bit RGB, as its photographer saw it upright: EXIF orientation is applied, and a damaged EXIF
+block means upright. Transparent pixels are laid over white, the colour of the page on which such pictures are usually
+seen; 16-bit greys are scaled (v / 257, rounded), not clipped; all else is converted by Pillow. Colour profiles are not
+applied, as the backbones were trained without. Of an animation or a multi-page file the first frame is taken.
 """
-
-from __future__ import annotations
 
 import hashlib
 import io

@@ -1,7 +1,5 @@
 """From coordinates to regions: the labels that a model learns and is judged by."""
 
-from __future__ import annotations
-
 import functools
 from pathlib import Path
 

@@ -1,12 +1,10 @@
 """A perceptual hash of a picture, and the search for hashes that differ in a few bits only.
 
-The hash is pHash (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1):
-the picture in grey at 32 x 32, its two-dimensional discrete cosine transform, of it the 8 x 8 coefficients from
-(1, 1) to (8, 8), and for each whether it is above their median: 64 bits. A copy that was scaled, recompressed or
-brightened differs in a few bits; two unrelated photos differ in about 32.
+The hash is pHash (Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions", section 3.2.1): of
+the picture in grey at 32 x 32 the discrete cosine transform's coefficients from (1, 1) to (8, 8), and for each whether
+it is above their median: 64 bits. A scaled, recompressed or brightened copy differs in a few bits; two unrelated photos
+in about 32.
 """
-
-from __future__ import annotations
 
 from itertools import pairwise
 
@@ -45,8 +43,6 @@ def near_any(query: np.ndarray, reference: np.ndarray, max_distance: int) -> np.
     d + 1 bands, so that only pairs that share a band are compared (Norouzi, Punjani & Fleet 2012, "Fast Search in
     Hamming Space with Multi-Index Hashing"). With random hashes and d = 4 that is one pair in 1,600.
     """
-    if not 0 <= max_distance < 64:
-        raise ValueError(f"max_distance is a number of bits from 0 to 63, not {max_distance}")
     near = np.zeros(query.size, dtype=bool)
     if not query.size or not reference.size:
         return near

@@ -1,23 +1,18 @@
 """Where the picture of a photo lies below a folder, in the ways in which collections are laid out.
 
-- `as_given`: where the metadata says.
+- `as_given`: where the metadata says; `by_name`: anywhere below the folder, found by the photo's id (OSV-5M).
 - `mp16`: `aa/bb/PHOTOID.jpg`, where aabb are the first four hex digits of the SHA-1 of the file's name (it holds for each
   of 12,800 published rows). Also a good layout for pictures that one fetches oneself.
-- `multimedia_commons`: `hhh/hhh/HASH.jpg`, by the hash that the 25-column YFCC100M metadata give each photo; this is
-  the layout of the Multimedia Commons bucket below `data/images`.
-- `by_name`: anywhere below the folder, found by the photo's id; for archives that were unpacked as they came (OSV-5M).
 """
-
-from __future__ import annotations
 
 import hashlib
 from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from geoloc_core.errors import InputError, ProfileError
+from geoloc_core.errors import InputError
 from geoloc_core.photos.file_names import files_below, is_image
-from geoloc_core.photos.settings import IMAGE_LAYOUTS
+from geoloc_core.photos.settings import ImageLayout
 
 
 def mp16_path(photo_id: str) -> str:
@@ -28,11 +23,11 @@ def mp16_path(photo_id: str) -> str:
 
 
 def multimedia_commons_path(photo_hash: str) -> str:
-    """Where Multimedia Commons keeps a photo, by the hash of the YFCC100M metadata: `4cc/b23/4ccb23d8....jpg`."""
+    """Where the Multimedia Commons bucket keeps a photo, by YFCC100M's hash of it: `4cc/b23/4ccb23d8....jpg`."""
     return f"{photo_hash[:3]}/{photo_hash[3:6]}/{photo_hash}.jpg"
 
 
-def place_images(photos: pd.DataFrame, layout: str, folder: Path) -> pd.DataFrame:
+def place_images(photos: pd.DataFrame, layout: ImageLayout, folder: Path) -> pd.DataFrame:
     """`RawPhotos` whose `image_path` says where the picture lies below `folder`, if that has the layout.
 
     With `by_name` a photo without a file keeps the path it had; two files for one photo are an `InputError`.
@@ -41,11 +36,9 @@ def place_images(photos: pd.DataFrame, layout: str, folder: Path) -> pd.DataFram
         return photos
     if layout == "mp16":
         return photos.assign(image_path=[mp16_path(photo) for photo in photos["photo_id"]])
-    if layout == "by_name":
-        files = _files_by_id(folder, set(photos["photo_id"]))
-        paths = [files.get(photo, path) for photo, path in zip(photos["photo_id"], photos["image_path"], strict=True)]
-        return photos.assign(image_path=paths)
-    raise ProfileError(f"there is no image layout {layout!r}; choose one of {', '.join(IMAGE_LAYOUTS)}")
+    files = _files_by_id(folder, set(photos["photo_id"]))
+    paths = [files.get(photo, path) for photo, path in zip(photos["photo_id"], photos["image_path"], strict=True)]
+    return photos.assign(image_path=paths)
 
 
 def _files_by_id(folder: Path, photo_ids: set[str]) -> dict[str, str]:

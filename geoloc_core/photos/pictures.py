@@ -1,7 +1,5 @@
 """How a dataset's pictures come to where they belong: from a folder, from archives (unpacked once), or from the web."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -50,9 +48,8 @@ def gather_pictures(
     limits: ImageLimits | None = None,
     policy: FetchPolicy | None = None,
 ) -> GatheredPictures:
-    """Bring the pictures of `photos` (`RawPhotos` of the dataset) to their folder, and describe each of them.
-
-    `own` is as in `picture_folder`; `ledger` is the file that remembers what was fetched.
+    """Bring the pictures of `photos` (`RawPhotos` of the dataset) to their folder (`own` is as in `picture_folder`), and
+    describe each of them; `ledger` is the file that remembers what was fetched.
     """
     limits = limits or ImageLimits()
     folder, archives = picture_folder(dataset, own), archives_in(Path(dataset.images or dataset.metadata))
@@ -123,10 +120,7 @@ def unpack_once(archives: list[Path], folder: Path, limits: ImageLimits) -> Mapp
 
 
 def _in_folders_of_archives(photos: pd.DataFrame, archives: list[Path], folder: Path) -> pd.DataFrame:
-    """`photos` with the folder of the archive that has the picture put before its path.
-
-    The metadata of the archives themselves name that folder already.
-    """
+    """`photos` with the folder of the archive that has the picture before the path, unless it stands there already."""
     paths = set(photos["image_path"])
     unpacked: dict[str, str] = {}
     for archive in archives:

@@ -1,7 +1,5 @@
 """Frames of rows as Parquet files, whose bytes are the same for the same rows."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path

@@ -3,8 +3,6 @@
 A column of photos is added here: to `RawPhotos`, and to `CARRIED` or `LEARNED` if labelled or training photos take it over.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -19,44 +17,33 @@ from geoloc_core.tables import validate as validate
 LABEL_QUALITIES = ("inside", "near", "none")
 SPLITS = ("train", "validation")
 EXCLUSION_REASONS = (
-    "no_label",
-    "benchmark_photo",
-    "benchmark_author",
-    "near_duplicate_of_benchmark",
-    "image_not_usable",
-    "duplicate_photo",
-    "below_min_support",
+    *("no_label", "benchmark_photo", "benchmark_author", "near_duplicate_of_benchmark"),
+    *("image_not_usable", "duplicate_photo", "below_min_support"),
 )
 CARRIED = ("author_id", "latitude", "longitude")
 LEARNED = (*CARRIED, *(id_column(level) for level in LEVELS))
 
-_NAMES_OF_ID = ("photo_id", "photoid", "image_id", "img_id", "img_file", "id", "file", "filename", "file_name")
-_NAMES_OF_PATH = ("image_path", "img_path", "img_file", "path", "file", "filename", "file_name")
+_IDS = ("photo_id", "photoid", "image_id", "img_id", "img_file", "id", "file", "filename", "file_name")
+_PATHS = ("image_path", "img_path", "img_file", "path", "file", "filename", "file_name")
+
+_AUTHORS = ("author_id", "author", "user_id", "user", "owner", "creator_id")
+_URLS = ("image_url", "url", "download_url", "thumb_original_url")
+_LATITUDES, _LONGITUDES = ("latitude", "lat", "gps_latitude"), ("longitude", "lon", "lng", "long", "gps_longitude")
 
 RawPhotos = table(
     "RawPhotos",
     "Photos of a delivery as published: one row for each usable photo.",
     {
-        "photo_id": text(
-            "Name of the photo, unique within its dataset", filled=True, unique=True, aliases=_NAMES_OF_ID
-        ),
+        "photo_id": text("Name of the photo, unique within its dataset", filled=True, unique=True, aliases=_IDS),
         "dataset": text("The dataset that the delivery belongs to", filled=True),
         "author_id": text(
             "Who took the photo, as the delivery says; the split keeps an author on one side",
-            aliases=("author_id", "author", "user_id", "user", "owner", "creator_id"),
+            aliases=_AUTHORS,
         ),
-        "latitude": latitude(
-            "Degrees north, WGS 84: where the photo was taken", aliases=("latitude", "lat", "gps_latitude")
-        ),
-        "longitude": longitude(
-            "Degrees east, WGS 84: where the photo was taken",
-            aliases=("longitude", "lon", "lng", "long", "gps_longitude"),
-        ),
-        "image_path": text("The picture's file, relative to the dataset's folder of images", aliases=_NAMES_OF_PATH),
-        "image_url": text(
-            "Where the picture was published; empty where that is not given",
-            aliases=("image_url", "url", "download_url", "thumb_original_url"),
-        ),
+        "latitude": latitude("Degrees north, WGS 84: where the photo was taken", aliases=_LATITUDES),
+        "longitude": longitude("Degrees east, WGS 84: where the photo was taken", aliases=_LONGITUDES),
+        "image_path": text("The picture's file, relative to the dataset's folder of images", aliases=_PATHS),
+        "image_url": text("Where the picture was published; empty where that is not given", aliases=_URLS),
         "row_number": number(np.int64, "Row of the delivery that this photo comes from, from 1", low=1),
     },
 )
@@ -70,7 +57,7 @@ RejectedRows = table(
     "Rows of a delivery that are not usable photos, with the reason and the text as it came.",
     {
         "row_number": number(np.int64, "Row of the delivery, from 1", low=1),
-        "reason": text("Why the row is not a usable photo, a code of photos/reasons.py", filled=True),
+        "reason": text("Why the row is not a usable photo, a code of photos/reasons.yaml", filled=True),
         "raw": text("The row as it came, at most its first 4,000 characters"),
     },
 )
@@ -120,9 +107,7 @@ LabeledPhotos = table(
             id_column(level): text(f"The {level} that the point lies in, or near; empty where there is none", *_PLACE)
             for level in LEVELS
         },
-        "label_quality": text(
-            "Whether the point is inside a polygon, near one, or none", *_PLACE, one_of=LABEL_QUALITIES
-        ),
+        "label_quality": text("The point is inside a polygon, near one, or none", *_PLACE, one_of=LABEL_QUALITIES),
         "label_distance_km": number(np.float32, "Kilometres to the polygon; 0 inside", *_PLACE, low=0.0, nullable=True),
     },
     unique=("shard", "photo_id"),
@@ -136,9 +121,7 @@ TrainingPhotos = table(
     "Photos to learn from: labelled, not of a benchmark, each on one side of the split.",
     {
         **same_columns("labeled_photos", LabeledPhotos, ("photo_id", "dataset", "shard", *LEARNED)),
-        "split": text(
-            "By a keyed hash of the author, so that it never moves", "labeled_photos.author_id", one_of=SPLITS
-        ),
+        "split": text("By a keyed hash of the author: it never moves", "labeled_photos.author_id", one_of=SPLITS),
     },
     unique=("dataset", "photo_id"),
     checks=[pa.Check(lambda frame: frame[id_column(ROOT)] != "", error=f"a photo to learn from has a {ROOT}")],
@@ -169,7 +152,7 @@ ClassDistribution = table(
     unique=("level", "region_id"),
 )
 
-# The table of each asset of this room, and the tables that lie beside them.
+# The table of each asset of this room; `RejectedRows` and `ExcludedPhotos` lie beside them.
 TABLES: Mapping[str, pa.DataFrameSchema] = {
     "raw_photos": RawPhotos,
     "images": ImageManifest,
@@ -177,4 +160,3 @@ TABLES: Mapping[str, pa.DataFrameSchema] = {
     "training_photos": TrainingPhotos,
     "class_distribution": ClassDistribution,
 }
-SIDE_TABLES: Mapping[str, pa.DataFrameSchema] = {"rejected_rows": RejectedRows, "excluded_photos": ExcludedPhotos}

@@ -4,8 +4,6 @@ A dataset of many shards is read once, as a row may be a duplicate of one in an 
 in a cache until each shard is asked for.
 """
 
-from __future__ import annotations
-
 import shutil
 from collections.abc import Iterable, Iterator
 from itertools import groupby
@@ -15,7 +13,7 @@ from pathlib import Path
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.photos.rows import read_rows, write_rows
 from geoloc_core.photos.schemas import RawPhotos, RejectedRows
-from geoloc_core.photos.settings import Dataset
+from geoloc_core.photos.settings import Dataset, RowChoice
 from geoloc_core.photos.sources.base import SourceBatch, collect
 from geoloc_core.photos.sources.mapped_table import mapped_table
 from geoloc_core.photos.sources.registry import read_metadata
@@ -46,8 +44,9 @@ def read_shard_rows(dataset: Dataset, number: int, cache: Path, reader_version: 
 
 
 def read_dataset(dataset: Dataset) -> Iterator[SourceBatch]:
-    """The rows of a dataset's metadata, in batches, by its `source` or its `columns`."""
-    source = mapped_table(dataset.columns) if dataset.columns else dataset.source
+    """The rows of a dataset's metadata, in batches, by its `source` or its `columns`, `rows` and `url`."""
+    own = dataset.columns or dataset.url or dataset.rows != RowChoice()
+    source = mapped_table(dataset.columns or None, dataset.rows, dataset.url) if own else dataset.source
     return read_metadata(Path(dataset.metadata), dataset.name, source)
 
 
@@ -64,18 +63,17 @@ def _read_cut(dataset: Dataset, number: int, cache: Path, reader_version: str) -
 
 def _cut(dataset: Dataset, folder: Path) -> None:
     """Write every shard; one shard of rows is held at a time."""
-    missing = set(range(dataset.shards))
     for number, pieces in groupby(_pieces(read_dataset(dataset), dataset), key=itemgetter(0)):
-        _write_shard([batch for _, batch in pieces], folder, number)
-        missing.remove(number)
-    for number in missing:
-        _write_shard([], folder, number)
+        _write_shard([batch for _, batch in pieces], _files(folder, number))
+    for number in range(dataset.shards):
+        if not _files(folder, number)[0].is_file():
+            _write_shard([], _files(folder, number))
 
 
-def _write_shard(batches: list[SourceBatch], folder: Path, number: int) -> None:
+def _write_shard(batches: list[SourceBatch], files: tuple[Path, Path]) -> None:
     batch = collect(batches)
-    for frame, path in zip((batch.accepted, batch.rejected), _files(folder, number), strict=True):
-        write_rows(frame, path)
+    write_rows(batch.accepted, files[0])
+    write_rows(batch.rejected, files[1])
 
 
 def _pieces(batches: Iterable[SourceBatch], dataset: Dataset) -> Iterator[tuple[int, SourceBatch]]:

@@ -1,17 +1,14 @@
 """The split of photos into those to learn from and those to validate on.
 
-It is by author, because photos of one person share places, cameras and days: a random split would test on what was
-learned. It is decided by a keyed hash of the author's id alone, so that a new shard never moves an author across.
+By author, as photos of one person share places, cameras and days: a random split would test on what was learned. By a
+keyed hash of the author's id alone, so that a new shard never moves an author across.
 """
-
-from __future__ import annotations
 
 import hashlib
 
 import numpy as np
 import pandas as pd
 
-from geoloc_core.errors import ProfileError
 from geoloc_core.photos.schemas import SPLITS
 from geoloc_core.photos.settings import Split as Split
 
@@ -27,8 +24,6 @@ def split_by_author(
     all photos of an author fall on the same side, in every run, whatever other photos there are. A photo without
     author ("") is its own owner. Another `key` gives another, independent split.
     """
-    if not 0.0 <= validation_share < 1.0:
-        raise ProfileError(f"validation_share is a share from 0 to below 1, not {validation_share}")
     authors = np.asarray(author_id, dtype=object)
     photos = np.asarray(photo_id, dtype=object)
     # The prefixes keep an author's id from meeting a photo's.
@@ -37,6 +32,11 @@ def split_by_author(
     secret = hashlib.sha256(key.encode("utf-8")).digest()
     fractions = np.array([_fraction(owner, secret) for owner in unique], dtype=np.float64)
     return np.where(fractions < validation_share, VALIDATION, TRAIN).astype(object)[codes]
+
+
+def belongs_to_share(value: str, key: str, share: float) -> bool:
+    """Whether a keyed hash puts a value (an author, a place) into the share of values that is held out."""
+    return _fraction(value, hashlib.sha256(key.encode("utf-8")).digest()) < share
 
 
 def _fraction(owner: str, secret: bytes) -> float:

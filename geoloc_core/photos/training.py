@@ -1,7 +1,5 @@
 """The training set: every labelled photo, less what must not be learned from."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,15 +23,12 @@ def collect_training(
     warehouse: Warehouse, training: Mapping[str, Path], benchmarks: Mapping[str, Path], split: Split
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """`assemble_training` of labelled photos in the warehouse; `training` and `benchmarks` map shards to their manifests."""
-
-    def labels(shards: Mapping[str, Path]) -> pd.DataFrame:
-        return warehouse.read_table("labeled_photos", {"shard": list(shards)})
-
-    def manifests(shards: Mapping[str, Path]) -> pd.DataFrame:
-        frames = [read_rows(path, _FACTS[1:]).assign(shard=shard) for shard, path in shards.items()]
-        return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=_FACTS)
-
-    return assemble_training(labels(training), manifests(training), labels(benchmarks), manifests(benchmarks), split)
+    frames = []
+    for shards in (training, benchmarks):
+        manifests = [read_rows(path, _FACTS[1:]).assign(shard=shard) for shard, path in shards.items()]
+        frames.append(warehouse.read_table("labeled_photos", {"shard": list(shards)}))
+        frames.append(pd.concat(manifests, ignore_index=True) if manifests else pd.DataFrame(columns=_FACTS))
+    return assemble_training(*frames, split)
 
 
 def assemble_training(
@@ -48,15 +43,12 @@ def assemble_training(
     `labeled` and `benchmark_labeled` are `LabeledPhotos` of any number of shards; the manifests are the `ImageManifest`
     of the same shards, with a column `shard` added. A photo is left out for the first reason that applies to it:
 
-    - `no_label`: it lies in no region and near none;
+    - `no_label`: it lies in no region and near none; `image_not_usable`: its picture is missing or broken;
     - `benchmark_photo`, `benchmark_author`: a benchmark has the same photo (`photo_identities`) or non-empty author;
-    - `image_not_usable`: its picture is missing or broken;
-    - `near_duplicate_of_benchmark`: its perceptual hash is within `max_phash_distance` bits of a benchmark picture's
-      (pictures of a single colour have no hash to compare);
-    - `duplicate_photo`: an earlier shard, in alphabetical order, has the same photo;
-    - `below_min_support`: see `apply_min_support`.
-
-    The order of rows is by shard and photo id.
+    - `near_duplicate_of_benchmark`: its perceptual hash, if it has one, is within `max_phash_distance` bits of one
+      there;
+    - `duplicate_photo`: an earlier shard, in alphabetical order, has the same photo; `below_min_support`: see
+      `apply_min_support`. The order of rows is by shard and photo id.
     """
     photos = labeled.sort_values(["shard", "photo_id"], kind="stable", ignore_index=True)
     status, phash = _image_facts(photos, manifests)

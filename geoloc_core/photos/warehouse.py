@@ -4,8 +4,6 @@ DuckDB lets one process write or many processes read. Both ways wait here for th
 connection is closed whatever happens inside its block. Compute first and write last, so that a writer is held briefly.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 import random
@@ -110,10 +108,11 @@ class Warehouse:
             pause = min(pause * 2, _LONGEST_PAUSE_S)
 
     def set_aside_if_damaged(self, every_byte: bool = False) -> Path | None:
-        """Move a file that DuckDB cannot read, or an empty one, out of the way, so that its tables can be made again.
+        """Move a file that DuckDB cannot read, or an empty one, out of the way; where it is now, None where nothing was
+        wrong.
 
-        Returns where it is now, or None where nothing was wrong. With `every_byte` all of it is read, which proves the
-        checksum of every block; otherwise the names of the tables and their shards are.
+        With `every_byte` all of it is read, which proves the checksum of every block; else the tables' names and
+        shards.
         """
         if not self.path.is_file():
             return None
@@ -165,17 +164,10 @@ class Warehouse:
         with self.reader() as connection:
             order = [column for column in ("shard", "photo_id") if column in self._columns(connection, table)]
             query = f"SELECT {', '.join(map(_quoted, columns)) or '*'} FROM {_quoted(table)}"
-            query += "".join(
-                f" {'AND' if number else 'WHERE'} list_contains(?, {_quoted(column)})"
-                for number, column in enumerate(where)
-            )
+            query += " WHERE " * bool(where) + " AND ".join(f"list_contains(?, {_quoted(column)})" for column in where)
             query += f" ORDER BY {', '.join(order)}" if order else ""
             values = [[value] if isinstance(value, str) else list(value) for value in where.values()]
             return connection.execute(query, values).df()
-
-    def shards(self, table: str) -> list[str]:
-        """The shards that have rows in `table`, sorted."""
-        return sorted(self.rows_by_shard(table))
 
     def rows_by_shard(self, table: str, every_byte: bool = False) -> dict[str, int]:
         """Rows of each shard; none where the table is not there. `every_byte` reads every column of every row.

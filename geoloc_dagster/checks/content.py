@@ -131,7 +131,7 @@ def delivery_is_not_garbage(project: Project, shard: str) -> Verdict:
     """The coordinates of the shard as a whole can be right: they are not partly exchanged, mirrored or out of range,
     and not piled up at one point or on whole degrees.
     """
-    from geoloc_core.photos.damage import coordinate_damage
+    from geoloc_core.photos.damage import coordinate_damage, problems_of
     from geoloc_core.photos.labels import locator_of
 
     accepted = read_rows(project.layout.raw_photos(shard))
@@ -144,10 +144,7 @@ def delivery_is_not_garbage(project: Project, shard: str) -> Verdict:
 
     latitude, longitude, author = (accepted[name].to_numpy() for name in ("latitude", "longitude", "author_id"))
     damage = coordinate_damage(latitude, longitude, author, outside, on_land)
-    names = {"one_point": "at_one_point", "whole_degrees": "on_whole_degrees"}
-    figures = {names.get(name, name): value for name, value in vars(damage).items() if name != "repaired"}
-    figures |= {f"on_land_after_{name.replace(' ', '_')}": share for name, share in damage.repaired.items()}
-    return Verdict("; ".join(damage.problems()), figures)
+    return Verdict("; ".join(problems_of(damage)), damage)
 
 
 def delivery_as_expected(project: Project, shard: str) -> Verdict:

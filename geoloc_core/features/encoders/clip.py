@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -26,9 +26,12 @@ class OpenClipEncoder(Encoder):
 
     def __init__(self, spec: BackboneSpec, path: Path, device: torch.device, _embedder: Encoder | None = None) -> None:
         super().__init__(spec, device)
+        from open_clip.model import get_model_preprocess_cfg
+
         check_pretrained_tag(spec)
         model = load_model(spec, path)
-        _check_preprocessing(model, spec, path)
+        source = f"the checkpoint of backbone {spec.name!r} in {path}"
+        _check_preprocessing(source, spec, get_model_preprocess_cfg(model))
         self.visual = model.visual.to(device)
         if spec.pooling == "trunk":
             self.trunk_width = _drop_projection(self.visual, spec)
@@ -41,8 +44,7 @@ class OpenClipEncoder(Encoder):
 def check_pretrained_tag(spec: BackboneSpec) -> None:
     """Compare the specification with what open_clip publishes of the weights' tag, before any weight is read.
 
-    The known trap: OpenAI's weights were trained with QuickGELU, and under the plain architecture name ("ViT-L-14")
-    open_clip only warns, then computes another function.
+    OpenAI's weights were trained with QuickGELU; under the plain name ("ViT-L-14") open_clip computes another function.
     """
     if not spec.pretrained:
         return
@@ -51,24 +53,18 @@ def check_pretrained_tag(spec: BackboneSpec) -> None:
     config = open_clip.get_model_config(spec.model_id)
     tag = open_clip.get_pretrained_cfg(spec.model_id, spec.pretrained) if config else {}
     if not config or not tag:
-        raise CheckpointError(
-            f"backbone {spec.name!r}: open_clip knows no model {spec.model_id!r} with weights {spec.pretrained!r}; "
-            "correct model_id and pretrained"
-        )
+        problem = f"open_clip knows no model {spec.model_id!r} with weights {spec.pretrained!r}"
+        raise CheckpointError(f"backbone {spec.name!r}: {problem}; correct model_id and pretrained")
     quick, expected = bool(config.get("quick_gelu")), bool(tag.get("quick_gelu"))
     if quick != expected:
         plain = spec.model_id.removesuffix("-quickgelu")
-        trained, computes, right = (
-            ("QuickGELU", "plain GELU", f"{plain}-quickgelu") if expected else ("plain GELU", "QuickGELU", plain)
-        )
+        names = {True: "QuickGELU", False: "plain GELU"}
         raise CheckpointError(
-            f"backbone {spec.name!r}: the weights {spec.pretrained!r} were trained with {trained} and the "
-            f"architecture {spec.model_id!r} computes {computes}; use model_id: {right}"
+            f"backbone {spec.name!r}: the weights {spec.pretrained!r} were trained with {names[expected]} and the archi"
+            f"tecture {spec.model_id!r} computes {names[quick]}; use model_id: {plain}{'-quickgelu' if expected else ''}"
         )
-    own = {"mean": tuple(tag["mean"]), "std": tuple(tag["std"]), "resize": tag["resize_mode"]}
-    specified = {key: getattr(spec, key) for key in ("mean", "std", "interpolation", "resize")}
     source = f"backbone {spec.name!r}: open_clip with the weights {spec.pretrained!r}"
-    check_preprocessing(source, {**own, "interpolation": tag["interpolation"]}, specified)
+    _check_preprocessing(source, spec, {**tag, "size": None})
 
 
 def load_model(spec: BackboneSpec, path: Path) -> Any:
@@ -102,8 +98,7 @@ def _warnings_are_errors() -> Iterator[None]:
     handler.addFilter(collect)
     logging.getLogger().addHandler(handler)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", UserWarning)
+        with warnings.catch_warnings(action="error", category=UserWarning):
             yield
     finally:
         logging.getLogger().removeHandler(handler)
@@ -123,20 +118,18 @@ def _check_architecture(spec: BackboneSpec, path: Path) -> None:
             raise checkpoint_error(spec, path, f"{problem}; correct model_id or use the weights it was written for")
 
 
-def _check_preprocessing(model: Any, spec: BackboneSpec, path: Path) -> None:
-    from open_clip.model import get_model_preprocess_cfg
-
-    own = get_model_preprocess_cfg(model)
-    size = own.get("size", spec.input_size)
-    sides = (size, size) if isinstance(size, int) else tuple(size)
-    own |= {"mean": tuple(own["mean"]), "std": tuple(own["std"]), "resize": own["resize_mode"]}
-    specified = {
-        "input_size": (spec.input_size, spec.input_size),
-        "resize_size": spec.resized_side,
-        **{key: getattr(spec, key) for key in ("mean", "std", "interpolation", "resize")},
+def _check_preprocessing(source: str, spec: BackboneSpec, stated: Mapping[str, Any]) -> None:
+    """Compare what open_clip states of pictures (its sizes are one number or two) with the specification."""
+    size, side = stated.get("size"), spec.input_size
+    own = {
+        "input_size": (size, size) if isinstance(size, int) else size and tuple(size),
+        "resize": stated["resize_mode"],
     }
-    own |= {"input_size": sides, "resize_size": sides[0]}
-    check_preprocessing(f"the checkpoint of backbone {spec.name!r} in {path}", own, specified)
+    own |= {"mean": tuple(stated["mean"]), "std": tuple(stated["std"]), "interpolation": stated["interpolation"]}
+    own["resize_size"] = own["input_size"]
+    specified = {"input_size": (side, side), "resize_size": (spec.resized_side, spec.resized_side)}
+    specified |= {key: getattr(spec, key) for key in ("mean", "std", "interpolation", "resize")}
+    check_preprocessing(source, own, specified)
 
 
 def _drop_projection(visual: Any, spec: BackboneSpec) -> int:

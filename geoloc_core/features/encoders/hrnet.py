@@ -1,13 +1,13 @@
 """HRNetV2 with the C1 head, as MIT CSAIL published it for scene parsing (ADE20K, 150 classes).
 
-Sources: architecture, Sun et al. (2019), High-resolution representations for labeling pixels and regions (arXiv
-1904.04514); weights and layout, MIT CSAIL's semantic-segmentation-pytorch, model "ade20k-hrnetv2-c1". The encoder is
-timm's HRNet without its classification head, whose parameters bear the published names. It differs in one place: timm
-enlarges coarse branches by repetition where CSAIL interpolates, so that is changed here.
+Sources: architecture, Sun et al. (2019), arXiv 1904.04514; weights and layout, MIT CSAIL's semantic-segmentation-pytorch,
+model "ade20k-hrnetv2-c1". The encoder is timm's HRNet without its classifier, whose parameters bear the published names;
+timm enlarges coarse branches by repetition where CSAIL interpolates, so that is changed here.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any
 
@@ -30,9 +30,12 @@ class HighResolutionSegmenter(nn.Module):
         self.encoder = HighResolutionNet(config, head="none")
         for module in self.encoder.modules():
             if isinstance(module, nn.Upsample):
-                module.mode = "bilinear"
-                module.align_corners = False
-        self.decoder = C1Head(sum(config["stage4"]["num_channels"]), n_classes)
+                module.mode, module.align_corners = "bilinear", False
+        channels = sum(config["stage4"]["num_channels"])
+        narrow = channels // 4
+        convolution = nn.Conv2d(channels, narrow, kernel_size=3, padding=1, bias=False)
+        cbr = nn.Sequential(convolution, nn.BatchNorm2d(narrow), nn.ReLU())
+        self.decoder = nn.Sequential(OrderedDict(cbr=cbr, conv_last=nn.Conv2d(narrow, n_classes, kernel_size=1)))
 
     def forward(self, pictures: torch.Tensor) -> torch.Tensor:
         """float32 (B, 3, H, W), sides multiples of 32 -> class scores (B, K, H/4, W/4)."""
@@ -42,28 +45,10 @@ class HighResolutionSegmenter(nn.Module):
         return self.decoder(torch.cat([branches[0], *enlarged], dim=1))
 
 
-class C1Head(nn.Module):
-    """One 3x3 convolution to a quarter of the channels, then one score per class."""
-
-    def __init__(self, channels: int, n_classes: int) -> None:
-        super().__init__()
-        narrow = channels // 4
-        self.cbr = nn.Sequential(
-            nn.Conv2d(channels, narrow, kernel_size=3, padding=1, bias=False), nn.BatchNorm2d(narrow), nn.ReLU()
-        )
-        self.conv_last = nn.Conv2d(narrow, n_classes, kernel_size=1)
-
-    def forward(self, features: torch.Tensor) -> torch.Tensor:
-        """(B, C, h, w) -> (B, K, h, w)."""
-        return self.conv_last(self.cbr(features))
-
-
 def load_published(model: HighResolutionSegmenter, encoder: Mapping[str, Any], decoder: Mapping[str, Any]) -> None:
     """Fill `model` from published encoder and decoder states. Raises ValueError naming what is missing or too much."""
     for part, state in ((model.encoder, encoder), (model.decoder, decoder)):
-        expected = {name for name in part.state_dict() if not name.endswith(TRAINING_ONLY)}
-        published = {name: value for name, value in state.items() if not name.endswith(TRAINING_ONLY)}
-        if expected != set(published):
-            missing, extra = sorted(expected - set(published)), sorted(set(published) - expected)
+        report = part.load_state_dict(state, strict=False)
+        missing, extra = ([name for name in names if not name.endswith(TRAINING_ONLY)] for names in report)
+        if missing or extra:
             raise ValueError(f"{len(missing)} weights are missing {missing[:2]}, {len(extra)} are unknown {extra[:2]}")
-        part.load_state_dict(published, strict=False)

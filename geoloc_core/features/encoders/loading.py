@@ -14,40 +14,35 @@ from geoloc_core.features.preprocessing import RESAMPLING
 from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.storage import read_json
 
+LOCAL = {"local_files_only": True, "trust_remote_code": False}
+"""How transformers opens a folder: nothing is fetched, no code that lies there is run."""
+
 
 def load_pretrained(model_class: Any, path: Path, spec: BackboneSpec, **arguments: Any) -> torch.nn.Module:
     """`model_class.from_pretrained(path)`, in evaluation mode, where any missing or misshapen weight is an error.
 
-    Weights that the model does not use (a classification head, a text tower) may be there; weights that it needs and
-    that the checkpoint lacks would silently be random, so they are refused.
+    Weights that the model does not use (a classification head, a text tower) may be there.
     """
     if path.is_file():
-        raise CheckpointError(
-            f"backbone {spec.name!r} is a transformers model and {path} is a single file; "
-            "point its weights to the folder with config.json, preprocessor_config.json and the weights"
+        problem = (
+            "is a single file; point its weights to the folder with config.json, preprocessor_config.json and weights"
         )
+        raise checkpoint_error(spec, path, problem)
     safe = weights_file(path).suffix == ".safetensors"
     silence_transformers()
     try:
-        model, report = model_class.from_pretrained(
-            path,
-            local_files_only=True,
-            use_safetensors=safe,
-            weights_only=True,
-            trust_remote_code=False,
-            dtype=torch.float32,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # reported, and refused below with the names
-            **arguments,
-        )
+        arguments |= {"use_safetensors": safe, "weights_only": True, "dtype": torch.float32, **LOCAL}
+        # Weights of another shape are reported, and refused below with their names.
+        arguments |= {"output_loading_info": True, "ignore_mismatched_sizes": True}
+        model, report = model_class.from_pretrained(path, **arguments)
     except Exception as error:  # the library raises many kinds for one cause: these files are not that model
         problem = f"cannot be loaded as {model_class.__name__}: {first_line(error)}; restore it from its source"
         raise checkpoint_error(spec, path, problem) from error
-    missing = sorted(report["missing_keys"])
-    misshapen = sorted(str(entry[0]) if isinstance(entry, tuple) else str(entry) for entry in report["mismatched_keys"])
+    missing, misshapen = sorted(report["missing_keys"]), sorted(entry[0] for entry in report["mismatched_keys"])
     if missing or misshapen:
-        weights = f"{len(missing)} weights are missing ({', '.join(missing[:3])}), "
-        weights += f"{len(misshapen)} have another shape ({', '.join(misshapen[:3])})"
+        weights = (
+            f"{len(missing)} weights are missing {missing[:3]}, {len(misshapen)} have another shape {misshapen[:3]}"
+        )
         problem = f"does not fit {model_class.__name__}: {weights}; use the weights that the specification names"
         raise checkpoint_error(spec, path, problem)
     return model.eval().requires_grad_(False)
@@ -91,15 +86,9 @@ def check_processor(path: Path, spec: BackboneSpec) -> None:
 
 def processor_settings(spec: BackboneSpec) -> dict[str, Any]:
     """The arguments of a transformers image processor that does what the specification says."""
-    settings: dict[str, Any] = {
-        "size": _sides(spec.resized_side, spec.resize),
-        "resample": RESAMPLING[spec.interpolation],
-        "image_mean": list(spec.mean),
-        "image_std": list(spec.std),
-        "do_resize": True,
-        "do_rescale": True,
-        "do_normalize": True,
-    }
+    settings: dict[str, Any] = {"do_resize": True, "do_rescale": True, "do_normalize": True}
+    settings |= {"size": _sides(spec.resized_side, spec.resize), "resample": RESAMPLING[spec.interpolation]}
+    settings |= {"image_mean": list(spec.mean), "image_std": list(spec.std)}
     if spec.crop != "none":
         settings |= {"do_center_crop": True, "crop_size": _sides(spec.input_size, "squash")}
     return settings
@@ -110,7 +99,7 @@ def load_config(path: Path, spec: BackboneSpec) -> Any:
     import transformers
 
     try:
-        return transformers.AutoConfig.from_pretrained(path, local_files_only=True, trust_remote_code=False)
+        return transformers.AutoConfig.from_pretrained(path, **LOCAL)
     except (OSError, ValueError, KeyError) as error:
         problem = "has no config.json that transformers understands; restore it from its source"
         raise checkpoint_error(spec, path, problem) from error

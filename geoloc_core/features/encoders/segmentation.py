@@ -1,8 +1,6 @@
-"""Semantic maps as features: what covers each place of the picture, drawn in ADE20K's colours and read by a ViT.
+"""Semantic maps as features: the best class of each pixel, drawn in ADE20K's colours and read by a ViT as if it were a photo.
 
-The segmentation network gives class scores on a grid (a quarter of its input per side); they are brought to the size of
-its input, the best class of each pixel is taken, and the map is coloured and embedded as if it were a photo. With
-pooling "class_area" the vector is the share of the picture that each class covers, and no second network is needed.
+With pooling "class_area" the vector is the share of the picture that each class covers, and no second network is needed.
 """
 
 from __future__ import annotations
@@ -12,6 +10,7 @@ from pathlib import Path
 from pickle import UnpicklingError
 from typing import Any
 
+import numpy as np
 import torch
 from torch.nn.functional import interpolate
 
@@ -19,7 +18,6 @@ from geoloc_core.errors import CheckpointError
 from geoloc_core.features import preprocessing
 from geoloc_core.features.checkpoints import checkpoint_error
 from geoloc_core.features.encoders import HRNET_FILES, HRNET_MODEL_ID
-from geoloc_core.features.encoders.ade20k import ADE20K_COLOURS
 from geoloc_core.features.encoders.encoder_base import Encoder
 from geoloc_core.features.encoders.hrnet import HighResolutionSegmenter, load_published
 from geoloc_core.features.encoders.loading import (
@@ -33,6 +31,10 @@ from geoloc_core.features.encoders.loading import (
 from geoloc_core.features.encoders.seeded import redraw, settle_batch_norms
 from geoloc_core.features.specification import BackboneSpec
 
+_COLOURS = Path(__file__).with_name("ade20k_colours.txt").read_text(encoding="ascii").split()
+ADE20K_COLOURS = np.array([list(bytes.fromhex(colour)) for colour in _COLOURS], dtype=np.uint8)
+"""(150, 3): red, green, blue of each class, "wall" first, as in MIT CSAIL's color150.mat; road and skyscraper share a grey."""
+
 SCORES_AT_ONCE = 64 * 1024 * 1024
 """How many class scores at full size are held at once (256 MB of float32)."""
 
@@ -43,9 +45,8 @@ class SegmentationEncoder(Encoder):
     def __init__(self, spec: BackboneSpec, path: Path, device: torch.device, embedder: Encoder | None = None) -> None:
         super().__init__(spec, device)
         if (embedder is None) != (spec.pooling == "class_area"):
-            raise CheckpointError(
-                f"backbone {spec.name!r}: pooling class_area needs no embedder, and every other pooling needs one"
-            )
+            problem = "pooling class_area needs no embedder, and every other pooling needs one"
+            raise CheckpointError(f"backbone {spec.name!r}: {problem}")
         self.embedder = embedder
         self.trunk_width = 0 if embedder is None else embedder.trunk_width
         self.network = load_network(spec, path).to(device)

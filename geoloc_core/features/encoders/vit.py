@@ -11,6 +11,7 @@ import torch
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features.encoders.encoder_base import Encoder, TextTower
 from geoloc_core.features.encoders.loading import (
+    LOCAL,
     check_processor,
     load_config,
     load_pretrained,
@@ -43,11 +44,12 @@ class TransformersEncoder(Encoder):
         if name is None and kind != "siglip" and spec.layer == "last_hidden_state" and spec.pooling in ("cls", "mean"):
             name = "CLIPVisionModel" if kind == "clip" else "AutoModel"
         if name is None:
-            raise CheckpointError(
-                f"backbone {spec.name!r}: a {kind} model of transformers offers last_hidden_state with cls or mean; if "
-                "it is a CLIP, also image_embeds with projected and pooled with trunk; if it is a SigLIP, only "
-                f"image_embeds with projected; not {spec.layer} with {spec.pooling}"
+            offered = [f"{layer} with {pooling}" for known, layer, pooling in CLASSES if known == kind]
+            offered += [] if kind == "siglip" else ["last_hidden_state with cls or mean"]
+            problem = (
+                f"a {kind} model of transformers offers {', '.join(offered)}; not {spec.layer} with {spec.pooling}"
             )
+            raise CheckpointError(f"backbone {spec.name!r}: {problem}")
         # ViT's pooler is a tanh layer on top of the last hidden state, which nothing here reads.
         extra: dict[str, Any] = {"add_pooling_layer": False} if kind == "vit" else {}
         if kind in ("clip", "siglip"):
@@ -93,11 +95,9 @@ def text_tower(spec: BackboneSpec, path: Path, device: torch.device) -> TextTowe
 
     kind = load_config(path, spec).model_type
     if kind not in ("clip", "siglip"):
-        raise CheckpointError(
-            f"backbone {spec.name!r} is a {kind} model, which has no text tower; use a CLIP or SigLIP backbone"
-        )
-    from_folder = partial(transformers.AutoTokenizer.from_pretrained, local_files_only=True, trust_remote_code=False)
-    tokenizer = load_tokenizer(spec, path, partial(from_folder, path))
+        problem = f"is a {kind} model, which has no text tower; use a CLIP or SigLIP backbone"
+        raise CheckpointError(f"backbone {spec.name!r} {problem}")
+    tokenizer = load_tokenizer(spec, path, partial(transformers.AutoTokenizer.from_pretrained, path, **LOCAL))
     model: Any = load_pretrained(transformers.AutoModel, path, spec).to(device)
     settings = model.config.text_config
     # CLIP reads up to the first end-of-text token, so padding changes nothing. SigLIP was trained on sentences padded to

@@ -1,40 +1,28 @@
 """The ways of dividing the earth. Each is a *kind of cells*; a classifier's classes are the cells of one kind.
 
-To add a kind, write one file here and list it once in `KINDS`; an experiment then names it: `level: s2`.
-
-The file defines `KIND`, an object with a `name` and two methods (`geoloc_core.geography.cell_kind.CellKind`):
+To add a kind, write one file here and list it once in `KINDS`; an experiment then names it: `level: s2`. The file
+defines `KIND`, an object with a `name` and two methods (`geoloc_core.geography.cell_kind.CellKind`):
 
     cells(boundaries, photos) -> GeoDataFrame
 
-        The table of cells, one row for each, sorted by `region_id`:
+        One row for each cell, sorted by `region_id`: region_id (text, unique within the kind, the same for the same
+        input), parent_id (the cell of another kind that contains it, or ""), name (what a person reads), geometry (its
+        polygon in WGS 84 degrees, cut at the antimeridian; None where the cell is a set of members, which further
+        columns then list).
 
-        | column    | meaning                                                                                     |
-        |-----------|---------------------------------------------------------------------------------------------|
-        | region_id | the cell's id: text, unique within the kind, the same for the same input                    |
-        | parent_id | id of the cell of another kind that contains it (a country, say); "" where there is none    |
-        | name      | what a person reads                                                                         |
-        | geometry  | its polygon, WGS 84 degrees, cut at the antimeridian; None where the cell is a set of       |
-        |           | members, which further columns then list (CPlaNet's intersections, say)                     |
-
-        `boundaries` is the `BoundarySet` in use. `photos` are the photos of the training split, and only those, with
-        latitude, longitude and one label for each boundary level (`id_column`, "" for none). A kind drawn from the map
-        alone ignores them; a data-driven one (PlaNet's S2 cells split by count, PIGEON's semantic geocells) divides by
-        them. Cells are a function of these two arguments: fix any seed.
+        `boundaries` is the `BoundarySet` in use. `photos` are those of the training split only, with latitude,
+        longitude and one label for each boundary level (`id_column`, "" for none). Cells are a function of these two:
+        fix any seed.
 
     of_photos(cells, photos) -> (n,) ids
 
-        The cell of each photo, "" for none, from the same columns; `cells` is the table that `cells` returned. It also
-        serves photos that took no part in making the cells, so it must work for any place on earth.
+        The cell of each photo, "" for none, from the same columns, for any place on earth; `cells` is what `cells`
+        returned.
 
-Everything after that goes by `region_id`: `region_anchors` finds the points that a cell may answer with from the two
-results, and class weights, heads and metrics count ids.
-
-`LEVELS` are the kinds that come with the boundary set. They are nested, and the exact locator labels every photo with
-each of them, in a column of the photos table. No module outside `geography/` lists them: it takes a level's name, or loops
-over `LEVELS`.
+Everything after that goes by `region_id`: anchors, class weights, heads and metrics. `LEVELS` are the kinds that come
+with the boundary set: they are nested, and the exact locator labels every photo with each, in a column of the photos
+table. No module outside `geography/` lists them: it takes a level's name, or loops over `LEVELS`.
 """
-
-from __future__ import annotations
 
 from geoloc_core.geography.cell_kind import BoundaryLevel, CellKind, id_column
 from geoloc_core.geography.cells import country, subdivision

@@ -1,7 +1,5 @@
 """First-level sub-divisions, each of which lies within one country."""
 
-from __future__ import annotations
-
 from geoloc_core.geography.cell_kind import BoundaryLevel
 
 KIND = BoundaryLevel("subdivision", columns=("region_id", "parent_id", "name", "geometry"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import numpy as np
 import pandas as pd
 
@@ -112,7 +114,7 @@ def heads(job: Job) -> Output:
         "device": str(pick_device(job.profile.device)),
         "validation_best_epoch": trained.best_epoch,
         **{f"validation_{name}": float(value) for name, value in numbers.items()},
-        "recipe": {**trained.recipe.as_dict(), **shape},
+        "recipe": {**asdict(trained.recipe), **shape},
     }
     return Output(files_version([folder / name for name in CONTENT]), sorted(folder.iterdir()), facts=facts)
 

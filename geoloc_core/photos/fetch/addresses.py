@@ -4,8 +4,6 @@ A metadata file comes from outside, and so do its URLs. A name is resolved once,
 the connection goes to an address that was checked: a name that resolves differently a moment later changes nothing.
 """
 
-from __future__ import annotations
-
 import ipaddress
 import socket
 from dataclasses import dataclass
@@ -14,16 +12,10 @@ from aiohttp import ThreadedResolver
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
+from geoloc_core.photos.images import RefusedImage
+
 MAX_URL_LENGTH = 2048
 _NAT64 = ipaddress.ip_network("64:ff9b::/96")
-
-
-class BlockedAddressError(Exception):
-    """A URL leads to an address that is not on the public internet."""
-
-
-class BadUrlError(Exception):
-    """A URL is not one of a picture on the web."""
 
 
 @dataclass(frozen=True)
@@ -33,20 +25,20 @@ class AddressRules:
     allowed_networks: tuple[str, ...] = ()
 
     def check(self, host: str, address: str) -> None:
-        """Raise `BlockedAddressError` unless `address`, to which `host` leads, may be asked."""
+        """Raise `RefusedImage` unless `address`, to which `host` leads, may be asked."""
         ip = ipaddress.ip_address(address)
         if is_public(ip) or any(ip in ipaddress.ip_network(network) for network in self.allowed_networks):
             return
-        raise BlockedAddressError(f"{host} leads to {address}, which is not on the public internet")
+        raise RefusedImage("blocked_address", f"{host} leads to {address}, which is not on the public internet")
 
     def check_url(self, url: URL) -> None:
-        """Raise unless `url` is http(s), has a host and no password, and, if its host is a number, may be asked."""
+        """Refuse what is not http(s), has no host or a password, or names its host by a number that may not be asked."""
         if url.scheme not in ("http", "https") or not url.host:
-            raise BadUrlError(f"{str(url)[:200]!r} is not an http or https address")
+            raise RefusedImage("bad_url", f"{str(url)[:200]!r} is not an http or https address")
         if url.user is not None or url.password is not None:
-            raise BadUrlError(f"the address of {url.host} carries a user name")
+            raise RefusedImage("bad_url", f"the address of {url.host} carries a user name")
         if len(str(url)) > MAX_URL_LENGTH:
-            raise BadUrlError(f"an address of {url.host} is longer than {MAX_URL_LENGTH} characters")
+            raise RefusedImage("bad_url", f"an address of {url.host} is longer than {MAX_URL_LENGTH} characters")
         try:
             ipaddress.ip_address(url.host)
         except ValueError:

@@ -1,14 +1,12 @@
 """Pictures by URL: many hosts at a time, each asked politely, and never more than once for what will not come.
 
-- A limit of requests per host and in all; a host that says Retry-After is left alone for that long by everyone.
-- What may pass (429, 5xx, resets, time-outs) is tried again after growing, jittered pauses; what will not (404, a page in
-  place of a picture) is not.
-- The ledger holds what came and what never will; a second run asks only for the rest. A picture is on disk only when it
-  is whole and decodes.
+- A limit of requests per host and in all; a host that says Retry-After is left alone for that long by everyone. What
+  may pass (429, 5xx, resets, time-outs) is tried again after growing, jittered pauses; what will not (404, a page for a
+  picture) is not.
+- The ledger holds what came and what never will; a second run asks only for the rest. A picture on disk is whole and
+  decodes.
 - Every hop of a redirect is checked like the first (`addresses`). Bodies are bounded, and never decompressed on the way.
 """
-
-from __future__ import annotations
 
 import asyncio
 import random
@@ -27,7 +25,7 @@ from tqdm import tqdm
 from yarl import URL
 
 from geoloc_core.photos.fetch import responses
-from geoloc_core.photos.fetch.addresses import AddressRules, BadUrlError, BlockedAddressError, CheckedResolver
+from geoloc_core.photos.fetch.addresses import AddressRules, CheckedResolver
 from geoloc_core.photos.fetch.ledger import Entry, open_ledger, read_ledger
 from geoloc_core.photos.fetch.responses import Outcome, Response
 from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image, one_line, resolve_inside
@@ -147,6 +145,7 @@ class _Fetcher:
 
     async def _fetch_row(self, session: aiohttp.ClientSession, row: _Row) -> Entry:
         """Ask until there is a response that stands."""
+        pauses = (self.policy.first_pause_s, self.policy.longest_pause_s, self.chance)
         for attempt in count(1):
             response = await self._ask(session, row.url)
             if response.outcome == Outcome.OK:
@@ -156,10 +155,7 @@ class _Fetcher:
                 judged = (str(response.outcome), response.reason, response.detail, response.http_status)
                 return Entry(row.photo_id, row.url, *judged, attempt)
             if response.retry_after_s is None:  # else everyone waits for the host
-                pause = responses.backoff_s(
-                    attempt, self.policy.first_pause_s, self.policy.longest_pause_s, self.chance
-                )
-                await asyncio.sleep(pause)
+                await asyncio.sleep(responses.backoff_s(attempt, *pauses))
         raise AssertionError("there is always a next attempt")
 
     async def _ask(self, session: aiohttp.ClientSession, address: str) -> Response:
@@ -175,9 +171,9 @@ class _Fetcher:
                     return response
                 url = response
             return Response(Outcome.PERMANENT, "too_many_redirects", f"more than {self.policy.max_redirects}")
-        except BlockedAddressError as error:
-            return Response(Outcome.PERMANENT, "blocked_address", str(error))
-        except (BadUrlError, aiohttp.InvalidURL, ValueError) as error:
+        except RefusedImage as refusal:
+            return Response(Outcome.PERMANENT, refusal.reason, str(refusal))
+        except (aiohttp.InvalidURL, ValueError) as error:
             return Response(Outcome.PERMANENT, "bad_url", str(error))
         except TimeoutError as error:
             return Response(Outcome.TRANSIENT, "timeout", one_line(error))
@@ -195,21 +191,15 @@ class _Fetcher:
             if host.closed:
                 sentence = "the host asked for a longer pause than this run has"
                 return Response(Outcome.TRANSIENT, "rate_limited", sentence)
-            async with (
-                self.free,
-                asyncio.timeout(self.policy.total_timeout_s),
-                session.get(url, allow_redirects=False) as reply,
-            ):
+            within_time = asyncio.timeout(self.policy.total_timeout_s)
+            async with self.free, within_time, session.get(url, allow_redirects=False) as reply:
                 if reply.status in _REDIRECTS and "Location" in reply.headers:
                     return url.join(URL(reply.headers["Location"]))
                 if reply.status == 200:
                     return await self._body(reply)
                 outcome, reason = responses.judge_status(reply.status)
-                wait_s = (
-                    responses.parse_retry_after(reply.headers.get("Retry-After"))
-                    if outcome == Outcome.TRANSIENT
-                    else None
-                )
+                asked_for = reply.headers.get("Retry-After") if outcome == Outcome.TRANSIENT else None
+                wait_s = responses.parse_retry_after(asked_for)
                 if wait_s is not None:
                     host.resume_at = max(host.resume_at, time.monotonic() + wait_s)
                     host.closed = host.closed or wait_s > self.policy.longest_retry_after_s

@@ -1,7 +1,5 @@
 """What became of each photo that was asked for, one JSON line each, so that a run can resume where the last one ended."""
 
-from __future__ import annotations
-
 import json
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager

@@ -1,7 +1,5 @@
 """What a server's response means: a picture, a refusal for good, or a reason to ask again later."""
 
-from __future__ import annotations
-
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime

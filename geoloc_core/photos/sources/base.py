@@ -5,8 +5,6 @@ the accepted photos or among the rejected rows with its reason: over all batches
 Memory does not grow with the file, but for 8 bytes a photo to recognise duplicate ids.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -31,6 +29,8 @@ Facts = Mapping[str, str]
 FACTS = tuple(ALIASES)
 # Number of the row from 1, what the source says of it, and the row as it came.
 Row = tuple[int, Facts, str]
+# The rows as they came, of some positions of a batch.
+RawOf = Callable[[np.ndarray], Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -70,38 +70,18 @@ def sort_rows(
         yield sieve.sort(candidates)
 
 
-class SeenIds:
-    """The photo ids met so far, as sorted 64-bit hashes: 8 bytes an id, however long its text.
-
-    Any two different ids of n share a hash, so that the later is taken for a duplicate, with a probability of n^2 / 2^65:
-    3 in 10,000 for the 100 million of YFCC100M.
-    """
-
-    def __init__(self) -> None:
-        self._hashes = np.empty(0, dtype=np.uint64)
-
-    def add(self, ids: pd.Series) -> np.ndarray:
-        """Remember ids; whether each was there before, or earlier among them, (n,) bool."""
-        hashes = np.asarray(pd.util.hash_array(ids.to_numpy(dtype=object), categorize=False), dtype=np.uint64)
-        again = pd.Series(hashes).duplicated().to_numpy()
-        if self._hashes.size:
-            position = np.minimum(np.searchsorted(self._hashes, hashes), self._hashes.size - 1)
-            again |= self._hashes[position] == hashes
-        # Two sorted runs: a stable sort merges them.
-        self._hashes = np.sort(np.concatenate([self._hashes, np.sort(hashes[~again])]), kind="stable")
-        return again
-
-
 class Sieve:
-    """Sorts the candidate rows of one file into photos and rejected rows, remembering ids from batch to batch."""
+    """Sorts the candidate rows of one file into photos and rejected rows, remembering ids from batch to batch.
+
+    Ids are kept as sorted 64-bit hashes. Any two different ids of n share a hash, so that the later is taken for a
+    duplicate, with a probability of n^2 / 2^65: 3 in 10,000 for the 100 million of YFCC100M.
+    """
 
     def __init__(self, dataset: str) -> None:
         self.dataset = dataset
-        self._seen = SeenIds()
+        self._hashes = np.empty(0, dtype=np.uint64)
 
-    def sort(
-        self, candidates: pd.DataFrame, raw_of: Callable[[np.ndarray], Sequence[str]] | None = None
-    ) -> SourceBatch:
+    def sort(self, candidates: pd.DataFrame, raw_of: RawOf | None = None) -> SourceBatch:
         """Accepted and rejected rows of `candidates`, by the first reason that applies; the first good row of an id stays.
 
         `candidates` has the columns `row_number`, `FACTS`, `reason` ("" or why the source already knows that the row is no
@@ -116,7 +96,7 @@ class Sieve:
         free = reason == ""
         reason[free] = coordinate_reason[free]
         good = np.flatnonzero(reason == "")
-        reason[good[self._seen.add(photo_id.iloc[good])]] = "duplicate_id"
+        reason[good[self._met_before(photo_id.iloc[good])]] = "duplicate_id"
 
         keep = reason == ""
         degrees = {"latitude": latitude[keep], "longitude": longitude[keep]}
@@ -128,6 +108,17 @@ class Sieve:
             "raw": np.array([text[:RAW_TEXT_LIMIT] for text in raw], dtype=object),
         }
         return SourceBatch(accepted.reset_index(drop=True), pd.DataFrame(rejected))
+
+    def _met_before(self, ids: pd.Series) -> np.ndarray:
+        """Whether each id was met before, or earlier among these, (n,) bool; from now on all of them were."""
+        hashes = np.asarray(pd.util.hash_array(ids.to_numpy(dtype=object), categorize=False), dtype=np.uint64)
+        again = pd.Series(hashes).duplicated().to_numpy()
+        if self._hashes.size:
+            position = np.minimum(np.searchsorted(self._hashes, hashes), self._hashes.size - 1)
+            again |= self._hashes[position] == hashes
+        # Two sorted runs: a stable sort merges them.
+        self._hashes = np.sort(np.concatenate([self._hashes, np.sort(hashes[~again])]), kind="stable")
+        return again
 
 
 def parse_coordinates(latitude: pd.Series, longitude: pd.Series) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -4,9 +4,8 @@ A line is what stands between line feeds; the last may lack its line feed. Nothi
 endless line is handed on with a reason, so that the rows of a file can be accounted for.
 """
 
-from __future__ import annotations
-
 import bz2
+import codecs
 import contextlib
 import csv
 import gzip
@@ -36,7 +35,6 @@ MAX_LINE_BYTES = 1 << 20  # a YFCC100M line with its description is at most some
 MAX_JOINED_LINES = 1000  # of one quoted field
 # Of the rows of a real file 20 to 40 in 100 have a longitude beyond 90 degrees.
 SWAPPED_SHARE, SWAPPED_ROWS = 0.05, 5
-_BOM = b"\xef\xbb\xbf"
 
 
 class Line(NamedTuple):
@@ -111,7 +109,7 @@ def read_lines(path: Path) -> Iterator[Line]:
                 return
             number += 1
             if number == 1:
-                content = content.removeprefix(_BOM)
+                content = content.removeprefix(codecs.BOM_UTF8)
             yield _as_line(number, content, too_long)
 
 
@@ -186,10 +184,9 @@ def refuse_swapped(path: Path, candidates: pd.DataFrame) -> None:
 
 
 def coordinates_swapped(latitude: pd.Series, longitude: pd.Series) -> bool:
-    """Whether two columns that should be latitude and longitude are evidently each other.
-
-    So when some "latitudes" can only be longitudes (beyond 90, at most 180 degrees; at least `SWAPPED_SHARE` of the rows
-    and `SWAPPED_ROWS` rows) while no "longitude" is beyond 90 degrees.
+    """Whether two columns evidently hold each other's values: some "latitudes" can only be longitudes (beyond 90, at
+    most 180 degrees; `SWAPPED_SHARE` of the rows and `SWAPPED_ROWS` rows at least) while no "longitude" is beyond 90
+    degrees.
     """
     lat, lon, reason = parse_coordinates(latitude, longitude)
     numeric = ~np.isin(reason, ["no_coordinates", "bad_coordinates"])

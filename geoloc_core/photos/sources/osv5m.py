@@ -1,11 +1,8 @@
 """The CSV of OpenStreetView-5M (Astruc et al. 2024): street-level photos from Mapillary.
 
-The author is the creator; where the file does not name one it is the sequence, one drive of one camera, which must not
-be split either. The pictures come in numbered zip files; `image_path` is `ID.jpg` below wherever they were unpacked
-(layout `by_name`).
+The author is the creator, or else the sequence, one drive of one camera, which must not be split either. The pictures
+come in numbered zip files; `image_path` is `ID.jpg` below wherever they were unpacked (layout `by_name`).
 """
-
-from __future__ import annotations
 
 from collections.abc import Sequence
 

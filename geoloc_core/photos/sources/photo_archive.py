@@ -2,12 +2,10 @@
 
 Every picture is a row, and so is every other file that belongs to no picture. In a WebDataset the files of a sample
 follow each other and share their name up to its first dot; a `.json` among them gives, under the usual names
-(`schemas.ALIASES`), the position, the author, the id or the URL, and is believed before the EXIF block. `image_path`, and
-`photo_id` without a `.json`, is the path inside the archive, after the archive's whole name where it lies in a folder of
-archives (a WebDataset of many shards), as `pictures.unpack_once` unpacks it.
+(`schemas.ALIASES`), position, author, id or URL, and is believed before the EXIF block. `image_path`, and `photo_id`
+without a `.json`, is the path inside the archive, after the archive's whole name where it lies in a folder of archives,
+as `pictures.unpack_once` unpacks it.
 """
-
-from __future__ import annotations
 
 import contextlib
 import json

@@ -5,8 +5,6 @@ picture is rejected as such, so that accepted + rejected = files. The `photo_id`
 folder, with its suffix: `a.jpg` and `a.png` are two photos. EXIF names no author, so `author_id` is "".
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from pathlib import Path
 

@@ -1,14 +1,10 @@
 """The CSV layout in which MP-16, IM2GPS, IM2GPS3k and the YFCC test sets circulate with their scene labels.
 
-Columns: IMG_ID, AUTHOR (where known), LAT, LON, then scene columns that are not used. IMG_ID is the path of the image:
-`aa/bb/PHOTOID.jpg` in MP-16 and YFCC, `[place_NNNNN_]PHOTOID_SECRET_SERVER_OWNER.jpg` in IM2GPS and IM2GPS3k. Both
-hold the number that Flickr gave the photo, and that number is the `photo_id` here, so that a benchmark photo is
-recognised in a training set. A name of another shape is kept whole, without folder and suffix.
-
-A version of the IM2GPS files circulates with the headers LAT and LON swapped; it is recognised by its values.
+IMG_ID is the path of the image: `aa/bb/PHOTOID.jpg` in MP-16 and YFCC, `[place_NNNNN_]PHOTOID_SECRET_SERVER_OWNER.jpg`
+in IM2GPS and IM2GPS3k. Both hold the number that Flickr gave the photo, which is the `photo_id` here, so that a
+benchmark photo is recognised in a training set. A name of another shape is kept whole, without folder and suffix. A
+version of the IM2GPS files circulates with the headers LAT and LON swapped; it is recognised by its values.
 """
-
-from __future__ import annotations
 
 import posixpath
 import re

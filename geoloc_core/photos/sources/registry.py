@@ -1,7 +1,5 @@
 """The metadata layouts that can be read, and which of them a file has."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 

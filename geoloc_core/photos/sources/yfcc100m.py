@@ -1,14 +1,10 @@
 """The metadata of YFCC100M (Thomee et al. 2016), tab-separated without a header, with 25 or 23 columns.
 
-The two releases differ in the line number and the photo's hash, which the larger one has in front. Text is URL-encoded
-with + for a space; longitude stands before latitude; an empty text means that the photo is not geotagged; the last
-column is 1 for a video.
-
+The larger release has the line number and the photo's hash in front. Text is URL-encoded with + for a space; longitude
+stands before latitude; an empty text means that the photo is not geotagged; the last column is 1 for a video.
 `image_path` follows the layout in which each release's pictures are kept: Multimedia Commons by hash for 25 columns,
-MP-16's for 23 (see `picture_paths`, which can also replace it).
+MP-16's for 23.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -23,8 +19,6 @@ SNIFFED_LINES = 50
 # Positions in the layout of 23 columns; the larger layout has `line number` before the id and `hash` after it.
 _ID, _NSID, _LONGITUDE, _LATITUDE, _URL, _MARKER = 0, 1, 10, 11, 14, 22
 _COLUMNS_WITH_HASH, _COLUMNS = 25, 23
-
-_PHOTO, _VIDEO = "0", "1"
 
 
 def _read(path: Path, dataset: str, rows_per_batch: int) -> Iterator[SourceBatch]:
@@ -48,7 +42,7 @@ def _take(row: Sequence[str], photo_hash: str) -> Facts:
         "longitude": row[_LONGITUDE],
         "image_path": multimedia_commons_path(photo_hash) if photo_hash else mp16_path(photo_id) if photo_id else "",
         "image_url": row[_URL].strip(),
-        "reason": "" if row[_MARKER].strip() == _PHOTO else "not_a_photo",
+        "reason": "" if row[_MARKER].strip() == "0" else "not_a_photo",
     }
 
 
@@ -57,7 +51,7 @@ def _columns_of(path: Path) -> int | None:
     rows = [line.split("\t") for line in first_lines(path, SNIFFED_LINES)]
     for columns in (_COLUMNS, _COLUMNS_WITH_HASH):
         short = [_short(row) for row in rows if len(row) == columns]
-        good = [row for row in short if row[_ID].strip().isdecimal() and row[_MARKER].strip() in (_PHOTO, _VIDEO)]
+        good = [row for row in short if row[_ID].strip().isdecimal() and row[_MARKER].strip() in ("0", "1")]
         if 2 * len(good) > len(rows):
             return columns
     return None

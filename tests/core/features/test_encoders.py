@@ -13,7 +13,7 @@ from geoloc_core.errors import CheckpointError
 from geoloc_core.features import preprocessing
 from geoloc_core.features.backbones import backbone
 from geoloc_core.features.encoder import Encoder, load_encoder
-from geoloc_core.features.encoders import ade20k, library_module
+from geoloc_core.features.encoders import library_module, segmentation
 from geoloc_core.features.encoders.segmentation import SegmentationEncoder, class_areas
 from geoloc_core.features.specification import BackboneSpec
 from tests.core.features import families
@@ -48,10 +48,10 @@ def test_a_backbone_of_class_areas_needs_no_second_network(checkpoints: Path, pi
 
 
 def test_the_palette_is_ade20k_s():
-    assert ade20k.ADE20K_COLOURS.shape == (150, 3)
-    assert len(np.unique(ade20k.ADE20K_COLOURS, axis=0)) == 149
+    assert segmentation.ADE20K_COLOURS.shape == (150, 3)
+    assert len(np.unique(segmentation.ADE20K_COLOURS, axis=0)) == 149
     # All of it equals data/color150.mat of CSAILVision/semantic-segmentation-pytorch; so it stays.
-    assert hashlib.sha256(ade20k.ADE20K_COLOURS.tobytes()).hexdigest().startswith("ce475c9151035eff")
+    assert hashlib.sha256(segmentation.ADE20K_COLOURS.tobytes()).hexdigest().startswith("ce475c9151035eff")
 
 
 def test_where_an_odd_margin_goes():

@@ -19,7 +19,7 @@ from PIL import Image
 from geoloc_core.features.backbones import backbone
 from geoloc_core.features.decoding import ImageItem, decode_into
 from geoloc_core.features.encoder import Encoder, load_encoder
-from geoloc_core.features.encoders import ade20k
+from geoloc_core.features.encoders import segmentation
 from geoloc_core.features.encoders.segmentation import class_areas
 from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image
@@ -187,7 +187,7 @@ def test_segmentation_is_that_of_the_library(spec: BackboneSpec, photos: list[Im
     if spec.embedder is None:
         expected = class_areas(maps, 150)
     else:
-        coloured = [Image.fromarray(ade20k.ADE20K_COLOURS[classes.numpy()]) for classes in maps]
+        coloured = [Image.fromarray(segmentation.ADE20K_COLOURS[classes.numpy()]) for classes in maps]
         _, expected = hidden_state_call(checkpoints / spec.embedder.name, coloured, spec.embedder.pooling)
     pixels, vectors = ours(encoder, photos)
     torch.testing.assert_close(pixels, theirs, rtol=0, atol=2e-6)

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -47,7 +48,7 @@ def test_what_is_saved_is_what_is_loaded(trained, folder, data, names):
     assert head.calibration == trained.head.calibration
     assert head.features == FEATURES
     assert head.meta["experiment"] == "a+b.mlp.hierarchical.default"
-    assert head.meta["recipe"] == recipe("default").as_dict()
+    assert head.meta["recipe"] == asdict(recipe("default"))
     assert (folder / "history.csv").read_text().startswith("epoch,learning_rate,train_loss,stopping_loss")
 
 
@@ -113,7 +114,7 @@ def without(key):
         (change(level="planet"), "planet"),
         (change(block_dims=[5, 4]), "do not fit"),
         (change(head={"kind": "forest"}), "forest"),
-        (change(features=[3]), "malformed"),
+        (change(features=[3]), "cannot be read: .*int"),
         (without("temperature"), "no 'temperature'"),
     ],
 )
@@ -128,5 +129,5 @@ def test_damaged_weights_with_a_matching_hash_are_refused(folder):
 
     (folder / "head.safetensors").write_bytes(b"\xff" * 64)
     change(weights_sha256=hashlib.sha256(b"\xff" * 64).hexdigest())(folder)
-    with pytest.raises(CheckpointError, match="malformed"):
+    with pytest.raises(CheckpointError, match=r"cannot be read: .*header"):
         load_head(folder)

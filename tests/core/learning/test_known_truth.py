@@ -72,7 +72,12 @@ def draw(balance, n, dimension, separation=2.5, seed=0):
     truth = country[n:]
     return Mixture(
         data=TrainingData(
-            [vectors[:n]], labels[:n], is_train[:n], balance.latitude[pick[:n]], balance.longitude[pick[:n]]
+            [vectors[:n]],
+            labels[:n],
+            is_train[:n],
+            balance.latitude[pick[:n]],
+            balance.longitude[pick[:n]],
+            np.arange(n),
         ),
         classes=classes,
         test_vectors=vectors[n:],

@@ -22,14 +22,18 @@ def parsed(**changes: Any) -> Profile:
     return parse_profile({**LEAST, **changes})
 
 
-def test_the_sample_holds_the_six_experiments_of_the_thesis() -> None:
+def test_the_sample_holds_the_structure_of_the_thesis_and_its_six_experiments_where_weights_can_be_had() -> None:
     profile = load_profile(PROFILES / "sample.yaml")
-    thesis = {e.key for e in profile.experiments if e.recipe == "thesis"}
-    features = ("clip", "clip+vit", "vit+segvit")
-    assert thesis == {f"{f}.{head}.country.thesis" for f in features for head in ("linear", "mlp")}
-    assert profile.backbones() == ("tiny-clip", "tiny-vit", "tiny-segvit")
-    assert profile.shards() == ("sample-00", "sample-01", "sample-02", "sample-03", "sample-im2gps", "sample-im2gps3k")
-    assert "drawn" in profile.notice
+    assert profile.optional == ("clip", "clip+vit", "vit+segvit")
+    for recipe, level in (("thesis", "country"), ("thesis_unweighted", "country"), ("default", "hierarchical")):
+        of_recipe = {e.key for e in profile.experiments if e.recipe == recipe and e.features not in profile.optional}
+        own = ("lite0", "lite2", "lite0+lite2")
+        assert of_recipe >= {f"{f}.{head}.{level}.{recipe}" for f in own for head in ("linear", "mlp")}
+    optional = {e.key for e in profile.experiments if e.features in profile.optional}
+    assert optional == {f"{f}.{head}.country.thesis" for f in profile.optional for head in ("linear", "mlp")}
+    assert list(profile.sample) == ["photos", "commons", "drawn"]
+    # Only what is drawn may speak of drawings.
+    assert [name for name, kind in profile.sample.items() if "drawn" in kind.notice] == ["drawn"]
 
 
 def test_backbones_come_once_in_order_of_first_use() -> None:
@@ -70,6 +74,11 @@ def test_the_environment_is_put_in_and_missed_when_it_is_not_there(
         ({"drawn": {"sead": 1}}, "unknown key 'drawn.sead'; did you mean 'seed'?"),
         ({"drawn": {"seed": "one"}}, "drawn.seed: Input should be a valid integer, not 'one'"),
         ({"drawn": None}, "nothing to learn from"),
+        ({"optional": ["c"]}, "`optional` names the features 'c', which `features` does not name"),
+        (
+            {"sample": {"x": {"training": [{"name": "d", "metadata": "m", "rows": {"where": {"a": "("}}}]}}},
+            "no regular",
+        ),
         ({"experiments": ["a.linear.country"]}, "must read features.head.level.recipe"),
         ({"experiments": ["c.linear.country.thesis"]}, "uses the features 'c', which `features` does not name"),
         ({"experiments": ["a.linear.town.thesis"]}, "experiments.0.level: 'town' is not known; choose one of country,"),

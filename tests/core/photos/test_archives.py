@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoloc_core.errors import InputError, ProfileError
+from geoloc_core.errors import InputError
 from geoloc_core.photos import archives
 from geoloc_core.photos.archives import unpack_images
 from geoloc_core.photos.images import ImageLimits
@@ -180,5 +180,3 @@ def test_layouts(tmp_path):
     (tmp_path / "2.JPG").write_bytes(b"x")
     with pytest.raises(InputError, match="two images of photo 2"):
         place_images(photos, "by_name", tmp_path)
-    with pytest.raises(ProfileError, match="as_given, mp16, by_name"):
-        place_images(photos, "flat", tmp_path)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from geoloc_core.photos.expectations import DeliveryThresholds, check_delivery, delivery_rows, drift_limit, drift_of
+from geoloc_core.photos.expectations import LIMITS, check_delivery, delivery_rows, drift_limit, drift_of
 
 
 def labeled(n=1000, near=0.1, none=0.02, by_one=0.05, countries=("NLD", "BEL", "NAM"), weights=(0.6, 0.3, 0.1)):
@@ -51,7 +51,7 @@ def test_a_bad_one_is_told_in_figures(outcomes):
     assert not any(outcome.success for outcome in bad.values())
     assert bad["rejected_share"].observed == pytest.approx(1 / 3)
     assert bad["rejected_share"].sentence == "33.3% of the rows were rejected"
-    assert bad["none_share"].limit == DeliveryThresholds().none
+    assert bad["none_share"].limit == LIMITS["none"]
     assert bad["author_concentration"].observed == pytest.approx(0.3)
     drift = drift_of(list(bad.values()))
     assert drift is not None

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from geoloc_core.errors import InputError, ProfileError
+from geoloc_core.errors import InputError
 from geoloc_core.photos.settings import Split
 from geoloc_core.photos.splits import split_by_author
 from geoloc_core.photos.training import assemble_training, low_support
@@ -63,8 +63,6 @@ def test_the_share_and_the_key():
     both = ((sides == "validation") & (other == "validation")).mean()
     assert abs(both - 0.04) < 0.01  # independent
     assert (split_by_author(authors, photos, "key", 0.0) == "train").all()
-    with pytest.raises(ProfileError, match="validation_share"):
-        split_by_author(authors, photos, "key", 1.0)
 
 
 def test_the_split_of_today_is_the_split_of_tomorrow():

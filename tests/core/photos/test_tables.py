@@ -11,7 +11,12 @@ from geoloc_core.photos import schemas
 from geoloc_core.photos.schemas import LabeledPhotos, RawPhotos, TrainingPhotos
 from geoloc_core.tables import column_names, columns_of, empty, validate
 
-ALL = {**schemas.TABLES, **schemas.SIDE_TABLES, **tables.TABLES}
+ALL = {
+    **schemas.TABLES,
+    "rejected_rows": schemas.RejectedRows,
+    "excluded_photos": schemas.ExcludedPhotos,
+    **tables.TABLES,
+}
 
 
 def raw(**columns):

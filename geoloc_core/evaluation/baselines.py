@@ -51,10 +51,7 @@ def class_shares(training: pd.DataFrame) -> tuple[list[str], np.ndarray]:
 def class_prior_predictions(
     training: pd.DataFrame, photos: pd.DataFrame, anchors: pd.DataFrame, **others: Any
 ) -> pd.DataFrame:
-    """For every photo the same posterior: the share of each country among the photos of the split "train" of `training`.
-
-    anchors: region_id, latitude, longitude: the points that the models answer with, one for each country.
-    """
+    """For every photo the country shares of the training photos; anchors: one for each country (region_id, its point)."""
     classes, shares = class_shares(training)
     best = classes[int(np.argmax(shares))]
     point = anchors.loc[anchors["region_id"] == best, ["latitude", "longitude"]].to_numpy(dtype=np.float64)
@@ -139,7 +136,8 @@ def best_constant_point(latitude: np.ndarray, longitude: np.ndarray) -> tuple[fl
 def _total_geoscore(points: np.ndarray, latitude: np.ndarray, longitude: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """(m,) GeoScore of each of m points, summed over the weighted places."""
     blocks = np.array_split(points, -(-len(points) // max(1, PAIRS_AT_ONCE // len(latitude))))
-    return np.concatenate([geoscore(pairwise_haversine_km(*block.T, latitude, longitude)) @ weight for block in blocks])
+    distances = (pairwise_haversine_km(block[:, 0], block[:, 1], latitude, longitude) for block in blocks)
+    return np.concatenate([geoscore(distance) @ weight for distance in distances])
 
 
 def _cells(latitude: np.ndarray, longitude: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

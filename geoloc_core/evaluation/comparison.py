@@ -53,10 +53,7 @@ def differences(boots: Mapping[str, Bootstrap], reference: str, metrics: Sequenc
 def comparison_table(
     predictions: Mapping[str, pd.DataFrame], reference: str, metrics: tuple[str, ...] = ("accuracy", "mean_km")
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Each of `predictions` (by name, over the same photos) against one of them, as text for people.
-
-    Also a sentence for those that are better, a tie, or worse by the first metric, as far as there are any.
-    """
+    """Each of `predictions` (by name) against one of them, as text; and who is better, tied, worse by the first metric."""
     gaps = differences({name: bootstrap(frame) for name, frame in predictions.items()}, reference, metrics)
     shown = pd.DataFrame({"Experiment": gaps["experiment"].drop_duplicates(), "Compared with": reference})
     for metric in metrics:

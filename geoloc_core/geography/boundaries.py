@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 import geopandas as gpd
 import numpy as np
@@ -30,7 +31,7 @@ from geoloc_core.geography.repair import Repair, repair_geometries
 
 _ROUNDING = 1e-6  # degrees by which a file may overshoot the globe
 _CONTINENT_CAP_KM = 1000.0
-Rows = gpd.GeoDataFrame | None  # `region_rows` of a level, where there is a file of it
+Rows: TypeAlias = gpd.GeoDataFrame | None  # `region_rows` of a level, where there is a file of it
 
 
 def load_boundaries(source: str | os.PathLike[str] = "embedded") -> BoundarySet:

@@ -11,7 +11,7 @@ Paths are relative to the YAML file. Layouts and their columns are explained in 
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def read_boundary_spec(path: str | os.PathLike[str]) -> BoundarySpec:
         return BoundarySpec(**{str(key): value for key, value in {**content, **files}.items()})
     except ValidationError as error:
         key, fault = error.errors()[0]["loc"][0], error.errors()[0]["msg"]
-        allowed = ", ".join(BoundarySpec.__pydantic_fields__)
+        allowed = ", ".join(item.name for item in fields(BoundarySpec))
         raise ProfileError(
             f"boundary specification {path}, the key {key!r}: {fault}; allowed are {allowed}."
         ) from error

@@ -16,8 +16,7 @@ from scipy.spatial import cKDTree
 
 from geoloc_core.geography.sphere import EARTH_RADIUS_KM, Floats, ring_edges, unit_vectors
 
-_PIECE_KM, _SHORTEST_PIECE_KM = 1.0, 0.1
-_SAGITTA_KM = 1e-4
+_PIECE_KM, _SHORTEST_PIECE_KM, _SAGITTA_KM = 1.0, 0.1, 1e-4
 _ROUNDING = 1 + 1e-9
 
 

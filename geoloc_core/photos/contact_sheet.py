@@ -24,7 +24,6 @@ def contact_sheet(manifest: pd.DataFrame, folder: Path, limits: ImageLimits | No
     squares = []
     for name in usable.iloc[::step][:MOST_PICTURES]:
         with contextlib.suppress(RefusedImage):
-            # A large JPEG is decoded at a reduced size.
             image = load_image(folder / str(name), limits, smallest_side=SIDE)
             squares.append(ImageOps.fit(image, (SIDE, SIDE)))
     if not squares:

@@ -23,12 +23,13 @@ def collect_training(
     warehouse: Warehouse, training: Mapping[str, Path], benchmarks: Mapping[str, Path], split: Split
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """`assemble_training` of labelled photos in the warehouse; `training` and `benchmarks` map shards to their manifests."""
-    frames = []
-    for shards in (training, benchmarks):
+
+    def tables(shards: Mapping[str, Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
         manifests = [read_rows(path, _FACTS[1:]).assign(shard=shard) for shard, path in shards.items()]
-        frames.append(warehouse.read_table("labeled_photos", {"shard": list(shards)}))
-        frames.append(pd.concat(manifests, ignore_index=True) if manifests else pd.DataFrame(columns=_FACTS))
-    return assemble_training(*frames, split)
+        facts = pd.concat(manifests, ignore_index=True) if manifests else pd.DataFrame(columns=_FACTS)
+        return warehouse.read_table("labeled_photos", {"shard": list(shards)}), facts
+
+    return assemble_training(*tables(training), *tables(benchmarks), split)
 
 
 def assemble_training(

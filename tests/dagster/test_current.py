@@ -20,9 +20,7 @@ def reported(instance: dg.DagsterInstance, project: Project) -> list[str]:
     return report_current(instance, project, make_plan(State(project)))
 
 
-def test_the_graph_says_what_is_missing_and_stale_and_why_until_a_refresh_brings_all_back_to_green(
-    copy: Project, own_instance: dg.DagsterInstance
-) -> None:
+def test_the_graph_says_what_is_missing_and_stale_and_why_until_a_refresh_brings_all_back_to_green(copy, own_instance):
     answers = last_answers(own_instance)
     assert set(answers) == set(ASSETS)
     assert all(answer.passed for answer in answers.values())

@@ -46,9 +46,7 @@ def flip(path: Path, keep_time: bool, where: float = 0.5) -> bytes:
     return before
 
 
-def test_a_flipped_bit_anywhere_is_named_and_that_target_made_anew(
-    copy: Project, own_instance: dg.DagsterInstance
-) -> None:
+def test_a_flipped_bit_anywhere_is_named_and_that_target_made_anew(copy, own_instance):
     """Of every second file the time of change is set back: only `verify` finds those."""
     before = contents(copy)
     places = {target: place(copy.layout) for target, place in FILES.items()}
@@ -75,9 +73,7 @@ def ask_intact(project: Project, instance: dg.DagsterInstance, asset: str) -> dg
     return answer
 
 
-def test_the_check_intact_names_silent_damage_and_from_then_on_every_plan_sees_it(
-    copy: Project, own_instance: dg.DagsterInstance
-) -> None:
+def test_the_check_intact_names_silent_damage_and_from_then_on_every_plan_sees_it(copy, own_instance):
     """And a file that was cut off, which any plan sees by its size."""
     assert ask_intact(copy, own_instance, "embeddings").passed
     flip(copy.layout.embeddings("tiny-vit", "sample-02"), keep_time=True)
@@ -114,9 +110,7 @@ READERS = {
 
 
 @pytest.mark.parametrize("readers", READERS.values(), ids=READERS)
-def test_who_reads_silent_damage_has_it_mended(
-    copy: Project, own_instance: dg.DagsterInstance, readers: dict[Target, Target]
-) -> None:
+def test_who_reads_silent_damage_has_it_mended(copy, own_instance, readers):
     """A plain refresh trusts the file, the reader fails, the file is found out, made anew, and read again."""
     for damaged, reader in readers.items():
         flip(FILES[damaged](copy.layout), keep_time=True, where=NEVER_READ_OVER.get(damaged.asset, 0.5))
@@ -134,9 +128,7 @@ def test_who_reads_silent_damage_has_it_mended(
     assert not project_plan(copy, own_instance, verify=True)
 
 
-def test_a_damaged_block_of_the_warehouse_is_found_and_the_tables_filled_again(
-    copy: Project, own_instance: dg.DagsterInstance
-) -> None:
+def test_a_damaged_block_of_the_warehouse_is_found_and_the_tables_filled_again(copy, own_instance):
     before = contents(copy)
     warehouse = copy.warehouse()
     whole = warehouse.path.read_bytes()

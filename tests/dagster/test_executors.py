@@ -1,19 +1,16 @@
 """One setting picks the engine; one that is not installed says what to install."""
 
 import importlib.util
-from collections.abc import Callable
 
 import dagster as dg
 import pytest
 import torch
 
 from geoloc_core.errors import ProfileError
-from geoloc_core.line.project import Project
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.executors import executor
 from geoloc_dagster.refresh import remake
 
-Edit = Callable[..., Project]
 HEAD, VECTORS = "clip.linear.country.thesis", "tiny-clip|sample-00"
 
 
@@ -41,9 +38,7 @@ def log_of_newest_run(instance: dg.DagsterInstance) -> str:
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
-def test_without_a_gpu_auto_takes_the_cpu_and_says_so_and_cuda_does_not(
-    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
-) -> None:
+def test_without_a_gpu_auto_takes_the_cpu_and_says_so_and_cuda_does_not(copy, own_instance, edit):
     assert remake(copy, own_instance, defs, "embeddings", [VECTORS]).well
     assert "no CUDA GPU is visible: this step runs on the CPU, as `device: auto` allows" in log_of_newest_run(
         own_instance

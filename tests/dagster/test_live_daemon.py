@@ -4,8 +4,6 @@ import csv
 import os
 import shutil
 import signal
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
@@ -18,14 +16,7 @@ from geoloc_core.line.receipts import read_receipt
 from geoloc_dagster.refresh import open_instance
 from tests.dagster.kill_experiment import end_group, pids
 from tests.dagster.tiny_line import WORKSPACE, log_of, start, start_sensors
-
-
-def wait_for(what: Callable[[], bool], seconds: float, log: Path) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        if time.monotonic() > until:
-            pytest.fail(f"not within {seconds:.0f} s; the daemon's last words:\n{log.read_text()[-3000:]}")
-        time.sleep(0.5)
+from tests.servers import wait_until
 
 
 def lay_down(project: Project) -> Path:
@@ -64,11 +55,10 @@ def test_a_file_in_the_landing_folder_becomes_labelled_photos_though_a_run_is_ki
         lay_down(project)
         daemon = start(project, "dagster._daemon", "run", *WORKSPACE)
         try:
-            wait_for(lambda: bool(pids(instance)["worker"]), 120, log)
-            os.kill(pids(instance)["worker"][0], signal.SIGKILL)
-            wait_for(lambda: bool(instance.get_runs(again)), 180, log)
-            wait_for(lambda: bool(instance.get_runs(well)), 180, log)
-            wait_for(lambda: fresh(instance) is FreshnessState.PASS, 60, log)
+            os.kill(wait_until(lambda: pids(instance)["worker"], daemon, log, 120)[0], signal.SIGKILL)
+            wait_until(lambda: instance.get_runs(again), daemon, log, 180)
+            wait_until(lambda: instance.get_runs(well), daemon, log, 180)
+            wait_until(lambda: fresh(instance) is FreshnessState.PASS, daemon, log, 60)
         finally:
             end_group(daemon)
         retried = instance.get_runs(again)[0]

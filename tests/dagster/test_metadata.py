@@ -44,9 +44,7 @@ def events(made_project: Project) -> Metadata:
 
 
 @pytest.mark.parametrize("asset", TABLES)
-def test_every_column_of_every_table_is_explained_and_its_lineage_leads_to_columns(
-    events: Metadata, asset: str
-) -> None:
+def test_every_column_of_every_table_is_explained_and_its_lineage_leads_to_columns(events, asset):
     (spec,) = (spec for spec in defs.resolve_all_asset_specs() if spec.key == dg.AssetKey(asset))
     upstream = {dep.asset_key.to_user_string() for dep in spec.deps}
     names = [column.name for column in columns_of(TABLES[asset])]
@@ -121,9 +119,7 @@ def test_a_contact_sheet_shows_usable_pictures_only(made_project: Project) -> No
     assert contact_sheet(manifest, folder / "not there") is None
 
 
-def test_the_report_and_the_run_are_named_where_no_server_gives_them_out(
-    made_project: Project, events: Metadata, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_report_and_the_run_are_named_where_no_server_gives_them_out(made_project, events, monkeypatch):
     (results,) = events["results"]
     assert isinstance(results["report"], dg.PathMetadataValue)
     assert Path(str(results["report"].value)).is_file()

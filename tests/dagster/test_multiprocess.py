@@ -5,7 +5,7 @@ import pytest
 from dagster._core.definitions.reconstruct import ReconstructableRepository
 
 from geoloc_core.line.artifacts import Target
-from geoloc_core.line.project import SOURCE_ROOT, Project
+from geoloc_core.line.project import SOURCE_ROOT
 from geoloc_core.storage import TEMPORARY_PREFIX
 from geoloc_dagster.refresh import run_config
 from tests.dagster.tiny_line import contents, forget
@@ -14,9 +14,7 @@ RUNS = {"labeled_photos": "sample-01", "embeddings": "tiny-clip|sample-01", "hea
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_same_bytes_as_one(
-    copy: Project, own_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_two_processes_give_the_same_bytes_as_one(copy, own_instance, monkeypatch):
     """`copy` was made in one process; what is forgotten of it is made again in many."""
     before = contents(copy)
     wanted = {Target(asset, partition) for asset, partition in RUNS.items()}

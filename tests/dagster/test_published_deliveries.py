@@ -45,9 +45,7 @@ def make(project: Project, instance: dg.DagsterInstance, shard: str) -> dict[str
     return {name: value.value for name, value in record.asset_materialization.metadata.items()}
 
 
-def test_a_webdataset_in_two_archives_goes_through_and_a_third_is_noticed(
-    make_project, tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
+def test_a_webdataset_in_two_archives_goes_through_and_a_third_is_noticed(make_project, tmp_path, instance):
     folder = tmp_path / "wds"
     webdataset(folder / "00000.zip", range(12))
     webdataset(folder / "00001.zip", range(12, 20))
@@ -66,9 +64,7 @@ def test_a_webdataset_in_two_archives_goes_through_and_a_third_is_noticed(
     assert make(project, instance, "wds")["usable"] == 23
 
 
-def test_an_archive_laid_into_the_landing_folder_brings_its_own_pictures(
-    make_project, tmp_path: Path, instance: dg.DagsterInstance
-) -> None:
+def test_an_archive_laid_into_the_landing_folder_brings_its_own_pictures(make_project, tmp_path, instance):
     bare = make_project(tmp_path)
     webdataset(bare.layout.landing / "spring.zip", range(9))
     later = (bare.layout.landing / "spring.zip").stat().st_ctime + SETTLED_AFTER_S + 5

@@ -2,8 +2,6 @@
 
 import dataclasses
 import shutil
-from collections.abc import Callable
-from pathlib import Path
 
 import dagster as dg
 import numpy as np
@@ -17,7 +15,6 @@ from geoloc_core.line.project import Project
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.refresh import open_instance, project_plan, refresh, refresh_lock
 
-Edit = Callable[..., Project]
 LEARNED = {"heads", "validation_report", "benchmark_report", "results", "champion"}
 
 
@@ -25,9 +22,7 @@ def names(targets: list[Target]) -> set[str]:
     return {target.asset for target in targets}
 
 
-def test_same_bytes_upstream_make_nothing_downstream_stale(
-    copy: Project, own_instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_same_bytes_upstream_make_nothing_downstream_stale(copy, own_instance, monkeypatch):
     """A lost receipt, a deleted file and a raised code version: each is made anew, and that is all."""
     assert not project_plan(copy, own_instance)
     before = LINE["class_weights"].version
@@ -50,9 +45,7 @@ def test_same_bytes_upstream_make_nothing_downstream_stale(
 
 
 @pytest.mark.parametrize("content", [b"", b"this is no database" * 100], ids=["empty", "garbage"])
-def test_a_damaged_warehouse_is_set_aside_and_filled_again(
-    copy: Project, own_instance: dg.DagsterInstance, content: bytes
-) -> None:
+def test_a_damaged_warehouse_is_set_aside_and_filled_again(copy, own_instance, content):
     warehouse = copy.layout.warehouse
     warehouse.write_bytes(content)
     assert names([step.target for step in project_plan(copy, own_instance).steps]) == {
@@ -77,9 +70,7 @@ def test_a_fresh_instance_learns_of_what_lies_there_without_making_it_again(copy
         assert not project_plan(copy, fresh)
 
 
-def test_a_failure_is_reported_and_stops_only_what_is_downstream(
-    copy: Project, own_instance: dg.DagsterInstance, edit: Edit, tmp_path: Path
-) -> None:
+def test_a_failure_is_reported_and_stops_only_what_is_downstream(copy, own_instance, edit, tmp_path):
     benchmark = {"name": "mine", "metadata": str(tmp_path / "absent.csv"), "images": str(tmp_path)}
     broken = edit(copy, benchmarks=[benchmark])
     with refresh_lock(copy.layout), pytest.raises(GeolocError, match="another refresh is at work"):
@@ -94,9 +85,7 @@ def test_a_failure_is_reported_and_stops_only_what_is_downstream(
     assert own_instance.get_runs(limit=1)[0].status == dg.DagsterRunStatus.FAILURE
 
 
-def test_another_benchmark_and_another_way_to_answer_train_nothing(
-    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
-) -> None:
+def test_another_benchmark_and_another_way_to_answer_train_nothing(copy, own_instance, edit):
     """Case g; and with photos of the answered region reports, packages and answers to single photos say the same."""
     source, metadata = copy.layout.delivery("bench-a"), copy.layout.home.parent / "second.csv"
     metadata.write_text("".join((source / "metadata.csv").read_text().splitlines(keepends=True)[:9]))

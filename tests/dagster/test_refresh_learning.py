@@ -1,11 +1,9 @@
 """Only what changed, where heads learn anew: real runs against a real instance."""
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import dagster as dg
-import pytest
 
 from geoloc_core.features import backbones
 from geoloc_core.geography.boundaries import load_boundaries, write_boundaries
@@ -15,7 +13,6 @@ from geoloc_core.line.receipts import read_receipt
 from geoloc_dagster.definitions import defs
 from geoloc_dagster.refresh import Outcome, project_plan, refresh, remake
 
-Edit = Callable[..., Project]
 SHARD = "mine"
 LEARNED = {"heads", "validation_report", "benchmark_report", "results", "champion"}
 
@@ -26,9 +23,7 @@ def by_asset(outcome: Outcome) -> dict[str, set[str]]:
     return {name: {t.partition for t in outcome.made if t.asset == name} for name in {t.asset for t in outcome.made}}
 
 
-def test_another_specification_and_another_recipe_make_only_what_uses_them(
-    copy: Project, own_instance: dg.DagsterInstance, edit: Edit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_another_specification_and_another_recipe_make_only_what_uses_them(copy, own_instance, edit, monkeypatch):
     """Case d for one backbone and the experiment that uses it; the other experiment is replaced and embeds nothing."""
     other = backbones.BACKBONES["tiny-vit"].changed(mean=(0.4, 0.4, 0.4))
     monkeypatch.setattr(backbones, "BACKBONES", {**backbones.BACKBONES, "tiny-vit": other})
@@ -40,9 +35,7 @@ def test_another_specification_and_another_recipe_make_only_what_uses_them(
     assert set(made) == {"backbones", "embeddings", *LEARNED}
 
 
-def test_new_boundaries_and_one_shard_less_relabel_and_retrain_and_embed_nothing(
-    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
-) -> None:
+def test_new_boundaries_and_one_shard_less_relabel_and_retrain_and_embed_nothing(copy, own_instance, edit):
     """Case e: a boundary set in which the most photographed country is called something else."""
     boundaries = load_boundaries("embedded")
     labels = copy.warehouse().read_table("labeled_photos", columns=["country_id", "shard"])
@@ -81,9 +74,7 @@ def write(path: Path, header: str, rows: list[list[str]]) -> None:
     path.write_text("\n".join([header, *map(",".join, rows)]) + "\n")
 
 
-def test_new_content_of_one_shard_remakes_its_labels_and_what_learns_from_them(
-    copy: Project, own_instance: dg.DagsterInstance, edit: Edit
-) -> None:
+def test_new_content_of_one_shard_remakes_its_labels_and_what_learns_from_them(copy, own_instance, edit):
     """Case b. A delivery that its check refuses reaches nothing until it is mended; then only what changed is made."""
     path = copy.layout.home.parent / "mine.csv"
     entry = {"name": SHARD, "metadata": str(path), "images": str(copy.layout.delivery("sample-01") / "images")}

@@ -2,8 +2,6 @@
 
 import dataclasses
 import datetime
-from collections.abc import Callable
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -21,7 +19,6 @@ from geoloc_dagster.resources import ProjectResource
 from geoloc_dagster.sensors import drift_tick, weekly_retraining
 from tests.dagster.tiny_line import carry_out
 
-Edit = Callable[..., Project]
 NEWEST = "sample-02"
 
 
@@ -46,9 +43,7 @@ class Daemon:
     def tick(self, sensor: dg.SensorDefinition, project: Project) -> SensorExecutionData:
         """Evaluate the sensor once, where the instance's partitions are known."""
         context = dg.build_sensor_context(
-            instance=self.instance,
-            repository_def=defs.get_repository_def(),
-            resources={"project": resource(project)},
+            instance=self.instance, repository_def=defs.get_repository_def(), resources={"project": resource(project)}
         )
         with dg.partition_loading_context(dynamic_partitions_store=self.instance):
             return sensor.evaluate_tick(context)
@@ -72,9 +67,7 @@ def test_every_sensor_and_schedule_is_off_until_switched_on() -> None:
     assert weekly_retraining.default_status == dg.DefaultScheduleStatus.STOPPED
 
 
-def test_a_current_project_asks_for_nothing_and_a_tick_waits_while_a_person_refreshes(
-    copy: Project, daemon: Daemon
-) -> None:
+def test_a_current_project_asks_for_nothing_and_a_tick_waits_while_a_person_refreshes(copy, daemon):
     data = daemon.tick(sensors.refresh, copy)
     assert data.run_requests == []
     assert data.skip_message == "nothing is stale"
@@ -91,9 +84,7 @@ def test_a_current_project_asks_for_nothing_and_a_tick_waits_while_a_person_refr
     assert "`geoloc refresh` is at work" in data.skip_message
 
 
-def test_refresh_asks_only_for_what_can_be_made_now_and_runs_until_all_is_current(
-    copy: Project, daemon: Daemon
-) -> None:
+def test_refresh_asks_only_for_what_can_be_made_now_and_runs_until_all_is_current(copy, daemon):
     copy.layout.receipt("images", "sample-01").unlink()
     copy.layout.embeddings("tiny-vit", "sample-01").unlink()
     copy.layout.embeddings("tiny-vit", "sample-02").unlink()
@@ -112,8 +103,8 @@ def test_refresh_asks_only_for_what_can_be_made_now_and_runs_until_all_is_curren
 
 
 def test_a_failing_target_is_tried_once_for_each_state_of_its_inputs_and_says_what_to_mend(
-    copy: Project, daemon: Daemon, edit: Edit, tmp_path: Path
-) -> None:
+    copy, daemon, edit, tmp_path
+):
     metadata = tmp_path / "mine.csv"
     broken = edit(copy, benchmarks=[{"name": "mine", "metadata": str(metadata), "images": str(tmp_path)}])
     first = daemon.tick(sensors.refresh, broken)
@@ -152,7 +143,7 @@ def failure_context(project: Project, instance: dg.DagsterInstance) -> dg.RunFai
     ).for_run_failure()
 
 
-def test_content_a_b_a_is_done_again(copy: Project, daemon: Daemon, edit: Edit) -> None:
+def test_content_a_b_a_is_done_again(copy, daemon, edit):
     keys, target = [], "labeled_photos[sample-00]"
     for cap in (20.0, 25.0, 20.0):
         data = daemon.tick(sensors.refresh, edit(copy, near_cap_km=cap))
@@ -195,9 +186,7 @@ def test_a_tick_makes_partitions_and_known_artifacts_known(copy: Project, instan
     assert not project_plan(copy, instance)
 
 
-def test_the_champion_waits_for_the_results_and_moves_by_its_own_sensor(
-    copy: Project, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_champion_waits_for_the_results_and_moves_by_its_own_sensor(copy, daemon, monkeypatch):
     monkeypatch.setitem(LINE, "champion", dataclasses.replace(LINE["champion"], version="next"))
     assert asked(daemon.tick(sensors.refresh, copy)) == {}
     assert set(asked(daemon.tick(sensors.champion, copy))) == {"champion"}
@@ -207,7 +196,7 @@ def test_the_champion_waits_for_the_results_and_moves_by_its_own_sensor(
     assert waiting.skip_message == "1 wait for what they are made from"
 
 
-def test_a_shard_that_the_profile_no_longer_names_is_tidied_away(copy: Project, daemon: Daemon, edit: Edit) -> None:
+def test_a_shard_that_the_profile_no_longer_names_is_tidied_away(copy, daemon, edit):
     assert daemon.tick(sensors.removals, copy).run_requests == []
     drawn = {"seed": 11, "shards": 2, "photos_per_shard": 40, "benchmarks": {"bench-a": 24}}
     fewer = edit(copy, drawn=drawn)
@@ -219,9 +208,7 @@ def test_a_shard_that_the_profile_no_longer_names_is_tidied_away(copy: Project, 
     assert daemon.tick(sensors.removals, fewer).run_requests == []
 
 
-def test_heads_are_left_alone_where_retraining_is_asked_for(
-    copy: Project, daemon: Daemon, edit: Edit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_heads_are_left_alone_where_retraining_is_asked_for(copy, daemon, edit, monkeypatch):
     patient = edit(copy, retraining="asked")
     monkeypatch.setitem(LINE, "heads", dataclasses.replace(LINE["heads"], version="next"))
     assert asked(daemon.tick(sensors.refresh, patient)) == {}
@@ -272,9 +259,7 @@ def move_away(project: Project) -> None:
     project.warehouse().replace_shard("labeled_photos", NEWEST, rows)
 
 
-def test_drift_requests_the_heads_only_where_the_profile_leaves_them_to_it(
-    copy: Project, daemon: Daemon, edit: Edit
-) -> None:
+def test_drift_requests_the_heads_only_where_the_profile_leaves_them_to_it(copy, daemon, edit):
     tick = drift_tick(copy, daemon.instance, [])
     assert isinstance(tick, dg.SkipReason)
     assert tick.skip_message == "no shard is new to the heads"

@@ -56,9 +56,7 @@ def test_report_prints_the_three_tables_with_the_honest_rows(geoloc, made_projec
     assert "Drawn pictures" in (made_project.layout.results / "report.html").read_text()
 
 
-def test_predict_answers_with_country_subdivision_probability_point_and_five_next(
-    geoloc, made_project: Project
-) -> None:
+def test_predict_answers_with_country_subdivision_probability_point_and_five_next(geoloc, made_project):
     photo = photos_by_id(made_project).iloc[0]
     status, out, _ = geoloc("predict", photo, "--json")
     assert status == 0
@@ -122,9 +120,7 @@ def test_bad_input_is_one_sentence_and_two(geoloc, arguments: list[str], words: 
         ("features: [", "is not valid YAML"),
     ],
 )
-def test_a_profile_that_cannot_be_used_leaves_nothing_behind(
-    tmp_path: Path, text: str, words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_profile_that_cannot_be_used_leaves_nothing_behind(tmp_path, text, words, capsys):
     profile = tmp_path / "mine.yaml"
     profile.write_text(text)
     assert main(["refresh", "--profile", str(profile), "--home", str(tmp_path / "home")]) == 2

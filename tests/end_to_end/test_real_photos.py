@@ -42,9 +42,7 @@ def test_every_im2gps_photo_ends_as_a_country_a_nearest_country_or_a_reason(shar
     assert quality.get("none", 0) <= 3
 
 
-def test_evaluate_the_folder_of_photos_with_gps(
-    shared_data: Path, made_project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_evaluate_the_folder_of_photos_with_gps(shared_data, made_project, tmp_path, capsys):
     folder = shared_data / "photos" / "exif_gps"
     assert main(["evaluate", *arguments(made_project), str(folder), "--out", str(tmp_path)]) == 0
     out = capsys.readouterr().out
@@ -61,9 +59,7 @@ def test_evaluate_the_folder_of_photos_with_gps(
     assert "map" in (tmp_path / "report.html").read_text().lower()
 
 
-def test_edge_cases_are_answered_or_refused_with_a_reason(
-    edge_cases: list[Path], made_project: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_edge_cases_are_answered_or_refused_with_a_reason(edge_cases, made_project, tmp_path, capsys):
     assert main(["evaluate", *arguments(made_project), str(edge_cases[0].parent), "--out", str(tmp_path)]) == 2
     refused = pd.read_parquet(tmp_path / "refused.parquet")
     assert f"0 photos evaluated, {len(refused)} of {len(refused)} files refused" in capsys.readouterr().out

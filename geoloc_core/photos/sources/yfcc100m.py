@@ -16,7 +16,7 @@ from geoloc_core.photos.sources.base import Facts, MetadataSource, SourceBatch, 
 from geoloc_core.photos.sources.lines import first_lines, read_lines, rows_of_lines, wrong_length
 
 SNIFFED_LINES = 50
-# Positions in the layout of 23 columns; the larger layout has `line number` before the id and `hash` after it.
+# Positions in the layout of 23 columns.
 _ID, _NSID, _LONGITUDE, _LATITUDE, _URL, _MARKER = 0, 1, 10, 11, 14, 22
 _COLUMNS_WITH_HASH, _COLUMNS = 25, 23
 

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from geoloc_core.evaluation.predictions import predictions_frame
+from geoloc_core.geography.boundaries import load_boundaries
 
 CONTINENTS = {"FRA": "Europe", "DEU": "Europe", "JPN": "Asia", "USA": "North America", "NAM": "Africa"}
 CLASSES = ["USA", "FRA", "DEU", "JPN"]
@@ -20,6 +21,12 @@ ANCHORS = pd.DataFrame(
 def make_photos(rows: list[tuple[str, str, float, float, str]]) -> pd.DataFrame:
     """photo_id, author_id, latitude, longitude, country_id."""
     return pd.DataFrame(rows, columns=["photo_id", "author_id", "latitude", "longitude", "country_id"])
+
+
+@pytest.fixture(scope="session")
+def boundaries():
+    """The embedded boundary set."""
+    return load_boundaries()
 
 
 @pytest.fixture

@@ -5,16 +5,10 @@ import pandas as pd
 import pytest
 
 from geoloc_core.errors import InputError
-from geoloc_core.evaluation.baselines import (
-    baseline_predictions,
-    best_constant_point,
-    class_shares,
-    constant_point_predictions,
-    perfect_predictions,
-    random_photo_predictions,
-)
+from geoloc_core.evaluation import baselines
 from geoloc_core.evaluation.metrics import score
 from geoloc_core.geography.sphere import haversine_km
+from tests.core.evaluation.conftest import make_photos
 
 NAMES = {"continents": {"FRA": "Europe", "DEU": "Europe", "USA": "North America"}}
 ANCHORS = pd.DataFrame(
@@ -28,23 +22,16 @@ TRAINING = pd.DataFrame(
         "split": ["train"] * 10 + ["validation"] * 6,
     }
 )
-PHOTOS = pd.DataFrame(
-    {
-        "photo_id": ["p1", "p2", "p3", "p4"],
-        "author_id": "",
-        "latitude": [40.0, 48.8, 52.5, 0.0],
-        "longitude": [-75.0, 2.3, 13.4, 0.0],
-        "country_id": ["USA", "FRA", "DEU", ""],
-        "subdivision_id": ["US-PA", "FR-75", "", ""],
-    }
-)
+PHOTOS = make_photos(
+    [("p1", "", 40.0, -75.0, "USA"), ("p2", "", 48.8, 2.3, "FRA"), ("p3", "", 52.5, 13.4, "DEU"), ("p4", "", 0, 0, "")]
+).assign(subdivision_id=["US-PA", "FR-75", "", ""])
 
 
 def test_the_prior_knows_training_photos_only_and_says_the_same_of_every_photo():
-    classes, shares = class_shares(TRAINING)
+    classes, shares = baselines.class_shares(TRAINING)
     assert classes == ["DEU", "FRA", "USA"]
     assert shares == pytest.approx([0.2, 0.3, 0.5])
-    prior = baseline_predictions(TRAINING, PHOTOS, ANCHORS, **NAMES)["class prior"]
+    prior = baselines.baseline_predictions(TRAINING, PHOTOS, ANCHORS, **NAMES)["class prior"]
     assert prior["predicted_country_id"].unique().tolist() == ["USA"]
     assert prior["rank"].tolist()[:3] == [1, 2, 3]
     assert prior["probability"].to_numpy() == pytest.approx([0.5] * 4)
@@ -52,20 +39,20 @@ def test_the_prior_knows_training_photos_only_and_says_the_same_of_every_photo()
     assert points == pytest.approx(np.array([[39.5, -98.5]] * 4))
     assert (score(prior)["accuracy"], score(prior)["top5"]) == (25.0, 75.0)
     with pytest.raises(InputError, match="no training photo"):
-        class_shares(TRAINING[TRAINING["split"] == "validation"])
+        baselines.class_shares(TRAINING[TRAINING["split"] == "validation"])
 
 
 def test_baselines_do_not_answer_where_models_could_not():
     others = {**NAMES, "status": ["ok", "missing", "ok", "ok"]}
-    frames = baseline_predictions(TRAINING, PHOTOS, ANCHORS, **others)
+    frames = baselines.baseline_predictions(TRAINING, PHOTOS, ANCHORS, **others)
     assert len(frames) == 3
-    for frame in (*frames.values(), perfect_predictions(PHOTOS, ANCHORS, **others)):
+    for frame in (*frames.values(), baselines.perfect_predictions(PHOTOS, ANCHORS, **others)):
         assert frame["status"].tolist()[1] == "missing"
         assert score(frame)["n_missing"] >= 1
 
 
 def test_the_constant_point_names_the_country_that_it_lies_in():
-    constant = constant_point_predictions(TRAINING, PHOTOS, **NAMES)
+    constant = baselines.constant_point_predictions(TRAINING, PHOTOS, **NAMES)
     # Five of ten training photos are at one place in the USA: nowhere else is the GeoScore of all as high.
     assert constant["predicted_country_id"].unique().tolist() == ["USA"]
     scores = score(constant)
@@ -85,26 +72,26 @@ def test_no_point_of_a_dense_grid_serves_better():
         return (5000 * np.exp(-distance / 1492.7)).mean(axis=-1)
 
     best_of_grid = max(geoscore_at(lat, lon).max() for lat, lon in zip(grid_lat, grid_lon, strict=True))
-    assert geoscore_at(*best_constant_point(latitude, longitude)) >= best_of_grid * (1 - 1e-6)
-    across = best_constant_point(np.array([-17.0, -17.0]), np.array([179.5, -179.5]))
+    assert geoscore_at(*baselines.best_constant_point(latitude, longitude)) >= best_of_grid * (1 - 1e-6)
+    across = baselines.best_constant_point(np.array([-17.0, -17.0]), np.array([179.5, -179.5]))
     assert haversine_km(*across, -17.0, 180.0) < 200
 
 
 def test_random_photos_are_right_as_often_as_chance_says():
     many = pd.concat([PHOTOS.iloc[:1]] * 4000, ignore_index=True).assign(photo_id=[str(n) for n in range(4000)])
-    frame = random_photo_predictions(TRAINING, many, seed=1, **NAMES)
+    frame = baselines.random_photo_predictions(TRAINING, many, seed=1, **NAMES)
     assert score(frame)["accuracy"] == pytest.approx(50.0, abs=2.5)  # 0.5, standard error 0.8
     assert frame["distance_km"].min() == 0.0
-    pd.testing.assert_frame_equal(frame, random_photo_predictions(TRAINING, many, seed=1, **NAMES))
+    pd.testing.assert_frame_equal(frame, baselines.random_photo_predictions(TRAINING, many, seed=1, **NAMES))
 
 
 def test_the_ceiling_loses_only_what_the_anchors_lose():
-    coarse = perfect_predictions(PHOTOS, ANCHORS, **NAMES)
+    coarse = baselines.perfect_predictions(PHOTOS, ANCHORS, **NAMES)
     assert coarse["status"].tolist() == ["ok", "ok", "ok", "no_region"]
     assert coarse["rank"].tolist()[:3] == [1, 1, 1]
     distance = haversine_km(PHOTOS["latitude"][:3], PHOTOS["longitude"][:3], [39.5, 46.5, 51.0], [-98.5, 2.5, 10.0])
     assert coarse["distance_km"].to_numpy()[:3] == pytest.approx(distance)
     units = pd.DataFrame({"region_id": ["US-PA", "FR-75"], "latitude": [40.9, 48.86], "longitude": [-77.8, 2.34]})
-    finer = perfect_predictions(PHOTOS, units, level="subdivision", **NAMES)
+    finer = baselines.perfect_predictions(PHOTOS, units, level="subdivision", **NAMES)
     assert finer["status"].tolist() == ["ok", "ok", "no_region", "no_region"]
     assert finer["distance_km"][1] < 10 < coarse["distance_km"][1]

@@ -44,16 +44,9 @@ def test_draws_depend_neither_on_blocks_nor_on_the_order_of_rows(random_predicti
 def test_authors_with_alike_photos_widen_the_interval():
     """100 authors with 10 photos each, all right or all wrong: the spread is that of 100 things, not of 1,000."""
     right = np.repeat(np.arange(100) % 2, 10)
-    made = pd.DataFrame(
-        {
-            "photo_id": [f"{number:04d}" for number in range(1000)],
-            "author_id": np.repeat([f"a{number}" for number in range(100)], 10),
-            "country_id": "FRA",
-            "rank": np.where(right, 1, 2),
-            "distance_km": 1.0,
-            "status": "ok",
-        }
-    )
+    made = pd.DataFrame({"photo_id": [f"{number:04d}" for number in range(1000)], "rank": np.where(right, 1, 2)})
+    authors = np.repeat([f"a{number}" for number in range(100)], 10)
+    made = made.assign(author_id=authors, country_id="FRA", distance_km=1.0, status="ok")
     by_author = intervals(bootstrap(made, 4000))["accuracy"]
     by_photo = intervals(bootstrap(made.assign(author_id=""), 4000))["accuracy"]
     assert by_author.value == by_photo.value == 50.0

@@ -5,24 +5,13 @@ import pandas as pd
 import pytest
 
 from geoloc_core.errors import InputError
+from geoloc_core.evaluation import predictions
 from geoloc_core.evaluation.prediction_table import Predictions, parquet_schema
-from geoloc_core.evaluation.predictions import (
-    NEVER,
-    bootstrap_units,
-    predictions_frame,
-    read_predictions,
-    write_predictions,
-)
 from geoloc_core.geography.cells import LEVELS
+from tests.core.evaluation.conftest import make_photos
 
-PHOTOS = pd.DataFrame(
-    {
-        "photo_id": ["p1", "p2", "p3", "p4"],
-        "author_id": ["x", "", "x", "y"],
-        "latitude": [48.0, 52.0, -22.0, 0.0],
-        "longitude": [2.0, 13.0, 17.0, 0.0],
-        "country_id": ["FRA", "DEU", "NAM", ""],
-    }
+PHOTOS = make_photos(
+    [("p1", "x", 48, 2, "FRA"), ("p2", "", 52, 13, "DEU"), ("p3", "x", -22, 17, "NAM"), ("p4", "y", 0, 0, "")]
 )
 CONTINENTS = {"FRA": "Europe", "DEU": "Europe", "NAM": "Africa"}
 POSTERIOR = np.array([[0.5, 0.3, 0.2], [0.4, 0.2, 0.4], [0.3, 0.3, 0.4], [1.0, 0.0, 0.0]])
@@ -32,14 +21,14 @@ POINTS = np.array([[46.5, 2.5], [46.5, 2.5], [36.0, 138.0], [46.5, 2.5]])
 
 def frame(**changes):
     arguments = {"continents": CONTINENTS, **changes}
-    return predictions_frame(PHOTOS, POSTERIOR, CLASSES, POINTS, **arguments)
+    return predictions.predictions_frame(PHOTOS, POSTERIOR, CLASSES, POINTS, **arguments)
 
 
 def test_rank_answer_and_top_k():
     made = frame(top_k=2)
     assert list(made.columns) == parquet_schema().names
     # p2: FRA and JPN share the first place, so DEU is third; the tie goes to the id that comes first.
-    assert made["rank"].tolist() == [1, 3, NEVER, NEVER]
+    assert made["rank"].tolist() == [1, 3, predictions.NEVER, predictions.NEVER]
     assert made["predicted_country_id"].tolist() == ["FRA", "FRA", "JPN", "FRA"]
     assert made["topk_ids"].tolist()[1:3] == [["FRA", "JPN"], ["JPN", "DEU"]]
     assert made["topk_probabilities"].tolist()[0] == pytest.approx([0.5, 0.3])
@@ -54,7 +43,7 @@ def test_ranks_agree_with_sorting_each_row():
     photos = PHOTOS.iloc[np.zeros(300, dtype=int)].assign(
         photo_id=[str(n) for n in range(300)], country_id=chance.choice(classes, 300)
     )
-    made = predictions_frame(photos, posterior, classes, np.zeros((300, 2)), continents={})
+    made = predictions.predictions_frame(photos, posterior, classes, np.zeros((300, 2)), continents={})
     for row, (truth, rank, best) in enumerate(zip(made["country_id"], made["rank"], made["topk_ids"], strict=True)):
         expected = sorted(classes, key=lambda name: (-posterior[row][classes.index(name)], name))
         assert rank == expected.index(truth) + 1
@@ -65,10 +54,10 @@ def test_a_photo_without_answer_keeps_its_row_and_its_reason():
     posterior = POSTERIOR.copy()
     posterior[1] = np.nan
     statuses = ["ok", "undecodable", "ok", "ok"]
-    made = predictions_frame(PHOTOS, posterior, CLASSES, POINTS, continents=CONTINENTS, status=statuses)
+    made = predictions.predictions_frame(PHOTOS, posterior, CLASSES, POINTS, continents=CONTINENTS, status=statuses)
     row = made.iloc[1]
     assert row["status"] == "undecodable"
-    assert (row["predicted_country_id"], row["rank"], row["topk_ids"]) == ("", NEVER, [])
+    assert (row["predicted_country_id"], row["rank"], row["topk_ids"]) == ("", predictions.NEVER, [])
     assert np.isnan([row["probability"], row["distance_km"], row["predicted_latitude"]]).all()
     assert len(made) == 4
 
@@ -86,19 +75,19 @@ def test_a_photo_without_answer_keeps_its_row_and_its_reason():
 def test_parts_that_do_not_fit_are_refused(change, words):
     given = {"photos": PHOTOS, "posterior": POSTERIOR, "classes": CLASSES, "points": POINTS, "continents": {}} | change
     with pytest.raises(InputError, match=words):
-        predictions_frame(**given)
+        predictions.predictions_frame(**given)
 
 
 def test_kept_as_parquet_and_read_back(tmp_path):
     made = frame()
-    assert bootstrap_units(made).tolist() == ["x", "photo:p2", "x", "y"]  # without author: its own author
-    write_predictions(tmp_path / "one.parquet", made)
-    write_predictions(tmp_path / "two.parquet", made)
-    pd.testing.assert_frame_equal(read_predictions(tmp_path / "one.parquet"), made)
+    assert predictions.bootstrap_units(made).tolist() == ["x", "photo:p2", "x", "y"]  # without author: its own author
+    predictions.write_predictions(tmp_path / "one.parquet", made)
+    predictions.write_predictions(tmp_path / "two.parquet", made)
+    pd.testing.assert_frame_equal(predictions.read_predictions(tmp_path / "one.parquet"), made)
     assert (tmp_path / "one.parquet").read_bytes() == (tmp_path / "two.parquet").read_bytes()
     PHOTOS.to_parquet(tmp_path / "photos.parquet")
     with pytest.raises(InputError, match="not a predictions file"):
-        read_predictions(tmp_path / "photos.parquet")
+        predictions.read_predictions(tmp_path / "photos.parquet")
 
 
 def test_every_column_is_described_and_every_level_has_its_own():
@@ -129,5 +118,5 @@ def test_a_frame_that_breaks_its_contract_is_not_written(tmp_path, column, value
     broken = frame()
     broken.loc[0, column] = value
     with pytest.raises(InputError, match=words):
-        write_predictions(tmp_path / "one.parquet", broken)
+        predictions.write_predictions(tmp_path / "one.parquet", broken)
     assert list(tmp_path.iterdir()) == []

@@ -6,7 +6,6 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
-import pytest
 from PIL import Image
 
 from geoloc_core.evaluation import plots
@@ -26,7 +25,6 @@ from geoloc_core.evaluation.report import (
     thumbnail,
     worst_mistakes,
 )
-from geoloc_core.geography.boundaries import load_boundaries
 
 NOTICE = "The pictures are drawn & the backbones are <untrained>."
 KEY = "clip.mlp.country.thesis"
@@ -74,11 +72,6 @@ def words_of(page: str) -> str:
     return " ".join(" ".join(reader.words).split())
 
 
-@pytest.fixture(scope="module")
-def boundaries():
-    return load_boundaries()
-
-
 def test_results_hold_every_section_and_the_same_content_gives_the_same_bytes(random_predictions, boundaries, tmp_path):
     good, prior = random_predictions(n=400, skill=3.0), random_predictions(n=400, skill=0.0)
     photos = PhotoSet({KEY: good}, {CLASS_PRIOR: prior}, {})
@@ -87,13 +80,13 @@ def test_results_hold_every_section_and_the_same_content_gives_the_same_bytes(ra
     ]
     farthest = good[good["status"] == "ok"].sort_values(["distance_km", "photo_id"], ascending=[False, True])
     Image.new("RGB", (50, 50)).save(tmp_path / "one.png")
+    classes = {"region_id": ["USA", "FRA"], "name": ["USA", "France"]}
+    maps = {"coverage": b"\x89PNG", "country_id": "FRA", "country": b"a", "recall": b"b", "errors": {"im2gps": b"c"}}
     given = {
         "title": "t",
         "notice": NOTICE,
         "facts": {"Boundary set": "embedded"},
-        "distribution": pd.DataFrame(
-            {"level": "country", "region_id": ["USA", "FRA"], "name": ["USA", "France"], "n_photos": [70, 30]}
-        ),
+        "distribution": pd.DataFrame({"level": "country", "n_photos": [70, 30], **classes}),
         "evaluations": evaluations,
         "photo_sets": {VALIDATION: photos, "im2gps": photos},
         "comparisons": {CLASS_PRIOR: comparison_table({KEY: good, CLASS_PRIOR: prior}, CLASS_PRIOR)},
@@ -101,13 +94,7 @@ def test_results_hold_every_section_and_the_same_content_gives_the_same_bytes(ra
         "best": KEY,
         "training": pd.DataFrame({"country_id": ["USA"] * 30 + ["FRA"] * 20 + [""], "split": "train"}),
         "boundaries": boundaries,
-        "maps": {
-            "coverage": b"\x89PNG",
-            "country_id": "FRA",
-            "country": b"a",
-            "recall": b"b",
-            "errors": {"im2gps": b"c"},
-        },
+        "maps": maps,
         "files": {farthest["photo_id"].iloc[0]: tmp_path / "one.png"},
     }
     page = results_report(**given)

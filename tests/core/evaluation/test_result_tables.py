@@ -7,17 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from geoloc_core.evaluation import result_tables
 from geoloc_core.evaluation.evaluate import Evaluation, evaluate
 from geoloc_core.evaluation.intervals import Interval
-from geoloc_core.evaluation.result_tables import (
-    TABLE2_METRICS,
-    TABLE3_METRICS,
-    displayed,
-    scores_table,
-    table1,
-    to_json,
-    to_markdown,
-)
 
 DISTRIBUTION = pd.DataFrame(
     {
@@ -38,7 +30,7 @@ def made_up(name: str, kind: str, photos: str, accuracy: float, within: float = 
 
 
 def test_table1_head_tail_mean_and_median():
-    made = table1(DISTRIBUTION, head=2, tail=2)
+    made = result_tables.table1(DISTRIBUTION, head=2, tail=2)
     assert made["part"].tolist() == ["head", "head", "tail", "tail", "mean", "median"]
     assert made["region_id"].tolist()[:4] == ["USA", "FRA", "JPN", "NAM"]
     assert made["rank"].tolist()[:4] == [1, 2, 4, 5]
@@ -46,16 +38,16 @@ def test_table1_head_tail_mean_and_median():
     assert made["n_photos"].tolist() == [600, 200, 99, 1, 200, 100]
     assert made["share"].tolist() == pytest.approx([60.0, 20.0, 9.9, 0.1, 20.0, 10.0])
 
-    made = table1(DISTRIBUTION, head=4, tail=4)  # no region twice
+    made = result_tables.table1(DISTRIBUTION, head=4, tail=4)  # no region twice
     assert made["region_id"].tolist()[:5] == ["USA", "FRA", "DEU", "JPN", "NAM"]
     assert made["part"].tolist() == ["head"] * 4 + ["tail", "mean", "median"]
-    assert table1(DISTRIBUTION, "subdivision")["region_id"].tolist()[:2] == ["US-NY", "US-PA"]
+    assert result_tables.table1(DISTRIBUTION, "subdivision")["region_id"].tolist()[:2] == ["US-NY", "US-PA"]
 
 
 def test_table2_has_experiments_before_baselines_and_intervals_beside_figures():
-    made = scores_table(
+    made = result_tables.scores_table(
         [made_up("class prior", "baseline", "validation", 30.1), made_up("clip.mlp", "experiment", "validation", 26.4)],
-        TABLE2_METRICS,
+        result_tables.TABLE2_METRICS,
     )
     assert made["experiment"].tolist() == ["clip.mlp", "class prior"]
     assert made.loc[0, ["accuracy", "accuracy_low", "accuracy_high"]].tolist() == pytest.approx([26.4, 24.4, 28.4])
@@ -65,7 +57,7 @@ def test_table2_has_experiments_before_baselines_and_intervals_beside_figures():
 
 def test_table3_keeps_benchmarks_together_in_their_order():
     rows = [made_up(name, "experiment", photos, 20.0) for name in "ab" for photos in ("im2gps", "im2gps3k")]
-    made = scores_table(rows, TABLE3_METRICS)
+    made = result_tables.scores_table(rows, result_tables.TABLE3_METRICS)
     assert made["benchmark"].tolist() == ["im2gps", "im2gps", "im2gps3k", "im2gps3k"]
     assert made["experiment"].tolist() == ["a", "b", "a", "b"]
     assert [name for name in made.columns if name.startswith("within") and name.count("_") == 1] == [
@@ -74,24 +66,25 @@ def test_table3_keeps_benchmarks_together_in_their_order():
 
 
 def test_as_text_for_people():
-    shown = displayed(scores_table([made_up("a|b", "experiment", "validation", 26.44)], TABLE2_METRICS))
+    row = made_up("a|b", "experiment", "validation", 26.44)
+    table = result_tables.scores_table([row], result_tables.TABLE2_METRICS)
+    shown = result_tables.displayed(table)
     assert shown["Accuracy (%)"].tolist() == ["26.4 [24.4, 28.4]"]
     assert shown["Mean distance (km)"].tolist() == ["4,890 [4,500, 5,200]"]
     assert shown["Top-5 (%)"].tolist() == ["41.5"]
-    markdown = to_markdown(scores_table([made_up("a|b", "experiment", "validation", 26.44)], TABLE2_METRICS))
-    head, rule, row = markdown.strip().split("\n")
+    head, rule, row = result_tables.to_markdown(table).strip().split("\n")
     assert head.startswith("| Benchmark | Experiment | Kind | Photos | Missing | Accuracy (%) |")
     assert rule == "|---|---|---|---:|---:|---:|---:|---:|---:|"
     assert row.startswith("| validation | a\\|b | experiment | 100 | 3 | 26.4 [24.4, 28.4] |")
 
 
 def test_csv_and_json_keep_all_digits():
-    made = scores_table([made_up("a", "experiment", "validation", 26.44)], TABLE2_METRICS)
+    made = result_tables.scores_table([made_up("a", "experiment", "validation", 26.44)], result_tables.TABLE2_METRICS)
     again = pd.read_csv(io.StringIO(made.to_csv(index=False)))
     words = [name for name in made.columns if name.endswith("_verdict")]
     again[words] = again[words].fillna("")
     pd.testing.assert_frame_equal(again, made, check_dtype=False)
-    rows = json.loads(to_json(made))
+    rows = json.loads(result_tables.to_json(made))
     assert rows[0]["mean_km"] == 4890.25
     assert rows[0]["top10_low"] is None
 

@@ -11,12 +11,7 @@ from safetensors.torch import load_file, save_file
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features import checkpoints as checkpoints_module
 from geoloc_core.features.backbones import backbone
-from geoloc_core.features.checkpoints import (
-    checkpoint_file_names,
-    locate_checkpoint,
-    open_checkpoint,
-    weights_file,
-)
+from geoloc_core.features.checkpoints import checkpoint_file_names, locate_checkpoint, open_checkpoint, weights_file
 from geoloc_core.features.encoder import load_encoder
 from geoloc_core.features.encoders.clip import check_pretrained_tag
 from geoloc_core.storage import file_sha256
@@ -126,9 +121,7 @@ def test_a_misshapen_weight_is_refused(name: str, checkpoints: Path, tmp_path: P
         ("tiny-segvit", {"std": (0.5, 0.5, 0.5)}, "image_std"),
     ],
 )
-def test_other_preprocessing_than_the_checkpoint_was_made_for_is_refused(
-    name: str, changes: dict, said: str, checkpoints: Path, tmp_path: Path
-):
+def test_other_preprocessing_than_the_checkpoint_was_made_for_is_refused(name, changes, said, checkpoints, tmp_path):
     folder = own_copy(checkpoints, name, tmp_path / "copy")
     with pytest.raises(CheckpointError, match=rf"prepares pictures with {said} = .* and the specification says"):
         load_encoder(backbone(name).changed(weights=f"path:{folder}", **changes), tmp_path)

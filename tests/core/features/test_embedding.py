@@ -86,9 +86,7 @@ def test_another_picture_checkpoint_or_content_is_embedded_again(target: ShardTa
     assert embed(other, items_of(picture_files)).embedded == 12
 
 
-def test_a_failure_is_kept_for_the_same_bytes_and_tried_again_for_a_missing_file(
-    target: ShardTarget, picture_files: list[Path], tmp_path: Path
-):
+def test_a_failure_is_kept_for_the_same_bytes_and_tried_again_for_a_missing_file(target, picture_files, tmp_path):
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(picture_files[0].read_bytes()[:700])
     absent = ImageItem("late", tmp_path / "late.jpg")
@@ -127,9 +125,7 @@ def test_what_the_manifest_refuses_is_a_row_and_is_never_opened(target: ShardTar
     assert embed(target, items_of(picture_files[:4])).by_status == {"ok": 4}
 
 
-def test_an_interrupted_run_goes_on_with_its_own_batches(
-    target: ShardTarget, picture_files: list[Path], monkeypatch: pytest.MonkeyPatch
-):
+def test_an_interrupted_run_goes_on_with_its_own_batches(target, picture_files, monkeypatch):
     whole = replace(target, path=target.path.with_name("whole.parquet"))
     embed(whole, items_of(picture_files))
     load, left = decoding.load_image, iter(range(9))
@@ -196,12 +192,7 @@ def test_two_at_once_do_not_interleave(target: ShardTarget, picture_files: list[
 
 
 def test_backbones_that_lack_the_same_pictures_share_one_decode(
-    target: ShardTarget,
-    tmp_path: Path,
-    checkpoints: Path,
-    sample_encoders,
-    picture_files,
-    monkeypatch: pytest.MonkeyPatch,
+    target, tmp_path, checkpoints, sample_encoders, picture_files, monkeypatch
 ):
     opened = count_decodes(monkeypatch)
     targets = {

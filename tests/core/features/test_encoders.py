@@ -15,9 +15,8 @@ from geoloc_core.features.backbones import backbone
 from geoloc_core.features.encoder import Encoder, load_encoder
 from geoloc_core.features.encoders import library_module, segmentation
 from geoloc_core.features.encoders.segmentation import SegmentationEncoder, class_areas
-from geoloc_core.features.specification import BackboneSpec
-from tests.core.features import families
 from tests.core.features.conftest import SHAPES, cosine, drawn
+from tests.core.features.families import SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -78,16 +77,16 @@ def test_vectors_tell_pictures_apart(sample_encoders: dict[str, Encoder]):
         assert near[:4, :4].min() > near[:4, 4:].max() + 0.5, name
 
 
-PE_CORE = families.SIGLIP.changed(
+PE_CORE = SMALL["siglip"].changed(
     name="small-pe-core",
     model_id="small-pe-core",
     weights="seeded:21",
     dimension=48,
     architecture={
-        **families.SIGLIP.architecture,
+        **SMALL["siglip"].architecture,
         "embed_dim": 48,
         # As PE-Core has it: the projection is the classifier of timm's trunk, and open_clip's own head is empty.
-        "vision_cfg": {**families.SIGLIP.architecture["vision_cfg"], "timm_proj": None},
+        "vision_cfg": {**SMALL["siglip"].architecture["vision_cfg"], "timm_proj": None},
     },
 )
 
@@ -106,10 +105,8 @@ def test_the_trunk_of_a_model_that_projects_inside_timm(checkpoints: Path, pictu
         load_encoder(spec.changed(dimension=48), checkpoints)
 
 
-@pytest.mark.parametrize("family", [families.OPEN_CLIP, families.STREETCLIP, PE_CORE], ids=lambda spec: spec.name)
-def test_a_trunk_of_another_width_than_the_model_s_is_refused(
-    family: BackboneSpec, checkpoints: Path, monkeypatch: pytest.MonkeyPatch
-):
+@pytest.mark.parametrize("family", [SMALL["clip"], SMALL["streetclip"], PE_CORE], ids=lambda spec: spec.name)
+def test_a_trunk_of_another_width_than_the_model_s_is_refused(family, checkpoints, monkeypatch):
     """A family that fails to remove its projection is found by the width, even where the specification has the same."""
     spec = family.changed(layer="pooled", pooling="trunk", kept_as=family.name)
     encoder_class = library_module(spec.library).ENCODER

@@ -33,9 +33,7 @@ def test_each_row_is_its_own_photo_s_vector(picture_files: list[Path], sample_en
             np.testing.assert_allclose(block.vectors[row].astype(float), alone, atol=4e-3, rtol=2e-3)
 
 
-def test_a_broken_picture_is_a_row_with_a_reason_and_without_a_vector(
-    picture_files: list[Path], sample_encoders: dict[str, Encoder], tmp_path: Path
-):
+def test_a_broken_picture_is_a_row_with_a_reason_and_without_a_vector(picture_files, sample_encoders, tmp_path):
     truncated = tmp_path / "truncated.jpg"
     truncated.write_bytes(picture_files[3].read_bytes()[:900])
     text = tmp_path / "text.jpg"
@@ -51,9 +49,7 @@ def test_a_broken_picture_is_a_row_with_a_reason_and_without_a_vector(
     assert bomb.status == ["too_many_pixels"]
 
 
-def test_a_vector_beyond_float16_is_a_row_with_a_reason(
-    picture_files: list[Path], sample_encoders: dict[str, Encoder], monkeypatch: pytest.MonkeyPatch
-):
+def test_a_vector_beyond_float16_is_a_row_with_a_reason(picture_files, sample_encoders, monkeypatch):
     encoder = sample_encoders["tiny-vit"]
     encode = encoder.encode
     monkeypatch.setattr(encoder, "encode", lambda batch: encode(batch) * 1e6)
@@ -63,9 +59,7 @@ def test_a_vector_beyond_float16_is_a_row_with_a_reason(
 
 
 @pytest.mark.parametrize(("ahead", "decoded_at_first"), [(3, 20), (0, 5)])
-def test_memory_of_decoding_is_a_few_batches_however_many_pictures(
-    ahead: int, decoded_at_first: int, picture_files: list[Path], monkeypatch: pytest.MonkeyPatch
-):
+def test_memory_of_decoding_is_a_few_batches_however_many_pictures(ahead, decoded_at_first, picture_files, monkeypatch):
     """Whoever takes batches slowly makes the pool wait; with ahead = 0, as on a CPU, nothing is decoded meanwhile."""
     decoded = count_decodes(monkeypatch)
     many = [ImageItem(str(number), picture_files[number % 12]) for number in range(201)]

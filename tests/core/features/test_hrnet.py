@@ -8,12 +8,12 @@ from geoloc_core.errors import CheckpointError
 from geoloc_core.features.encoder import load_encoder
 from geoloc_core.features.encoders import HRNET_FILES
 from geoloc_core.features.encoders.hrnet import HighResolutionSegmenter, load_published
-from tests.core.features import families
+from tests.core.features.families import SMALL
 
 
 def small() -> HighResolutionSegmenter:
     torch.manual_seed(3)
-    model = HighResolutionSegmenter(150, families.small_hrnet(8))
+    model = HighResolutionSegmenter(150, SMALL["hrnet"].architecture)
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.normal_(module.running_mean, 0.0, 0.3)
@@ -87,7 +87,7 @@ def test_states_that_do_not_fit_are_refused():
 
 
 def test_a_pickle_that_carries_code_is_refused(tmp_path):
-    spec = families.HRNET_HIST
+    spec = SMALL["hrnet"]
     load_encoder(spec, tmp_path)
     folder = tmp_path / spec.name
     torch.save({"conv1.weight": print}, folder / HRNET_FILES[0])

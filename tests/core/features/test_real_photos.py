@@ -23,8 +23,8 @@ from geoloc_core.features.encoders import segmentation
 from geoloc_core.features.encoders.segmentation import class_areas
 from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image
-from tests.core.features import families
 from tests.core.features.conftest import SHAPES, cosine, drawn
+from tests.core.features.families import SMALL
 
 pytestmark = pytest.mark.filterwarnings("ignore::UserWarning")
 
@@ -116,20 +116,20 @@ def siglip_call(folder: Path, images: list[Image.Image]) -> tuple[torch.Tensor, 
 
 
 CALLS: dict[str, tuple[BackboneSpec, Callable[[Path, list[Image.Image]], tuple[torch.Tensor, torch.Tensor]]]] = {
-    "vit, cls": (families.VIT, partial(hidden_state_call, pooling="cls")),
+    "vit, cls": (SMALL["vit"], partial(hidden_state_call, pooling="cls")),
     "vit of the sample, mean": (backbone("tiny-vit"), partial(hidden_state_call, pooling="mean")),
-    "dinov2, cls": (families.DINOV2, partial(hidden_state_call, pooling="cls")),
-    "open_clip": (families.OPEN_CLIP, open_clip_call),
+    "dinov2, cls": (SMALL["dinov2"], partial(hidden_state_call, pooling="cls")),
+    "open_clip": (SMALL["clip"], open_clip_call),
     "open_clip of the sample": (backbone("tiny-clip"), open_clip_call),
     "open_clip, trunk": (
         backbone("tiny-clip").changed(layer="pooled", pooling="trunk", dimension=256),
         open_clip_trunk_call,
     ),
-    "siglip": (families.SIGLIP, open_clip_call),
-    "streetclip": (families.STREETCLIP, partial(clip_call, pooling="projected")),
-    "siglip of transformers": (families.HUB_SIGLIP, siglip_call),
+    "siglip": (SMALL["siglip"], open_clip_call),
+    "streetclip": (SMALL["streetclip"], partial(clip_call, pooling="projected")),
+    "siglip of transformers": (SMALL["hub-siglip"], siglip_call),
     "streetclip, trunk": (
-        families.STREETCLIP.changed(layer="pooled", pooling="trunk", dimension=64),
+        SMALL["streetclip"].changed(layer="pooled", pooling="trunk", dimension=64),
         partial(clip_call, pooling="trunk"),
     ),
 }
@@ -148,11 +148,9 @@ def test_vectors_are_those_of_the_library(name: str, photos: list[Image.Image], 
     assert cosine(vectors[:-1], vectors[1:]) < 0.999
 
 
-@pytest.mark.parametrize("spec", [families.VIT, families.DINOV2], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", [SMALL["vit"], SMALL["dinov2"]], ids=lambda spec: spec.name)
 @torch.inference_mode()
-def test_the_library_s_other_processor_rounds_differently_by_a_level_or_two(
-    spec: BackboneSpec, photos: list[Image.Image], checkpoints: Path
-):
+def test_the_library_s_other_processor_rounds_differently_by_a_level_or_two(spec, photos, checkpoints):
     """transformers has two processors, Pillow's and torchvision's; ours is the first, which the models were made with."""
     levels = 2 if spec.interpolation == "bicubic" else 1
     encoder = load_encoder(spec, checkpoints)
@@ -167,7 +165,7 @@ def transformers_map(spec: BackboneSpec, folder: Path, images: list[Image.Image]
     """The library's processor, model and post-processing: (pixels, class of each pixel at the network's input size)."""
     processor = transformers.AutoImageProcessor.from_pretrained(folder, backend="pil")
     auto, post = transformers.AutoModelForSemanticSegmentation, processor
-    if spec is families.MASK2FORMER_HIST:
+    if spec is SMALL["mask2former"]:
         auto, post = transformers.AutoModelForUniversalSegmentation, transformers.Mask2FormerImageProcessor()
     model = auto.from_pretrained(folder).eval()
     pixels = processor(images=images, return_tensors="pt")["pixel_values"]
@@ -177,7 +175,7 @@ def transformers_map(spec: BackboneSpec, folder: Path, images: list[Image.Image]
 
 
 @pytest.mark.parametrize(
-    "spec", [families.SEGFORMER_VIT, families.UPERNET_HIST, families.MASK2FORMER_HIST], ids=lambda spec: spec.name
+    "spec", [SMALL["segformer"], SMALL["upernet"], SMALL["mask2former"]], ids=lambda spec: spec.name
 )
 @torch.inference_mode()
 def test_segmentation_is_that_of_the_library(spec: BackboneSpec, photos: list[Image.Image], checkpoints: Path):
@@ -195,10 +193,8 @@ def test_segmentation_is_that_of_the_library(spec: BackboneSpec, photos: list[Im
     assert len(maps.unique()) >= 2
 
 
-@pytest.mark.parametrize("spec", [families.VIT, families.DINOV2], ids=lambda spec: spec.name)
-def test_a_reduced_decode_changes_vectors_by_less_than_one_in_two_thousand(
-    spec: BackboneSpec, shared_data: Path, checkpoints: Path
-):
+@pytest.mark.parametrize("spec", [SMALL["vit"], SMALL["dinov2"]], ids=lambda spec: spec.name)
+def test_a_reduced_decode_changes_vectors_by_less_than_one_in_two_thousand(spec, shared_data, checkpoints):
     """Both interpolations, both resizes, and a crop; on large JPEGs, which alone are reduced, and a few small ones."""
     encoder, draft = load_encoder(spec, checkpoints), spec.changed(decode="draft")
     assert (spec.decoded_side, draft.decoded_side) == (0, 2 * spec.resized_side)
@@ -221,7 +217,7 @@ def test_a_reduced_decode_changes_vectors_by_less_than_one_in_two_thousand(
     assert 0.9995 <= cosine(*vectors) < 1.0
 
 
-@pytest.mark.parametrize("spec", [families.VIT, families.OPEN_CLIP], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("spec", [SMALL["vit"], SMALL["clip"]], ids=lambda spec: spec.name)
 def test_bfloat16_stays_near_float32(spec: BackboneSpec, photos: list[Image.Image], checkpoints: Path):
     """A random small network is no measure of a trained large one; this holds the mechanism, the bench measures."""
     _, exact = ours(load_encoder(spec, checkpoints), photos[:8])

@@ -10,25 +10,11 @@ from geoloc_core.features.backbones import BACKBONES, backbone
 from geoloc_core.features.specification import specification_from
 
 OTHER = {
-    "name": "other",
-    "model_id": "other",
-    "weights": "seeded:9",
-    "revision": "abc",
-    "layer": "pooled",
-    "pooling": "trunk",
-    "dimension": 7,
-    "input_size": 32,
-    "resize": "squash",
-    "crop": "none",
-    "interpolation": "bilinear",
-    "mean": (0.1, 0.2, 0.3),
-    "std": (0.1, 0.2, 0.3),
-    "dtype": "bfloat16",
-    "decode": "draft",
-    "kept_as": "elsewhere",
-    "pretrained": "openai",
-    "architecture": {"width": 3},
-}
+    "name": "other", "model_id": "other", "weights": "seeded:9", "revision": "abc", "kept_as": "elsewhere",
+    "pretrained": "openai", "architecture": {"width": 3}, "layer": "pooled", "pooling": "trunk", "dimension": 7,
+    "input_size": 32, "resize": "squash", "crop": "none", "interpolation": "bilinear",
+    "mean": (0.1, 0.2, 0.3), "std": (0.1, 0.2, 0.3), "dtype": "bfloat16", "decode": "draft",
+}  # fmt: skip
 
 
 def test_an_unknown_name_is_answered_with_those_that_exist():

@@ -15,8 +15,8 @@ from geoloc_core.features.backbones import backbone
 from geoloc_core.features.checkpoints import open_checkpoint
 from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.features.text import TextVectors, encode_text
-from tests.core.features import families
 from tests.core.features.conftest import cosine
+from tests.core.features.families import SMALL
 
 SENTENCES = [
     "a photo taken in Curaçao",
@@ -25,10 +25,10 @@ SENTENCES = [
     "Nigeria",
     "a photo of everyday life in Saint Vincent and the Grenadines, and of a street in that country as well, and " * 3,
 ]
-ENGLISH = families.OPEN_CLIP.changed(
+ENGLISH = SMALL["clip"].changed(
     name="small-clip-english",
     architecture={
-        **families.OPEN_CLIP.architecture,
+        **SMALL["clip"].architecture,
         "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 32, "heads": 2, "layers": 2},
     },
 )
@@ -55,7 +55,7 @@ def write_siglip_tokenizer(folder: Path) -> None:
 
 def with_tokenizer(spec: BackboneSpec, folder: Path) -> Path:
     path = open_checkpoint(spec, folder).path
-    (write_siglip_tokenizer if spec is families.HUB_SIGLIP else write_clip_tokenizer)(path)
+    (write_siglip_tokenizer if spec is SMALL["hub-siglip"] else write_clip_tokenizer)(path)
     return path
 
 
@@ -95,9 +95,9 @@ def test_open_clip(spec: BackboneSpec, tmp_path: Path):
 def test_open_clip_with_a_tokenizer_of_its_own(tmp_path: Path):
     """As SigLIP 2 has it: the configuration names a tokenizer, whose files lie beside the weights."""
     text = {"context_length": 16, "vocab_size": 64, "width": 32, "heads": 2, "layers": 1, "hf_tokenizer_name": "any"}
-    siglip = {**families.SIGLIP.architecture["text_cfg"], **text}
-    spec = families.SIGLIP.changed(
-        name="small-siglip-text", architecture={**families.SIGLIP.architecture, "text_cfg": siglip}
+    siglip = {**SMALL["siglip"].architecture["text_cfg"], **text}
+    spec = SMALL["siglip"].changed(
+        name="small-siglip-text", architecture={**SMALL["siglip"].architecture, "text_cfg": siglip}
     )
     path = open_checkpoint(spec, tmp_path).path
     with pytest.raises(CheckpointError, match=r"lacks its tokenizer \(tokenizer.json\) in .*put that file"):
@@ -109,8 +109,8 @@ def test_open_clip_with_a_tokenizer_of_its_own(tmp_path: Path):
 @pytest.mark.parametrize(
     ("spec", "padding"),
     [
-        (families.STREETCLIP, {"padding": True, "max_length": 77}),
-        (families.HUB_SIGLIP, {"padding": "max_length", "max_length": 16}),
+        (SMALL["streetclip"], {"padding": True, "max_length": 77}),
+        (SMALL["hub-siglip"], {"padding": "max_length", "max_length": 16}),
     ],
     ids=["clip", "siglip"],
 )
@@ -133,8 +133,8 @@ def test_many_sentences_are_those_of_few(tmp_path: Path):
         (backbone("tiny-vit"), "shares no space with text; use a CLIP or SigLIP"),
         (backbone("tiny-segvit"), "shares no space with text"),
         (backbone("clip-l-14-trunk"), "shares no space with text"),
-        (families.STREETCLIP, r"lacks its tokenizer \(tokenizer.json\)"),
-        (families.VIT.changed(layer="image_embeds", pooling="projected"), "is a vit model, which has no text tower"),
+        (SMALL["streetclip"], r"lacks its tokenizer \(tokenizer.json\)"),
+        (SMALL["vit"].changed(layer="image_embeds", pooling="projected"), "is a vit model, which has no text tower"),
     ],
     ids=lambda value: value.name if isinstance(value, BackboneSpec) else "",
 )
@@ -145,20 +145,20 @@ def test_what_has_no_text_says_so(spec: BackboneSpec, message: str, tmp_path: Pa
 
 def test_a_tokenizer_of_another_model_is_noticed(tmp_path: Path):
     """A tokenizer that knows more words than the tower would end in an index error deep inside the library."""
-    path = with_tokenizer(families.STREETCLIP, tmp_path)
+    path = with_tokenizer(SMALL["streetclip"], tmp_path)
     vocabulary = json.loads((path / "vocab.json").read_text())
     (path / "vocab.json").write_text(json.dumps({word: number + 30 for word, number in vocabulary.items()}))
     with pytest.raises(CheckpointError, match=r"knows more words than its text tower \(64\)"):
-        encode_text(families.STREETCLIP, tmp_path, SENTENCES)
+        encode_text(SMALL["streetclip"], tmp_path, SENTENCES)
     (path / "vocab.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"tokenizer of backbone 'small-streetclip' in .* cannot be loaded"):
-        encode_text(families.STREETCLIP, tmp_path, SENTENCES)
+        encode_text(SMALL["streetclip"], tmp_path, SENTENCES)
 
 
 def test_hub_weights_without_tokenizer_say_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
-    seeded = open_checkpoint(families.STREETCLIP, tmp_path / "made").path
+    seeded = open_checkpoint(SMALL["streetclip"], tmp_path / "made").path
     shutil.copytree(seeded, tmp_path / "hub" / "small-streetclip")
-    spec = families.STREETCLIP.changed(weights="hub:geoloc-tests/absent", revision="")
+    spec = SMALL["streetclip"].changed(weights="hub:geoloc-tests/absent", revision="")
     with pytest.raises(CheckpointError, match=r"lacks its tokenizer .*hf download geoloc-tests/absent tokenizer.json"):
         encode_text(spec, tmp_path / "hub", ["a"])

@@ -177,9 +177,7 @@ def test_embedded_regions_agree_with_shapely(embedded: BoundarySet, locator: Reg
     assert len(locator.locate([], []).quality) == 0
 
 
-def test_chunks_and_threads_change_nothing(
-    embedded: BoundarySet, locator: RegionLocator, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_chunks_and_threads_change_nothing(embedded, locator, monkeypatch):
     rng = np.random.default_rng(5)
     points = rng.uniform(-180, 180, 20_000), rng.uniform(-90, 90, 20_000)
     points[0][::1000], points[1][1::1000], points[0][2::1000] = 180.0, -90.0, np.nan
@@ -202,9 +200,7 @@ def later_map(shared_data: Path) -> BoundarySet:
 
 
 @pytest.mark.parametrize("file", ["im2gps_places365.csv", "yfcc26k_half_places365.csv"])
-def test_country_agrees_with_a_later_map(
-    embedded: BoundarySet, locator: RegionLocator, later_map: BoundarySet, shared_data: Path, file: str
-) -> None:
+def test_country_agrees_with_a_later_map(embedded, locator, later_map, shared_data, file):
     photos = pd.read_csv(shared_data / "benchmarks" / file)
     located = locator.locate(photos["LON"], photos["LAT"])
     later = RegionLocator(later_map).locate(photos["LON"], photos["LAT"])

@@ -30,14 +30,8 @@ def train(names):
 def test_one_batch_can_be_overfitted(head, train):
     """A softmax before the loss would cap the probability of the truth at e / (e + K - 1) and fail this."""
     rng = np.random.default_rng(0)
-    data = TrainingData(
-        blocks=[rng.normal(size=(128, 160)).astype(np.float16)],
-        labels=np.arange(128) % 20,
-        is_train=np.ones(128, bool),
-        latitude=np.zeros(128),
-        longitude=np.zeros(128),
-        author_id=np.arange(128),
-    )
+    vectors = rng.normal(size=(128, 160)).astype(np.float16)
+    data = TrainingData([vectors], np.arange(128) % 20, np.ones(128, bool), *np.zeros((2, 128)), np.arange(128))
     patient = replace(THESIS, epochs=120, patience=0, schedule="cosine", learning_rate=0.1)
     trained = train(data, head_spec(head), patient, n_classes=20)
     assert trained.history["train_loss"].iloc[-1] < 0.05
@@ -162,14 +156,14 @@ def test_default_calibrates_on_its_held_out_photos(train, clusters):
 
 def test_refusals(train, clusters):
     data = clusters(n=60)
-    with pytest.raises(InputError, match="never saw"):
-        train(data, n_classes=6)
-    with pytest.raises(InputError, match="label 4 has no class"):
-        train(data, n_classes=4)
-    with pytest.raises(ProfileError, match="parents"):
-        train(data, level="subdivision")
-    with pytest.raises(ProfileError, match="continent"):
-        train(data, level="continent")
+    for error, words, settings in [
+        (InputError, "never saw", {"n_classes": 6}),
+        (InputError, "label 4 has no class", {"n_classes": 4}),
+        (ProfileError, "parents", {"level": "subdivision"}),
+        (ProfileError, "continent", {"level": "continent"}),
+    ]:
+        with pytest.raises(error, match=words):
+            train(data, **settings)
     with pytest.raises(ProfileError, match=", ".join(RECIPES)):
         recipe("magic")
     with pytest.raises(InputError, match="shape"):
@@ -287,14 +281,8 @@ def test_pages_of_a_mapped_matrix_are_released_while_it_is_read_and_a_private_co
 
 
 def test_weights_of_the_data_are_used_by_scheme_and_computed_where_there_are_none():
-    data = TrainingData(
-        blocks=[np.zeros((4, 2), np.float16)],
-        labels=np.array([0, 0, 0, 1]),
-        is_train=np.ones(4, dtype=bool),
-        latitude=np.zeros(4),
-        longitude=np.zeros(4),
-        author_id=np.arange(4),
-    )
+    vectors, labels = np.zeros((4, 2), np.float16), np.array([0, 0, 0, 1])
+    data = TrainingData([vectors], labels, np.ones(4, dtype=bool), *np.zeros((2, 4)), np.arange(4))
     weighted = replace(data, class_weights={"inverse": np.array([0.25, 7.0])})
     assert build_objective(weighted, THESIS, 2, np.arange(4)).weights.tolist() == [0.25, 7.0]
     computed = build_objective(data, THESIS, 2, np.arange(4)).weights

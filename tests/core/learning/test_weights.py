@@ -40,13 +40,9 @@ def test_none_is_one_and_a_class_without_photos_weighs_zero():
 
 
 def test_table_counts_training_photos_only():
-    photos = pd.DataFrame(
-        {
-            "country_id": ["NLD", "NLD", "NAM", "BEL", "", "NLD"],
-            "subdivision_id": ["NL-NH", "NL-UT", "NA-KH", "BE-VLG", "", "NL-NH"],
-            "split": ["train", "train", "train", "validation", "train", "train"],
-        }
-    )
+    regions = [("NLD", "NL-NH"), ("NLD", "NL-UT"), ("NAM", "NA-KH"), ("BEL", "BE-VLG"), ("", ""), ("NLD", "NL-NH")]
+    photos = pd.DataFrame(regions, columns=["country_id", "subdivision_id"]).assign(split="train")
+    photos.loc[3, "split"] = "validation"
     table = class_weight_table(photos, "country")
     assert list(table.columns) == ["region_id", "n_photos", *CLASS_WEIGHT_SCHEMES]
     assert list(zip(table["region_id"], table["n_photos"], strict=True)) == [("NAM", 1), ("NLD", 3)]

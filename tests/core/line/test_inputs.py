@@ -57,9 +57,7 @@ def test_a_shard_made_anew_or_other_photos_are_read_anew(made_project: Project, 
     assert readings == ["tiny-vit"] * 3
 
 
-def test_no_more_is_kept_than_a_table_needs(
-    made_project: Project, readings: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_no_more_is_kept_than_a_table_needs(made_project, readings, monkeypatch):
     monkeypatch.setattr(inputs, "CACHE_SIZE", 1)
     photos = made_project.warehouse().read_table("training_photos").head(5)
     shards = made_project.profile.training_shards()

@@ -50,9 +50,7 @@ def test_a_dataset_is_cut_into_named_shards() -> None:
     assert profile.dataset_of("sample-00") is None
 
 
-def test_the_environment_is_put_in_and_missed_when_it_is_not_there(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_environment_is_put_in_and_missed_when_it_is_not_there(tmp_path, monkeypatch):
     path = tmp_path / "p.yaml"
     path.write_text(
         "features: {a: [tiny-clip]}\nexperiments: [a.linear.country.thesis]\n"
@@ -104,9 +102,7 @@ def test_an_experiment_that_is_not_there_lists_those_that_are() -> None:
         parsed().experiment("z")
 
 
-def test_the_profile_of_the_thesis_names_its_data_its_weights_and_its_six_experiments(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_the_profile_of_the_thesis_names_its_data_its_weights_and_its_six_experiments(monkeypatch):
     for name in ("GEOLOC_MP16", "GEOLOC_IM2GPS", "GEOLOC_CHECKPOINTS"):
         monkeypatch.setenv(name, "/data")
     profile = load_profile(PROFILES / "thesis.yaml")

@@ -1,7 +1,6 @@
 """The row that was asked for names alone."""
 
 import pandas as pd
-import pytest
 
 from geoloc_core.errors import CheckpointError
 from geoloc_core.geography.boundaries import read_boundaries
@@ -13,9 +12,7 @@ from geoloc_core.storage import read_json
 ROW = "zero-shot tiny-clip, random weights"
 
 
-def test_the_tables_hold_a_row_for_each_backbone_with_a_text_tower_and_say_that_it_is_random(
-    made_project: Project,
-) -> None:
+def test_the_tables_hold_a_row_for_each_backbone_with_a_text_tower_and_say_that_it_is_random(made_project):
     for name in ("table2", "table3"):
         rows = read_json(made_project.layout.results / f"{name}.json")
         named = [row for row in rows if str(row.get("experiment", row.get("Experiment"))).startswith("zero-shot")]
@@ -35,9 +32,7 @@ def test_its_classes_are_all_countries_and_its_weights_the_names_vectors(made_pr
     assert head.block_dims == (192,)
 
 
-def test_a_backbone_whose_tokenizer_is_not_at_hand_has_no_row_and_the_report_says_why(
-    made_project: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_backbone_whose_tokenizer_is_not_at_hand_has_no_row_and_the_report_says_why(made_project, monkeypatch):
     def missing(*arguments: object) -> None:
         raise CheckpointError("the text tower lacks its tokenizer")
 

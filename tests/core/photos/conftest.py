@@ -2,10 +2,12 @@
 
 import io
 import struct
+import zipfile
 import zlib
 
 import numpy as np
 import pandas as pd
+import pytest
 from PIL import Image
 
 from geoloc_core.errors import InputError
@@ -14,6 +16,16 @@ from geoloc_core.photos.schemas import RawPhotos, RejectedRows
 from geoloc_core.photos.sources.base import SourceBatch, collect
 from geoloc_core.photos.sources.registry import read_metadata
 from geoloc_core.tables import validate
+
+
+@pytest.fixture(scope="module")
+def server():
+    """A server on loopback that answers by the first part of the path; see `loopback`."""
+    from tests.core.photos.loopback import Server
+
+    server = Server()
+    yield server
+    server.close()
 
 
 def read(path, source="auto", dataset="d", **options) -> SourceBatch:
@@ -65,6 +77,19 @@ def write_table(path, rows: list[dict]) -> str:
     spread = [{"latitude": 50.0 + n, "longitude": 4.0 + n, **row} for n, row in enumerate(rows)]
     pd.DataFrame(spread).to_csv(path, index=False)
     return str(path)
+
+
+def zipped(path, files):
+    """A ZIP of files, by name or as pairs, in a folder that is made; a link where the content is None; its path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items() if isinstance(files, dict) else files:
+            info = zipfile.ZipInfo(name)
+            info.compress_type = zipfile.ZIP_DEFLATED
+            if content is None:
+                info.external_attr = 0o120777 << 16
+            archive.writestr(info, content or b"/etc/passwd")
+    return path
 
 
 def png_of(width, height) -> bytes:

@@ -3,7 +3,6 @@
 import io
 import json
 import tarfile
-import zipfile
 
 import pandas as pd
 import pytest
@@ -16,7 +15,7 @@ from geoloc_core.photos.archives import unpack_images
 from geoloc_core.photos.images import ImageLimits
 from geoloc_core.photos.picture_paths import mp16_path, multimedia_commons_path, place_images
 from geoloc_core.photos.sources.registry import detect_source
-from tests.core.photos.conftest import jpeg, read, row_numbers
+from tests.core.photos.conftest import jpeg, read, row_numbers, zipped
 
 
 def tar(path, files, mode="w"):
@@ -29,17 +28,6 @@ def tar(path, files, mode="w"):
             else:
                 info.size = len(content)
                 archive.addfile(info, io.BytesIO(content))
-    return path
-
-
-def zipped(path, files):
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, content in files:
-            info = zipfile.ZipInfo(name)
-            info.compress_type = zipfile.ZIP_DEFLATED
-            if content is None:
-                info.external_attr = 0o120777 << 16
-            archive.writestr(info, content or b"/etc/passwd")
     return path
 
 

@@ -17,14 +17,9 @@ REGIONS = pd.DataFrame(
 
 
 def training():
-    countries = ["NLD"] * 6 + ["NAM"] * 3 + ["BEL"]
-    return pd.DataFrame(
-        {
-            "country_id": countries,
-            "subdivision_id": ["NL-NH"] * 4 + ["NL-ZH"] + [""] * 5,
-            "split": ["train"] * 5 + ["validation"] + ["train"] * 2 + ["validation"] * 2,
-        }
-    )
+    countries, units = ["NLD"] * 6 + ["NAM"] * 3 + ["BEL"], ["NL-NH"] * 4 + ["NL-ZH"] + [""] * 5
+    split = ["train"] * 5 + ["validation"] + ["train"] * 2 + ["validation"] * 2
+    return pd.DataFrame({"country_id": countries, "subdivision_id": units, "split": split})
 
 
 def test_counts_and_shares():

@@ -1,12 +1,11 @@
 """GPS from EXIF: the real photos, and each way in which a GPS block can be incomplete or wrong."""
 
-import io
-
 import pytest
-from PIL import Image, TiffImagePlugin
+from PIL import TiffImagePlugin
 
 from geoloc_core.photos.exif import interpret_gps, read_gps
 from geoloc_core.photos.images import ImageLimits
+from tests.core.photos.conftest import jpeg
 
 Rational = TiffImagePlugin.IFDRational
 
@@ -14,15 +13,6 @@ Rational = TiffImagePlugin.IFDRational
 def gps_block(lat_ref="N", lat=(52, 30, 36), lon_ref="E", lon=(13, 15, 18)):
     block = {1: lat_ref, 2: lat, 3: lon_ref, 4: lon}
     return {tag: value for tag, value in block.items() if value is not None}
-
-
-def jpeg_with_gps(block, size=(8, 6), **save):
-    image = Image.new("RGB", size, (10, 120, 200))
-    exif = Image.Exif()
-    exif.get_ifd(0x8825).update(block)
-    file = io.BytesIO()
-    image.save(file, "JPEG", exif=exif.tobytes(), **save)
-    return file.getvalue()
 
 
 @pytest.mark.parametrize(
@@ -85,11 +75,11 @@ def test_blocks(block, expected):
 def test_what_cannot_be_opened_gives_the_reason():
     assert read_gps(b"") == "empty_file"
     assert read_gps(b"hello, this is no picture") == "not_an_image"
-    assert read_gps(jpeg_with_gps(gps_block(), size=(64, 64)), ImageLimits(max_pixels=64 * 64 - 1)) == "too_many_pixels"
-    assert read_gps(jpeg_with_gps(gps_block()), ImageLimits(max_bytes=100)) == "too_many_bytes"
-    assert read_gps(jpeg_with_gps({})) == "no_coordinates"
+    assert read_gps(jpeg(52.0, size=(64, 64)), ImageLimits(max_pixels=64 * 64 - 1)) == "too_many_pixels"
+    assert read_gps(jpeg(52.0), ImageLimits(max_bytes=100)) == "too_many_bytes"
+    assert read_gps(jpeg()) == "no_coordinates"
 
 
 def test_a_truncated_picture_still_knows_where_it_was_taken():
-    content = jpeg_with_gps({1: "N", 2: (52.0, 30.0, 36.0), 3: "E", 4: (13.0, 15.0, 18.0)}, size=(600, 400))
+    content = jpeg((52.0, 30.0, 36.0), lon=13.255, size=(600, 400))
     assert read_gps(content[: len(content) // 2]) == pytest.approx((52.51, 13.255), abs=1e-7)

@@ -1,9 +1,5 @@
 """Pictures come from folders, archives and the web, and the manifest says what became of each."""
 
-import threading
-import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-
 import pytest
 
 from geoloc_core.errors import InputError
@@ -11,15 +7,7 @@ from geoloc_core.photos.picture_paths import mp16_path
 from geoloc_core.photos.pictures import gather_pictures, picture_folder
 from geoloc_core.photos.settings import Dataset, FetchPolicy
 from geoloc_core.photos.shard_rows import read_shard_rows
-from tests.core.photos.conftest import jpeg, write_table
-
-
-def zipped(path, files):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, content in files.items():
-            archive.writestr(name, content)
-    return path
+from tests.core.photos.conftest import jpeg, write_table, zipped
 
 
 def dataset_of(tmp_path, rows=(), **settings):
@@ -103,58 +91,22 @@ def test_a_folder_of_pictures_is_used_where_it_lies(tmp_path):
     assert not (tmp_path / "own").exists()
 
 
-class Web:
-    """Pictures on loopback: `/N.jpg` is one, but for those that are gone, busy, or answered with a stand-in."""
-
-    def __init__(self):
-        self.asked = []
-        self.busy = {"/3.jpg"}
-        web = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                web.asked.append(self.path)
-                number = int(self.path.strip("/").split(".")[0])
-                status = 404 if number == 2 else 503 if self.path in web.busy else 200
-                body = jpeg(seed=99 if number >= 10 else number) if status == 200 else b"no"
-                self.send_response(status)
-                self.send_header("Content-Length", str(len(body)))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *_):
-                """Silence."""
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        threading.Thread(target=self.server.serve_forever, daemon=True).start()
-
-    def url(self, number):
-        return f"http://127.0.0.1:{self.server.server_port}/{number}.jpg"
-
-
-@pytest.fixture
-def web():
-    web = Web()
-    yield web
-    web.server.shutdown()
-    web.server.server_close()
-
-
-def test_pictures_are_fetched_and_a_second_run_asks_only_for_what_may_still_come(tmp_path, web):
-    rows = [{"photo_id": n, "image_url": web.url(n)} for n in (1, 2, 3, *range(10, 15))]
+def test_pictures_are_fetched_and_a_second_run_asks_only_for_what_may_still_come(tmp_path, server):
+    paths = {1: "noise/20.jpg", 2: "404/2.jpg", 3: "shaky/3.jpg", **{n: f"noise/{n}.jpg" for n in range(10, 15)}}
+    rows = [{"photo_id": n, "image_url": f"http://127.0.0.1:{server.port}/{path}"} for n, path in paths.items()]
     dataset = dataset_of(tmp_path, [*rows, {"photo_id": 77, "image_url": ""}], fetch=True)
-    policy = FetchPolicy(attempts=2, allowed_networks=["127.0.0.1/32"])
+    policy = FetchPolicy(attempts=1, allowed_networks=["127.0.0.1/32"])
     first = gathered(dataset, tmp_path, policy=policy)
     expected = ["ok", "not_found", "server_error", *["placeholder"] * 5, "no_image"]
     assert first.manifest["status"].tolist() == expected
     assert first.fetched == {"ok": 6, "not_found": 1, "server_error": 1}
     assert first.may_come_later == 1
     assert first.manifest["image_path"].tolist()[:2] == [mp16_path("1"), mp16_path("2")]
-    assert web.asked.count("/3.jpg") == 2
+    assert server.asked["/shaky/3.jpg"] == 1
 
-    web.asked.clear()
-    web.busy.clear()
+    server.asked.clear()
+    server.asked["/shaky/3.jpg"] = 3  # its next answer is the picture
     second = gathered(dataset, tmp_path, policy=policy)
-    assert web.asked == ["/3.jpg"]
+    assert server.asked == {"/shaky/3.jpg": 4}
     assert second.manifest["status"].tolist() == ["ok", "not_found", "ok", *["placeholder"] * 5, "no_image"]
     assert second.may_come_later == 0

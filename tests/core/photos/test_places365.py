@@ -26,18 +26,10 @@ def write(path, *lines, end=b"\n"):
 def test_rows_are_taken_as_published(tmp_path):
     path = write(tmp_path / "m.csv", b"2e/b5/4325164013.jpg,22489773@N02,40.445378999999996,116.66398999999998,2")
     photos = read(path, dataset="mp16").accepted
-    assert photos.to_dict("records") == [
-        {
-            "photo_id": "4325164013",
-            "dataset": "mp16",
-            "author_id": "22489773@N02",
-            "latitude": 40.445378999999996,
-            "longitude": 116.66398999999998,
-            "image_path": "2e/b5/4325164013.jpg",
-            "image_url": "",
-            "row_number": 1,
-        }
-    ]
+    place = {"latitude": 40.445378999999996, "longitude": 116.66398999999998}
+    names = {"photo_id": "4325164013", "dataset": "mp16", "author_id": "22489773@N02"}
+    picture = {"image_path": "2e/b5/4325164013.jpg", "image_url": ""}
+    assert photos.to_dict("records") == [{**names, **place, **picture, "row_number": 1}]
 
 
 ROWS = {

@@ -1,4 +1,4 @@
-"""The split by author, and what is left out of training."""
+"""Labels and the split by author, also of the real benchmarks, and what is left out of training."""
 
 import hashlib
 
@@ -9,27 +9,22 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoloc_core.errors import InputError
+from geoloc_core.geography.boundaries import load_boundaries
+from geoloc_core.geography.locate import RegionLocator
+from geoloc_core.photos.labels import label_photos
 from geoloc_core.photos.settings import Split
 from geoloc_core.photos.splits import split_by_author
 from geoloc_core.photos.training import assemble_training, low_support
+from tests.core.photos.conftest import read
 
 
 def labeled(rows, shard="s0", dataset="d"):
     """Rows of (photo_id, author_id, country_id)."""
-    return pd.DataFrame(
-        {
-            "photo_id": [row[0] for row in rows],
-            "dataset": dataset,
-            "shard": shard,
-            "author_id": [row[1] for row in rows],
-            "latitude": 1.0,
-            "longitude": 2.0,
-            "country_id": [row[2] for row in rows],
-            "subdivision_id": "",
-            "label_quality": ["inside" if row[2] else "none" for row in rows],
-            "label_distance_km": np.array([0.0 if row[2] else np.nan for row in rows], dtype=np.float32),
-        }
-    )
+    frame = pd.DataFrame(rows, columns=["photo_id", "author_id", "country_id"])
+    known = frame["country_id"] != ""
+    labels = {"label_quality": np.where(known, "inside", "none")}
+    labels["label_distance_km"] = np.where(known, 0.0, np.nan).astype(np.float32)
+    return frame.assign(dataset=dataset, shard=shard, latitude=1.0, longitude=2.0, subdivision_id="", **labels)
 
 
 def images(ids, shard="s0", status="ok", phash=None):
@@ -78,21 +73,11 @@ def test_the_split_of_today_is_the_split_of_tomorrow():
 
 def test_each_reason_in_its_order():
     near, far = "00000000ffffffff", "ffffffff00000000"
+    ids = ["good", "sea", "bench", "by-bench-author", "broken", "copy", "flat", "almost"]
     photos = labeled(
-        [
-            ("good", "a", "NLD"),
-            ("sea", "a", ""),
-            ("bench", "b", "NLD"),
-            ("by-bench-author", "z", "NLD"),
-            ("broken", "a", "NLD"),
-            ("copy", "a", "NLD"),
-            ("flat", "a", "NLD"),
-            ("almost", "a", "NLD"),
-        ]
+        [(name, author, "" if name == "sea" else "NLD") for name, author in zip(ids, "aabzaaaa", strict=True)]
     )
-    manifest = images(
-        photos["photo_id"].tolist(), phash=[far, far, far, far, "", "00000000fffffff0", "0" * 16, "00000000ffffffe0"]
-    )
+    manifest = images(ids, phash=[far, far, far, far, "", "00000000fffffff0", "0" * 16, "00000000ffffffe0"])
     manifest.loc[4, "status"] = "truncated_image"
     benchmark = labeled([("bench", "y", "NLD"), ("other", "z", "NLD"), ("nobody", "", "NLD")], shard="im2gps")
     benchmark_images = images(["bench", "other", "nobody"], "im2gps", phash=[near, "0" * 16, near])
@@ -170,3 +155,21 @@ def test_min_support():
     assert set(training.loc[is_train, "subdivision_id"]) == {"NL-NH", ""}
     assert {"NL-ZE", "NA-KH"} <= set(training.loc[~is_train, "subdivision_id"])
     assert (training.loc[is_train, "country_id"] == "NLD").all()
+
+
+@pytest.mark.parametrize(("name", "rows"), [("im2gps_places365.csv", 237), ("yfcc26k_half_places365.csv", 12_800)])
+def test_every_photo_is_labelled_near_or_none(shared_data, name, rows):
+    photos = read(shared_data / "benchmarks" / name).accepted
+    labeled = label_photos(photos, "bench", RegionLocator(load_boundaries("embedded"), near_cap_km=25.0))
+    counts = labeled["label_quality"].value_counts()
+    assert counts.sum() == rows
+    assert counts["inside"] > 0.85 * rows
+    assert 1 <= counts["none"] < 0.005 * rows
+    assert labeled["photo_id"].tolist() == photos["photo_id"].tolist()
+    assert ((labeled["country_id"] != "") == (labeled["label_quality"] != "none")).all()
+
+    sides = split_by_author(labeled["author_id"], labeled["photo_id"], "geoloc", 0.2)
+    by_country = labeled.assign(validation=sides == "validation").groupby("country_id")["validation"]
+    large = by_country.agg(["size", "mean"]).query("size >= 300")
+    assert len(large) == (8 if rows == 12_800 else 0)
+    assert large["mean"].between(0.15, 0.25).all()

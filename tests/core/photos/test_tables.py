@@ -20,17 +20,9 @@ ALL = {
 
 
 def raw(**columns):
-    base = {
-        "photo_id": ["a", "b", "c"],
-        "dataset": "d",
-        "author_id": "",
-        "latitude": [1.0, 2.0, 3.0],
-        "longitude": [1.0, 2.0, 3.0],
-        "image_path": "",
-        "image_url": "",
-        "row_number": [1, 2, 3],
-    }
-    return pd.DataFrame(base | columns)
+    numbers = {"latitude": [1.0, 2.0, 3.0], "longitude": [1.0, 2.0, 3.0], "row_number": [1, 2, 3]}
+    words = {"dataset": "d"} | dict.fromkeys(["author_id", "image_path", "image_url"], "")
+    return pd.DataFrame({"photo_id": ["a", "b", "c"], **numbers, **words, **columns})[column_names(RawPhotos)]
 
 
 @pytest.mark.parametrize("asset", ALL)
@@ -86,17 +78,9 @@ def test_wrong_columns_are_named():
 
 
 def test_label_and_quality_belong_together():
-    frame = (
-        raw()
-        .iloc[:2][["photo_id", "dataset", "author_id", "latitude", "longitude"]]
-        .assign(
-            shard="s",
-            country_id=["NLD", ""],
-            subdivision_id="",
-            label_quality=["near", "none"],
-            label_distance_km=[3.5, np.nan],
-        )
-    )
+    frame = raw().iloc[:2].drop(columns=["image_path", "image_url", "row_number"])
+    frame = frame.assign(shard="s", country_id=["NLD", ""], subdivision_id="")
+    frame = frame.assign(label_quality=["near", "none"], label_distance_km=[3.5, np.nan])
     assert validate(LabeledPhotos, frame, "x")["label_distance_km"].dtype == np.float32
     for column, values in {"country_id": ["", ""], "label_distance_km": [3.5, 1.0], "label_quality": "inside"}.items():
         with pytest.raises(InputError, match="unless its label_quality is 'none'"):

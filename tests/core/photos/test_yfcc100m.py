@@ -32,18 +32,10 @@ def write(path, *lines):
 def test_longitude_stands_before_latitude(tmp_path, columns, image_path):
     path = write(tmp_path / "yfcc100m_dataset", line("4325164013", columns=columns))
     assert detect_source(path).name == "yfcc100m"
-    assert read(path, dataset="yfcc100m").accepted.to_dict("records") == [
-        {
-            "photo_id": "4325164013",
-            "dataset": "yfcc100m",
-            "author_id": "39089491@N00",
-            "latitude": 24.550558,
-            "longitude": -81.804885,
-            "image_path": image_path,
-            "image_url": "http://farm8.staticflickr.com/7205/4325164013_df7747990d.jpg",
-            "row_number": 1,
-        }
-    ]
+    names = {"photo_id": "4325164013", "dataset": "yfcc100m", "author_id": "39089491@N00", "row_number": 1}
+    url = "http://farm8.staticflickr.com/7205/4325164013_df7747990d.jpg"
+    place = {"latitude": 24.550558, "longitude": -81.804885, "image_path": image_path, "image_url": url}
+    assert read(path, dataset="yfcc100m").accepted.to_dict("records") == [{**names, **place}]
 
 
 @pytest.mark.parametrize("columns", [23, 25])

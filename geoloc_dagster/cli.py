@@ -5,10 +5,12 @@ some photos were refused while others were answered; 2 the input, the profile or
 """
 
 import argparse
+import contextlib
+import errno
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,9 +21,19 @@ from geoloc_core.storage import room
 
 if TYPE_CHECKING:
     from geoloc_core.line.artifacts import Target
+    from geoloc_core.line.staleness import State
     from geoloc_dagster.refresh import Outcome
 
 FAILED, WRONG = 1, 2
+NOT_OURS_TO_WRITE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+}
 NOTHING = "Nothing is stale; no asset was executed."
 
 
@@ -30,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        with room(_project(options).layout.home):
+        project = _project(options)
+        with room(project.home), usable(project.home):
             return command(options)
     except GeolocError as error:
         print(f"geoloc: {error}", file=sys.stderr)
@@ -42,6 +55,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Whoever reads us has gone (`geoloc plan | head`); that is no fault.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextlib.contextmanager
+def usable(home: Path) -> Iterator[None]:
+    """A data folder that may not be written to, and records of Dagster's that are damaged, are said in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        where = Path(str(error.filename or ""))
+        if error.errno not in NOT_OURS_TO_WRITE or not (where.is_relative_to(home) or home.is_relative_to(where)):
+            raise
+        raise InputError(
+            f"{where} cannot be used ({error.strerror}); give a data folder that is yours with --home"
+        ) from error
+    except Exception as error:
+        said = str(getattr(error, "orig", error))  # SQLAlchemy keeps what SQLite said
+        if any(words in said for words in ("readonly database", "unable to open database file")):
+            raise InputError(
+                f"{home} cannot be written to ({said}); give a data folder that is yours with --home"
+            ) from error
+        if not any(words in said for words in ("file is not a database", "disk image is malformed")):
+            raise
+        mend = "delete that folder and run `geoloc refresh`; the artifacts stay, and are registered anew"
+        raise InputError(f"Dagster's records in {home / 'dagster'} cannot be read ({said}): {mend}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,6 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     plan = add("plan", _plan, "say what is stale and why; changes nothing")
     plan.add_argument("--json", action="store_true", help="as JSON")
     renew = add("refresh", _refresh, "materialize what is stale, and nothing else")
+    renew.add_argument(
+        "--prune", action="store_true", help="remove what the profile no longer names, after saying what"
+    )
     verify = "read every byte: finds damage that left size and time as they were"
     for command in (plan, renew):
         command.add_argument("--verify", action="store_true", help=verify)
@@ -113,7 +153,9 @@ def _plan(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({**plan.as_json(), "missing_inputs": missing}, indent=2))
         return 0
-    if not plan:
+    for sentence in plan.strays:
+        print(f"{sentence}; it will be set aside")
+    if not plan and not plan.orphans:
         print("Nothing is stale.")
         return 0
     for step in plan.steps:
@@ -123,8 +165,8 @@ def _plan(options: argparse.Namespace) -> int:
     for target in plan.unregistered:
         print(f"{target}\n    fresh on disk, not known to this Dagster instance: will be registered")
     for target in plan.orphans:
-        print(f"{target}\n    no longer part of the profile: will be removed")
-    counts = f"{len(plan.unregistered)} to register, {len(plan.orphans)} to remove"
+        print(f"{target}\n    no longer part of the profile: stays until `geoloc refresh --prune` removes it")
+    counts = f"{len(plan.unregistered)} to register, {len(plan.orphans)} orphans"
     print(
         f"\n{len(plan.steps)} stale, {len(plan.following)} downstream may follow, {counts}. `geoloc refresh` does it."
     )
@@ -141,11 +183,13 @@ def _refresh(options: argparse.Namespace) -> int:
     intake = take_in(project.profile, project.layout)
     if intake.sentence:
         print(f"Landing folder: {intake.sentence}", file=sys.stderr)
-    return refresh_and_report(_project(options), options.verify)
+    return refresh_and_report(_project(options), options.verify, options.prune)
 
 
-def refresh_and_report(project: Project, verify: bool = False) -> int:
+def refresh_and_report(project: Project, verify: bool = False, prune: bool = False) -> int:
     """Refresh with a line on standard error for each target; 0 when all is fresh afterwards."""
+    from geoloc_core.line.losses import losses_of_all
+    from geoloc_core.line.staleness import State
     from geoloc_dagster.aftermath import put_right
     from geoloc_dagster.checks.standing import report_current
     from geoloc_dagster.refresh import open_instance, project_plan, refresh, refresh_lock
@@ -153,27 +197,32 @@ def refresh_and_report(project: Project, verify: bool = False) -> int:
     instance = open_instance(project.layout)
     # Reading every byte is done once, on the way; how much there is to do shows only then.
     plan = None if verify else project_plan(project, instance)
-    if plan is not None and not plan:
+    if plan is not None and not plan and not (prune and plan.orphans):
         with refresh_lock(project.layout):
             for sentence in put_right(project, instance):
                 print(f"mended: {sentence}", file=sys.stderr)
         report_current(instance, project, plan)
         print(NOTHING)
+        _say_orphans(State(project))
         return 0
     from geoloc_dagster.definitions import defs
 
     for sentence in project.missing_inputs().values():
         print(f"Missing: {sentence}", file=sys.stderr)
     lines = ProgressLines(len(plan.steps) + len(plan.following) if plan else 0)
-    outcome = refresh(project, instance, defs, lines, verify)
-    if not outcome:
-        print(NOTHING)
-        return 0
-    print(
-        f"{len(outcome.made)} made, {len(outcome.registered)} registered, {len(outcome.removed)} removed, "
-        f"{len(outcome.failed)} failed, {len(outcome.blocked)} not tried because of that."
-    )
+    outcome, state = refresh(project, instance, defs, lines, verify, prune), State(project)
+    counts = f"{len(outcome.made)} made, {len(outcome.registered)} registered, {len(outcome.removed)} removed"
+    failed = f"{len(outcome.failed)} failed, {len(outcome.blocked)} not tried because of that"
+    print(f"{counts}, {failed}." if outcome else NOTHING)
+    for sentence in losses_of_all(project.layout, state.receipts) if outcome else ():
+        print(sentence)
+    _say_orphans(state)
     return _status(outcome)
+
+
+def _say_orphans(state: "State") -> None:
+    if orphans := state.orphans():
+        print(f"{state.weight(orphans)} stay; --prune removes them.")
 
 
 class ProgressLines:
@@ -185,13 +234,13 @@ class ProgressLines:
 
     def __call__(self, event: str, target: "Target | None", detail: str) -> None:
         """Hear of one event of `refresh`."""
-        if event in {"done", "failed", "failed again"}:
+        if event in {"done", "empty", "failed", "failed again"}:
             self.done += 1
         if event == "failed again":
             return
         place = f"[{self.done:>3}/{max(self.expected, self.done)}]" if self.expected else f"[{self.done:>3}]"
-        mark = {"done": "made", "failed": "FAILED"}.get(event, event)
-        line = f"mended: {detail}" if target is None else f"{place} {mark:10} {target}  {detail}"
+        mark = {"done": "made", "empty": "EMPTY", "failed": "FAILED"}.get(event, event)
+        line = f"{event}: {detail}" if target is None else f"{place} {mark:10} {target}  {detail}"
         print(line, file=sys.stderr, flush=True)
 
 
@@ -205,6 +254,7 @@ def _status(outcome: "Outcome") -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from geoloc_core.line.losses import losses_of_all
     from geoloc_dagster.definitions import defs
     from geoloc_dagster.refresh import open_instance, remake
 
@@ -212,6 +262,8 @@ def _run(options: argparse.Namespace) -> int:
     instance, keys = open_instance(project.layout), options.partition or ()
     outcome = remake(project, instance, defs, options.asset, keys, ProgressLines(0), options.only)
     print(f"{len(outcome.made)} made, {len(outcome.failed)} failed, {len(outcome.blocked)} not tried because of that.")
+    for sentence in losses_of_all(project.layout, outcome.made):
+        print(sentence)
     return _status(outcome)
 
 

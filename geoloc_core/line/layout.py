@@ -25,6 +25,7 @@ class Layout:
     home: Path
 
     # What belongs to the project as a whole.
+    owner = Place("home.json")  # the name of the profile that the folder was made by
     dagster_home = Place("dagster")  # Dagster's own records: runs, events, schedules
     mlflow_home = Place("mlflow")  # MLflow's database and artifacts
     warehouse = Place("warehouse.duckdb")

@@ -40,7 +40,7 @@ HIERARCHICAL = "hierarchical"
 # `${NAME}`, or `${NAME:-DEFAULT}` for a value where the environment has none.
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$"
-MOST_PROFILE_BYTES = 2**20
+MOST_PROFILE_BYTES, MOST_VALUES = 2**20, 100_000
 Name = Annotated[str, Field(pattern=NAME)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -162,6 +162,8 @@ class Profile(Settings):
     landing: Landing = Landing()
     # When heads are trained again: as soon as what they are made from differs, or when somebody (or drift) asks for it.
     retraining: Literal["always", "asked"] = "always"
+    # What the sensor `removals` does with artifacts that the profile no longer names.
+    orphans: Literal["keep", "remove"] = "keep"
     split: Split = Split()
     images: ImageLimits = ImageLimits()
     fetching: FetchPolicy = FetchPolicy()
@@ -293,21 +295,36 @@ class Profile(Settings):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as plain data: no key twice, and no aliases, as what these expand to, or that they hold themselves, has no bound."""
+    """YAML as plain data: no key twice, nothing that holds itself, and at most `MOST_VALUES` values, aliases written out."""
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not read; write the value out", problem_mark=mark)
-        return super().compose_node(parent, index)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for number, (key, _) in enumerate(node.value):
+            if isinstance(key, yaml.ScalarNode) and keys.index((key.tag, key.value)) < number:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
+        return node
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for number, key in enumerate(keys):
-            if key in keys[:number]:
-                mark = node.value[number][0].start_mark
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is given twice", problem_mark=mark)
-        return super().construct_mapping(node, deep)
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _weight(node, {}) > MOST_VALUES:
+            raise ValueError(f"with its aliases written out it has more than {MOST_VALUES:,} values")
+        return node
+
+
+def _weight(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for; `known` remembers those of nodes that aliases name, 0 while they are counted."""
+    if known.setdefault(id(node), -1) == 0:
+        raise ValueError("a value holds itself by an alias")
+    if known[id(node)] < 0:
+        known[id(node)] = 0
+        children = itertools.chain(*(item if isinstance(item, tuple) else (item,) for item in _items(node)))
+        known[id(node)] = 1 + sum(_weight(child, known) for child in children)
+    return known[id(node)]
+
+
+def _items(node: yaml.Node) -> list[Any]:
+    return node.value if isinstance(node, yaml.CollectionNode) else []
 
 
 def load_profile(path: str | os.PathLike[str]) -> Profile:

@@ -9,6 +9,7 @@ the same history as if a person had clicked.
 import functools
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from filelock import FileLock, Timeout
 from geoloc_core.errors import DiskFullError, GeolocError, InputError
 from geoloc_core.line.artifacts import ASSETS, Target, partitions, targets, upstream
 from geoloc_core.line.layout import Layout
+from geoloc_core.line.losses import COUNTED, losses, told
 from geoloc_core.line.project import SOURCE_ROOT, Project
 from geoloc_core.line.receipts import Receipt, read_receipt, write_receipt
 from geoloc_core.line.staleness import Plan, Reason, State, Step, make_plan, mark_damage
@@ -138,11 +140,13 @@ def refresh(
     definitions: dg.Definitions,
     listener: Listener = lambda event, target, detail: None,
     verify: bool = False,
+    prune: bool = False,
 ) -> Outcome:
     """Carry out the plan.
 
-    `listener` hears ("mended" | "done" | "failed" | "failed again" | "registered" | "removed", target, detail). `verify`
-    reads every byte of every file, and of the warehouse, in place of trusting those that nobody seems to have written to.
+    `listener` hears ("mended" | "done" | "empty" | "failed" | "failed again" | "registered" | "pruning" | "removed", target,
+    detail). `verify` reads every byte of every file, and of the warehouse, in place of trusting those that nobody seems to
+    have written to. `prune` removes what the profile no longer names. An InputError where a benchmark has no place in any row.
     """
     with refresh_lock(project.layout), room(project.home):
         for sentence in put_right(project, instance, verify):
@@ -150,10 +154,16 @@ def refresh(
         synchronise(instance, project.profile)
         state = State(project, verify)
         walk = _Walk(state, instance, Jobs(definitions), listener)
-        for target in state.orphans():
-            state.remove(target)
-            walk.outcome.removed.append(target)
-            listener("removed", target, "")
+        deliveries = (Target("deliveries", name) for name in project.profile.benchmark_names())
+        if sentences := project.unplaced_benchmarks({item.partition for item in deliveries if state.reasons(item)}):
+            raise InputError("; ".join(sentences))
+        if prune and (orphans := state.orphans()):
+            named = ", ".join(map(str, orphans))
+            listener("pruning", None, f"{state.weight(orphans)} that the profile no longer names: {named}")
+            for target in orphans:
+                state.remove(target)
+                walk.outcome.removed.append(target)
+                listener("removed", target, "")
         walk.go(tuple(targets(project.profile)))
         if walk.outcome.failed:
             # What failed may have read a damaged file that looked untouched. Once it is known it is made anew, and then
@@ -294,7 +304,10 @@ class _Walk:
         )
         if result.success:
             self.outcome.made.append(target)
-            self.listener("done", target, f"{time.monotonic() - started:.1f} s")
+            number, lost = losses(project.layout, target) if target.asset in COUNTED else (0, Counter[str]())
+            words = told(COUNTED.get(target.asset, ""), number, lost)
+            event = "empty" if number and lost.total() == number else "done"
+            self.listener(event, target, "; ".join(filter(None, [f"{time.monotonic() - started:.1f} s", words])))
             return
         kind, message = failure_of(result.all_events)
         receipt = read_receipt(project.layout, target)

@@ -147,7 +147,12 @@ def _rows_settings(profile: Profile, shard: str) -> dict[str, Any]:
     if (membership := profile.dataset_of(shard)) is None:
         return {}
     names = ("name", "source", "shards", "rows_per_shard", "columns")
-    return {f"rows of {membership[0].name}": {name: getattr(membership[0], name) for name in names}}
+    # Options of a later day leave the settings of a dataset that does not use them as they were.
+    later = changed_fields(membership[0])
+    settings = {name: getattr(membership[0], name) for name in names}
+    return {
+        f"rows of {membership[0].name}": settings | {name: later[name] for name in ("rows", "url") if name in later}
+    }
 
 
 def _picture_settings(profile: Profile, shard: str) -> dict[str, Any]:

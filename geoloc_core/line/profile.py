@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 
 # An experiment's classes are the cells of one level, or those of the finest level with a loss at every level above it.
 HIERARCHICAL = "hierarchical"
+# `${NAME}`, or `${NAME:-DEFAULT}` for a value where the environment has none.
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$"
-MOST_PROFILE_BYTES = 2**20
+MOST_PROFILE_BYTES, MOST_VALUES = 2**20, 100_000
 Name = Annotated[str, Field(pattern=NAME)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -124,23 +126,44 @@ class Experiment(Settings):
         return FINEST if self.level == HIERARCHICAL else self.level
 
 
+class SampleKind(Settings):
+    """One way of filling a profile with photos: its keys are laid over the profile's where it can be had.
+
+    `folder` must be there, `address` must answer within `choice.SECONDS`; without either it can always be had.
+    """
+
+    folder: str = ""
+    address: str = ""
+    notice: str = ""
+    drawn: Drawn | None = None
+    training: tuple[Dataset, ...] = ()
+    benchmarks: tuple[Dataset, ...] = ()
+    fetching: FetchPolicy = FetchPolicy()
+
+
 class Profile(Settings):
     """Everything that a run is made from, apart from the code."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     features: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = Field(min_length=1)
+    # Features whose experiments are taken only where their weights can be had.
+    optional: tuple[Name, ...] = ()
     experiments: tuple[Experiment, ...] = Field(min_length=1)
     # The profile's own backbones, each `{of: NAME, ...}`; the method `backbones` names all that are used.
     own_backbones: dict[Name, dict[str, Any]] = Field(default={}, alias="backbones")
     notice: str = ""
     boundaries: Annotated[str, AfterValidator(_boundaries)] = "embedded"
     near_cap_km: float = Field(default=25.0, ge=0.0)
+    # Kinds of photos by name, of which `choice` takes the first that can be had here.
+    sample: dict[Name, SampleKind] = Field(default={})
     drawn: Drawn | None = None
     training: tuple[Dataset, ...] = ()
     benchmarks: tuple[Dataset, ...] = ()
     landing: Landing = Landing()
     # When heads are trained again: as soon as what they are made from differs, or when somebody (or drift) asks for it.
     retraining: Literal["always", "asked"] = "always"
+    # What the sensor `removals` does with artifacts that the profile no longer names.
+    orphans: Literal["keep", "remove"] = "keep"
     split: Split = Split()
     images: ImageLimits = ImageLimits()
     fetching: FetchPolicy = FetchPolicy()
@@ -154,8 +177,10 @@ class Profile(Settings):
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
         shards, keys = self.shards(), self.experiment_keys()
-        if not self.training_shards():
+        if not self.training_shards() and not self.sample:
             raise ValueError("nothing to learn from; give `drawn` or at least one dataset under `training`")
+        if unknown := [name for name in self.optional if name not in self.features]:
+            raise ValueError(f"`optional` names the features {unknown[0]!r}, which `features` does not name")
         if odd := [name for name in shards if not re.match(NAME, name)]:
             raise ValueError(f"the name {odd[0]!r} may have letters, digits, '-', '_', '+' and '@' only")
         if duplicates := sorted({name for name in shards if shards.count(name) > 1}):
@@ -248,6 +273,21 @@ class Profile(Settings):
         """Keys of all experiments, in the order of the profile."""
         return tuple(experiment.key for experiment in self.experiments)
 
+    def chosen(
+        self, kind: str, left_out: Sequence[str], note: str, environment: Mapping[str, str], file: Path
+    ) -> "Profile":
+        """The profile with one of its kinds of photos, without the features `left_out` and their experiments.
+
+        `note` is added to the notice; `file`, where the profile was read from, is what relative paths lie beside.
+        """
+        values = self.model_dump(by_alias=True, exclude={"sample", "optional"}, exclude_unset=True)
+        if kind:
+            own = self.sample[kind].model_dump(by_alias=True, exclude={"folder", "address"}, exclude_unset=True)
+            values |= _from_environment(own, file.name, environment)
+        values["notice"] = " ".join(filter(None, (values.get("notice", ""), note)))
+        values["experiments"] = [item for item in values["experiments"] if item["features"] not in left_out]
+        return parse_profile(values, file.name, file.parent)
+
     def with_datasets(self, datasets: Sequence[Dataset], where: str) -> "Profile":
         """The profile with more datasets to learn from, checked again; `where` names their file in errors."""
         extended = self.model_copy(update={"training": (*self.training, *datasets)})
@@ -255,21 +295,36 @@ class Profile(Settings):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as plain data: no key twice, and no aliases, as what these expand to, or that they hold themselves, has no bound."""
+    """YAML as plain data: no key twice, nothing that holds itself, and at most `MOST_VALUES` values, aliases written out."""
 
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not read; write the value out", problem_mark=mark)
-        return super().compose_node(parent, index)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for number, (key, _) in enumerate(node.value):
+            if isinstance(key, yaml.ScalarNode) and keys.index((key.tag, key.value)) < number:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
+        return node
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for number, key in enumerate(keys):
-            if key in keys[:number]:
-                mark = node.value[number][0].start_mark
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is given twice", problem_mark=mark)
-        return super().construct_mapping(node, deep)
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _weight(node, {}) > MOST_VALUES:
+            raise ValueError(f"with its aliases written out it has more than {MOST_VALUES:,} values")
+        return node
+
+
+def _weight(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for; `known` remembers those of nodes that aliases name, 0 while they are counted."""
+    if known.setdefault(id(node), -1) == 0:
+        raise ValueError("a value holds itself by an alias")
+    if known[id(node)] < 0:
+        known[id(node)] = 0
+        children = itertools.chain(*(item if isinstance(item, tuple) else (item,) for item in _items(node)))
+        known[id(node)] = 1 + sum(_weight(child, known) for child in children)
+    return known[id(node)]
+
+
+def _items(node: yaml.Node) -> list[Any]:
+    return node.value if isinstance(node, yaml.CollectionNode) else []
 
 
 def load_profile(path: str | os.PathLike[str]) -> Profile:
@@ -290,24 +345,17 @@ def load_profile(path: str | os.PathLike[str]) -> Profile:
     # PyYAML's constructors raise all of these where a tag does not fit its value.
     except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ProfileError(f"profile {file} is not valid YAML: {' '.join(str(error).split())}") from error
-    return parse_profile({"name": file.stem, **values}, file.name, file.resolve().parent)
+    # What a kind of sample takes from the environment is looked up when it is chosen.
+    sample = {"sample": values.pop("sample")} if "sample" in values else {}
+    values = _from_environment({"name": file.stem, **values}, file.name) | sample
+    return parse_profile(values, file.name, file.resolve().parent)
 
 
 def parse_profile(values: Mapping[str, Any], where: str = "profile", folder: Path | None = None) -> Profile:
-    """Build a `Profile` from plain values, as YAML gives them; relative paths are taken from `folder`.
-
-    `${NAME}` in any text is the environment's value.
-    """
-
-    def variable(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise ProfileError(f"{where}: {match[0]} is not set in the environment; export {match[1]} first")
-        return json.dumps(os.environ[match[1]])[1:-1]
-
-    # As JSON lists become tuples and numbers floats where the schema says so; a text never becomes a number.
-    text = re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", variable, json.dumps(values, default=str))
+    """Build a `Profile` from plain values, as YAML gives them; relative paths are taken from `folder`."""
     try:
-        return Profile.model_validate_json(text, context={"folder": folder})
+        # As JSON lists become tuples and numbers floats where the schema says so; a text never becomes a number.
+        return Profile.model_validate_json(json.dumps(values, default=str), context={"folder": folder})
     except ValidationError as error:
         raise ProfileError(f"{where}: {_sentence(error)}") from error
 
@@ -335,3 +383,21 @@ def _sentence(error: ValidationError) -> str:
     )
     given = "" if first["type"] == "value_error" else f", not {first['input']!r:.60}"
     return f"{place}: {message}{given}{more}" if place else f"{message}{more}"
+
+
+def _from_environment(value: Any, where: str, environment: Mapping[str, str] = os.environ) -> Any:
+    """Replace `${NAME}` and `${NAME:-DEFAULT}` in every text by the environment's value."""
+    if isinstance(value, dict):
+        return {key: _from_environment(entry, where, environment) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_from_environment(entry, where, environment) for entry in value]
+    if not isinstance(value, str):
+        return value
+
+    def variable(match: re.Match[str]) -> str:
+        found = environment.get(match[1], match[2])
+        if found is None:
+            raise ProfileError(f"{where}: {match[0]} is not set in the environment; export {match[1]} first")
+        return found
+
+    return VARIABLE.sub(variable, value)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from geoloc_core.geography.cells import ROOT, id_column
+from geoloc_core.photos.sources.row_choice import OF_ANOTHER
 
 if TYPE_CHECKING:
     from great_expectations.expectations import Expectation
@@ -79,7 +80,8 @@ def delivery_rows(labeled: pd.DataFrame, rejected: pd.DataFrame) -> pd.DataFrame
             "author_share": author.map(author.value_counts() / max(1, len(labeled))).to_numpy(dtype=float),
         }
     )
-    refused = pd.DataFrame({"outcome": rejected["reason"].to_numpy(dtype=object)})
+    own = rejected.loc[~rejected["reason"].isin(OF_ANOTHER), "reason"]
+    refused = pd.DataFrame({"outcome": own.to_numpy(dtype=object)})
     return pd.concat([accepted, refused.reindex(columns=accepted.columns).astype(accepted.dtypes)], ignore_index=True)
 
 

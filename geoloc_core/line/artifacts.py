@@ -158,7 +158,11 @@ def _rows_settings(profile: Profile, shard: str) -> dict[str, Any]:
 def _picture_settings(profile: Profile, shard: str) -> dict[str, Any]:
     if (membership := profile.dataset_of(shard)) is None:
         return {"images": profile.images}
-    return {"images": profile.images, f"pictures of {membership[0].name}": lambda: pictures_version(membership[0])}
+    dataset = membership[0]
+    pictures = {f"pictures of {dataset.name}": lambda: pictures_version(dataset)}
+    # What was blocked is asked for again once its network is allowed.
+    networks = profile.fetching.allowed_networks if dataset.fetch else ()
+    return {"images": profile.images, **pictures, **({"networks": networks} if networks else {})}
 
 
 def _split_settings(profile: Profile, key: str) -> dict[str, Any]:

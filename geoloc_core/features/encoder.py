@@ -18,6 +18,8 @@ def load_encoder(spec: BackboneSpec, checkpoints: Path | str, device: torch.devi
 
     Raises CheckpointError when weights are missing, damaged, or do not fit the specification.
     """
+    if spec.decode == "nvjpeg" and torch.device(device).type != "cuda":
+        raise CheckpointError(f"backbone {spec.name!r}: decode: nvjpeg needs an NVIDIA GPU; set decode: exact")
     path = open_checkpoint(spec, checkpoints).path
     embedder = None if spec.embedder is None else load_encoder(spec.embedder, checkpoints, device)
     encoder: Encoder = library_module(spec.library).ENCODER(spec, path, torch.device(device), embedder)

@@ -100,7 +100,7 @@ def load_model(spec: BackboneSpec, path: Path) -> Any:
     if config["architecture"] != spec.model_id.partition(".")[0]:
         problem = f"is of a {config['architecture']} and the specification says {spec.model_id}; correct model_id"
         raise checkpoint_error(spec, path, problem)
-    _check_preprocessing(spec, path, config)
+    check_pretrained_cfg(spec, path, config)
     return model.eval().requires_grad_(False)
 
 
@@ -125,7 +125,7 @@ def renamed_efficientnet(weights: Mapping[str, torch.Tensor], model: Any) -> dic
     return {rename(name): value for name, value in weights.items()}
 
 
-def _check_preprocessing(spec: BackboneSpec, path: Path, config: Mapping[str, Any]) -> None:
+def check_pretrained_cfg(spec: BackboneSpec, path: Path, config: Mapping[str, Any]) -> None:
     """Compare what timm says of the pictures (`pretrained_cfg`; docs of `create_transform`) with the specification."""
     side, mode = config["input_size"][-1], config.get("crop_mode") or "center"
     own = {"mean": tuple(config["mean"]), "std": tuple(config["std"]), "interpolation": config["interpolation"]}

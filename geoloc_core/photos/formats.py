@@ -28,6 +28,12 @@ class RefusedImage(InputError):
         self.detail = detail
 
 
+def refuse_raw(content: bytes, name: str) -> None:
+    """Raise `RefusedImage` for RAW that looks like a plain TIFF, which only its name tells."""
+    if is_raw(name) and content[:4] in (b"II*\0", b"MM\0*"):
+        raise _raw(name)
+
+
 def open_header(content: bytes, name: str = "the picture") -> Image.Image:
     """A picture whose header has been read and whose pixels have not. Raises `RefusedImage` for what is no such format."""
     brands = _brands(content)
@@ -59,7 +65,7 @@ def open_header(content: bytes, name: str = "the picture") -> Image.Image:
     if image.format == "TIFF":
         # RAW files that are TIFFs show a thumbnail first, and keep the sensor's data behind it.
         tags = image.tag_v2  # type: ignore[attr-defined]
-        if is_raw(name) or DNG_VERSION in tags or (SUB_IFDS in tags and tags.get(NEW_SUBFILE_TYPE) == 1):
+        if DNG_VERSION in tags or (SUB_IFDS in tags and tags.get(NEW_SUBFILE_TYPE) == 1):
             raise _raw(name)
     return image
 

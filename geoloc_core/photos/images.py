@@ -25,7 +25,7 @@ from PIL import ExifTags, Image
 
 from geoloc_core.photos.file_names import is_safe_path
 from geoloc_core.photos.formats import RefusedImage as RefusedImage
-from geoloc_core.photos.formats import open_header
+from geoloc_core.photos.formats import open_header, refuse_raw
 from geoloc_core.photos.perceptual import perceptual_hash
 from geoloc_core.photos.schemas import ImageManifest
 from geoloc_core.photos.settings import ImageLimits
@@ -122,6 +122,7 @@ def read_image_bytes(source: Path | bytes, limits: ImageLimits) -> bytes:
         raise RefusedImage("empty_file", f"{name} is empty")
     if len(content) > limits.max_bytes:
         raise RefusedImage("too_many_bytes", f"{name} is larger than the limit of {limits.max_bytes} bytes")
+    refuse_raw(content, name)
     return content
 
 

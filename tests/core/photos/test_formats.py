@@ -5,14 +5,17 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import ExifTags, Image
 
 from geoloc_core.photos.exif import GpsFix, read_gps
 from geoloc_core.photos.file_names import is_image
-from geoloc_core.photos.images import RefusedImage, load_image
+from geoloc_core.photos.images import RefusedImage, build_manifest, load_image
 from geoloc_core.photos.reasons import IMAGE_REASONS
 from geoloc_core.photos.settings import ImageLimits
+from geoloc_core.photos.sources.base import collect
+from geoloc_core.photos.sources.photo_folder import PHOTO_FOLDER
 
 
 def quadrants() -> Image.Image:
@@ -107,3 +110,12 @@ def test_a_plain_tiff_is_a_picture_and_a_jpeg_is_one_whatever_it_is_called(tmp_p
     path = tmp_path / "really a.dng"
     quadrants().save(path, "JPEG")
     assert load_image(path).size == (64, 48)
+
+
+def test_a_folder_of_photos_says_of_raw_what_it_is(tmp_path: Path):
+    for name in ("pentax.pef", "adobe.dng"):
+        (tmp_path / name).write_bytes(RAW[name])
+    batch = collect(PHOTO_FOLDER.read(tmp_path, "mine", 10))
+    assert list(batch.rejected["reason"]) == ["raw_photo", "raw_photo"]
+    rows = pd.DataFrame({"photo_id": ["a"], "image_path": ["pentax.pef"]})
+    assert list(build_manifest(rows, tmp_path)["status"]) == ["raw_photo"]

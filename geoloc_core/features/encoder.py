@@ -18,6 +18,8 @@ def load_encoder(
 
     Raises CheckpointError when weights are missing, damaged, or do not fit the specification.
     """
+    if spec.decode == "nvjpeg" and torch.device(device).type != "cuda":
+        raise CheckpointError(f"backbone {spec.name!r}: decode: nvjpeg needs an NVIDIA GPU; set decode: exact")
     path = open_checkpoint(spec, checkpoints, read_only=read_only).path
     embedder = None
     if spec.embedder is not None:
@@ -42,7 +44,7 @@ def _try_out(encoder: Encoder, path: Path) -> None:
     finally:
         measuring.remove()
     width = vector.shape[-1]
-    if spec.pooling == "trunk" and width != encoder.trunk_width:
+    if encoder.trunk_width not in (0, width):
         problem = (
             f"have {width} numbers and its trunk has {encoder.trunk_width}, so they are not those before the projection"
         )

@@ -242,7 +242,7 @@ LINE: dict[str, Artifact] = {
     "region_anchors": Artifact(
         "learning", "3", by=(LEVEL,), suffix=".parquet", made_from={"training_photos": whole, "regions": whole}),
     "heads": Artifact(
-        "learning", "4", by=(EXPERIMENT,), kinds=("pytorch", "mlflow"), pool="gpu", settings=_head_settings,
+        "learning", "5", by=(EXPERIMENT,), kinds=("pytorch", "mlflow"), pool="gpu", settings=_head_settings,
         made_from={"training_photos": whole, "class_weights": _cells, "embeddings": _training_vectors}),
     "validation_report": Artifact(
         "evaluation", "3", by=(EXPERIMENT,), settings=_report_settings,

@@ -13,7 +13,7 @@ from geoloc_core.evaluation.evaluate import evaluate
 from geoloc_core.evaluation.maps import error_map
 from geoloc_core.evaluation.predictions import ANSWERED, continents, predictions_frame, write_predictions
 from geoloc_core.evaluation.report import folder_report
-from geoloc_core.evaluation.result_tables import TABLE3_METRICS, scores_table, to_csv, to_markdown
+from geoloc_core.evaluation.result_tables import TABLE3_METRICS, scores_table, to_markdown
 from geoloc_core.geography.boundaries import BoundarySet
 from geoloc_core.geography.locate import RegionLocator
 from geoloc_core.photos.labels import label_photos
@@ -64,7 +64,7 @@ def evaluate_folder(
         scores = scores_table([evaluate("champion", predictions, photos=folder.name)], TABLE3_METRICS)
         table = to_markdown(scores)
         write_text(out / "table3.md", table)
-        write_text(out / "table3.csv", to_csv(scores))
+        write_text(out / "table3.csv", scores.to_csv(index=False))
         write_predictions(out / "predictions.parquet", predictions)
         write_bytes(out / "map_errors.png", error_map(predictions, boundaries, f"Errors on {folder.name}"))
     write_rows(refused.reset_index(drop=True), out / "refused.parquet")

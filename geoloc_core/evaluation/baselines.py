@@ -7,7 +7,7 @@ row of a table differs from the next by its answers alone. In every function `ot
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -51,11 +51,7 @@ def class_shares(training: pd.DataFrame) -> tuple[list[str], np.ndarray]:
 def class_prior_predictions(
     training: pd.DataFrame, photos: pd.DataFrame, anchors: pd.DataFrame, **others: Any
 ) -> pd.DataFrame:
-    """For every photo the same posterior: the share of each country among the training photos.
-
-    training: photos with country_id, latitude, longitude and split, of which those of "train" are used; anchors: region_id,
-    latitude, longitude: the points that the models answer with, one for each country.
-    """
+    """For every photo the country shares of the training photos; anchors: one for each country (region_id, its point)."""
     classes, shares = class_shares(training)
     best = classes[int(np.argmax(shares))]
     point = anchors.loc[anchors["region_id"] == best, ["latitude", "longitude"]].to_numpy(dtype=np.float64)
@@ -77,7 +73,7 @@ def constant_point_predictions(training: pd.DataFrame, photos: pd.DataFrame, **o
 
 
 def random_photo_predictions(
-    training: pd.DataFrame, photos: pd.DataFrame, *, seed: int = 0, **others: Any
+    training: pd.DataFrame, photos: pd.DataFrame, seed: int = 0, **others: Any
 ) -> pd.DataFrame:
     """For every photo the place and the country of a training photo drawn at random (all equally likely)."""
     labelled = _labelled(training)
@@ -93,18 +89,14 @@ def perfect_predictions(
     photos: pd.DataFrame,
     anchors: pd.DataFrame,
     *,
-    continents: Mapping[str, str],
     level: str = ROOT,
     status: Sequence[str] | None = None,
+    **others: Any,
 ) -> pd.DataFrame:
-    """The ceiling: every region named rightly, answered with the region's own anchor.
+    """The ceiling: every region of the level named rightly, answered with its own anchor (region_id, latitude, longitude).
 
     What is lost is lost by the anchors alone. A photo in no region, or in one without anchor, cannot be answered even
     by a perfect classifier: it keeps its row, with the status "no_region".
-
-    Args:
-        photos: as in `predictions_frame`, with the id column of the level.
-        anchors: region_id, latitude, longitude, one point for each region of the level.
     """
     place = anchors.set_index("region_id")[["latitude", "longitude"]]
     points = place.reindex(photos[id_column(level)].to_numpy(dtype=object)).to_numpy(dtype=np.float64)
@@ -113,7 +105,7 @@ def perfect_predictions(
     reasons[(reasons == ANSWERED) & (np.isnan(points[:, 0]) | (country == ""))] = "no_region"
     classes = sorted({name for name in country if name != ""}) or ["none"]
     posterior = (country[:, None] == np.array(classes, dtype=object)[None, :]).astype(np.float64)
-    return predictions_frame(photos, posterior, classes, points, continents=continents, status=list(reasons))
+    return predictions_frame(photos, posterior, classes, points, status=list(reasons), **others)
 
 
 def best_constant_point(latitude: np.ndarray, longitude: np.ndarray) -> tuple[float, float]:
@@ -143,11 +135,9 @@ def best_constant_point(latitude: np.ndarray, longitude: np.ndarray) -> tuple[fl
 
 def _total_geoscore(points: np.ndarray, latitude: np.ndarray, longitude: np.ndarray, weight: np.ndarray) -> np.ndarray:
     """(m,) GeoScore of each of m points, summed over the weighted places."""
-    rows = max(1, PAIRS_AT_ONCE // len(latitude))
-    blocks = [points[start : start + rows] for start in range(0, len(points), rows)]
-    return np.concatenate(
-        [geoscore(pairwise_haversine_km(block[:, 0], block[:, 1], latitude, longitude)) @ weight for block in blocks]
-    )
+    blocks = np.array_split(points, -(-len(points) // max(1, PAIRS_AT_ONCE // len(latitude))))
+    distances = (pairwise_haversine_km(block[:, 0], block[:, 1], latitude, longitude) for block in blocks)
+    return np.concatenate([geoscore(distance) @ weight for distance in distances])
 
 
 def _cells(latitude: np.ndarray, longitude: np.ndarray, degrees: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -161,11 +151,9 @@ def _cells(latitude: np.ndarray, longitude: np.ndarray, degrees: float) -> tuple
 def _neighbours(point: np.ndarray, step: float) -> np.ndarray:
     """(8, 2) points around one, `step` degrees of arc away along each axis; kept on the globe."""
     east = step / max(np.cos(np.radians(point[0])), 0.05)
-    moves = [(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)]
-    around = np.array([(point[0] + a * step, point[1] + b * east) for a, b in moves])
-    around[:, 0] = np.clip(around[:, 0], -90.0, 90.0)
-    around[:, 1] = (around[:, 1] + 180.0) % 360.0 - 180.0
-    return around
+    moves = np.array([(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)])
+    latitude, longitude = (point + moves * (step, east)).T
+    return np.column_stack([np.clip(latitude, -90.0, 90.0), (longitude + 180.0) % 360.0 - 180.0])
 
 
 def _labelled(training: pd.DataFrame) -> pd.DataFrame:

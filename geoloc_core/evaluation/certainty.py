@@ -1,20 +1,19 @@
 """How sure, and rightly so? Calibration, what answering "not sure" gains, and the promises of a head.
 
-The formulas are those of `learning.calibrate`, by which heads are calibrated; here they are applied
-to answers for photos that trained nothing. A photo in no country, or in one that no training photo shows, was answered
-wrongly whatever its probability. Shares of a coverage curve are per cent of all photos, so that one without a picture is
-never covered.
+The formulas are those of `learning.calibrate`, applied to answers for photos that trained nothing. A photo in no country, or
+in one that no training photo shows, was answered wrongly whatever its probability. Shares of a coverage curve are per cent
+of all photos, so that one without a picture is never covered.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
+import pydantic
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.intervals import CONFIDENCE, RESAMPLES, Interval, author_weights
@@ -34,10 +33,9 @@ SMALLEST_PROBABILITY = 1e-38
 class Calibration:
     """How well the probabilities of n answered photos fit what happened; every figure is NaN where n is 0.
 
-    accuracy, confidence: share right, and mean probability of the answers, both 0 to 1; ece: expected calibration error, 0
-    (best) to 1, over bins of equal width (Naeini et al., 2015); brier: mean squared error of the whole posterior, 0 (best) to
-    2; log_loss: mean negative log-likelihood of the true country, over photos whose country is a class; table: n, confidence
-    and accuracy in each bin of probability.
+    accuracy, confidence: share right, and mean probability of the answers, 0 to 1; ece: expected calibration error, 0 to 1,
+    over bins of equal width (Naeini et al., 2015); brier: mean squared error of the whole posterior, 0 to 2; log_loss: mean
+    negative log-likelihood of the true country where it is a class; table: n, confidence and accuracy in each bin.
     """
 
     n: int
@@ -52,25 +50,23 @@ class Calibration:
 def calibration(predictions: pd.DataFrame, n_bins: int = BINS) -> Calibration:
     """Calibration of the answered photos of a predictions frame."""
     confidence, correct = _answered(predictions)
-    table = reliability_table(confidence, correct, n_bins)
-    if not len(confidence):
-        return Calibration(0, math.nan, math.nan, math.nan, math.nan, math.nan, table)
     answered = predictions[predictions["status"] == ANSWERED]
     truth = answered["truth_probability"].to_numpy(dtype=np.float64)
-    likelihood = np.maximum(truth[truth > 0], SMALLEST_PROBABILITY)
-    return Calibration(
-        n=len(answered),
-        accuracy=float(correct.mean()),
-        confidence=float(confidence.mean()),
-        ece=expected_calibration_error(confidence, correct, n_bins),
-        brier=float(answered["brier"].to_numpy(dtype=np.float64).mean()),
-        log_loss=float(-np.log(likelihood).mean()) if len(likelihood) else math.nan,
-        table=table,
+    figures = (
+        correct,
+        confidence,
+        answered["brier"].to_numpy(),
+        -np.log(np.maximum(truth[truth > 0], SMALLEST_PROBABILITY)),
     )
+    right, sureness, brier, loss = (
+        float(np.mean(part, dtype=np.float64)) if len(part) else math.nan for part in figures
+    )
+    ece = expected_calibration_error(confidence, correct, n_bins) if len(confidence) else math.nan
+    table = reliability_table(confidence, correct, n_bins)
+    return Calibration(len(answered), right, sureness, ece, brier, loss, table)
 
 
-@dataclass(frozen=True)
-class Threshold:
+class Threshold(NamedTuple):
     """Answer when the probability is at least `threshold`: then `coverage` % are answered, `accuracy` % of them right.
 
     The threshold is infinite where the target cannot be promised; then nothing is answered and the accuracy is NaN.
@@ -87,8 +83,6 @@ def coverage_curve(predictions: pd.DataFrame) -> pd.DataFrame:
     Photos with the same probability are answered together (El-Yaniv and Wiener, 2010). Empty where nothing was answered.
     """
     confidence, correct = _answered(predictions)
-    if not len(confidence):
-        return pd.DataFrame({"threshold": [], "coverage": [], "accuracy": []}, dtype=np.float64)
     curve = calibrate.risk_coverage(confidence, correct)
     coverage, accuracy = 100.0 * curve["n"] / len(predictions), 100.0 * (1.0 - curve["risk"])
     return pd.DataFrame({"threshold": curve["threshold"], "coverage": coverage, "accuracy": accuracy})
@@ -101,10 +95,7 @@ def area_under_risk(predictions: pd.DataFrame) -> float:
 
 
 def threshold_for(predictions: pd.DataFrame, target_accuracy: float) -> Threshold:
-    """The threshold that answers most photos while `target_accuracy` per cent of the answered are right.
-
-    The target is met by a 95 % bound, not by the figure alone (see `calibrate.sure_threshold`).
-    """
+    """The one that answers most photos while `target_accuracy` % of them are right by a 95 % bound (`calibrate`)."""
     confidence, correct = _answered(predictions)
     max_risk = 1.0 - target_accuracy / 100.0
     threshold = calibrate.sure_threshold(confidence, correct, max_risk) if len(confidence) else math.inf
@@ -114,12 +105,11 @@ def threshold_for(predictions: pd.DataFrame, target_accuracy: float) -> Threshol
     return Threshold(threshold, 100.0 * float(covered.sum()) / len(predictions), 100.0 * float(correct[covered].mean()))
 
 
-@dataclass(frozen=True)
-class Certainty:
+class Certainty(pydantic.BaseModel, frozen=True):
     """What a head promises, and what it keeps over n photos that were answered; shares lie between 0 and 1.
 
     fitted_on: which photos the promises were fitted on; where these are the validation photos (a recipe that spares no
-    training authors, as the thesis's), the shares kept on validation do not test them, only those on a benchmark do.
+    training authors, as the thesis's), only the shares kept on a benchmark test them.
     ece_before, ece: calibration error of the country's probability at temperature 1 and at the head's own.
     set_kept: share of the photos whose true country is in the set, with its interval over authors; set_size: the mean.
     sure_threshold: None where no answer may be called sure; then sure_wrong is None as well.
@@ -139,15 +129,6 @@ class Certainty:
     sure_share: float
     sure_wrong: float | None
 
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self)
-
-    @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Certainty:
-        """The inverse of `to_json`."""
-        return cls(**{**value, "set_kept": Interval(**value["set_kept"])})
-
 
 def certainty(
     head: Head,
@@ -159,14 +140,13 @@ def certainty(
 ) -> Certainty:
     """Compare the promises of `head` (see `posterior.Promise`) with its answers.
 
-    posterior: (n, C) over `head.countries`; uncalibrated: the likeliest country (n,), as a position, and its probability (n,)
-    at temperature 1; truth: (n,) country ids, of which one that is no class of the head (or "") is never right and in no set;
-    authors: (n,) who took each photo; answered: bool (n,), the photos that count.
+    posterior: (n, C) over `head.countries`; uncalibrated: the likeliest country (a position) and its probability, (n,) each, at
+    temperature 1; truth: (n,) country ids, of which one that is no class is never right and in no set; authors: (n,) who took
+    each photo; answered: bool (n,), the photos that count.
     """
     if not answered.any():
         raise InputError("there is no answered photo to compare the head's promises with")
-    position = {name: index for index, name in enumerate(head.countries)}
-    labels = np.array([position.get(name, -1) for name in truth[answered]], dtype=np.int64)
+    labels = pd.Index(head.countries).get_indexer(truth[answered])
     confidence, correct = top_confidence(posterior[answered], labels)
     best_before, confidence_before = (values[answered] for values in uncalibrated)
     sets, sure = head.country_sets(posterior[answered]), head.sure(posterior[answered])
@@ -192,8 +172,7 @@ def certainty(
 def share_over_authors(holds: np.ndarray, authors: np.ndarray, seed: int = 0) -> Interval:
     """Share of the photos (n,) for which something holds, with its 95 % bootstrap interval over authors (n,)."""
     names, author = np.unique(authors.astype(str), return_inverse=True)
-    photos_of = np.bincount(author).astype(np.float64)
-    holds_of = np.bincount(author, weights=holds)
+    photos_of, holds_of = np.bincount(author).astype(np.float64), np.bincount(author, weights=holds)
     weights = author_weights(len(names), RESAMPLES, seed, max(len(names), len(holds)))
     shares = np.concatenate([(block @ holds_of) / (block @ photos_of) for block in weights])
     low, high = np.quantile(shares, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])

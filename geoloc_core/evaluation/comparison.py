@@ -18,8 +18,7 @@ VERDICTS = {BETTER: "Better than", TIE: "A tie with", WORSE: "Worse than"}
 def verdicts(boots: Mapping[str, Bootstrap]) -> dict[str, dict[str, str]]:
     """For each row of a table and each metric: "best", "tie" with the best, or "" (behind it).
 
-    `boots` are bootstraps over the same photos, by name; baselines belong among them, so that a table says where the class
-    prior is best. Where several rows are equally good, all of them tie.
+    `boots` are bootstraps over the same photos, by name, baselines among them. Where several rows are equally good, all tie.
     """
     words = {name: dict.fromkeys(DEFINITIONS, BEHIND) for name in boots}
     for metric in DEFINITIONS:
@@ -35,11 +34,9 @@ def verdicts(boots: Mapping[str, Bootstrap]) -> dict[str, dict[str, str]]:
 
 
 def differences(boots: Mapping[str, Bootstrap], reference: str, metrics: Sequence[str]) -> pd.DataFrame:
-    """Each row against one of them: the paired difference with its interval.
+    """Each row against one of them: experiment, reference, metric, and the paired difference with its interval and verdict.
 
-    Returns:
-        experiment, reference, metric, difference, low, high, verdict ("better", "worse" or "tie"): better means more
-        where more is better, and less where a distance is measured.
+    "better" means more where more is better, and less where a distance is measured; else "worse" or "tie".
     """
     if reference not in boots:
         raise InputError(f"there is no row {reference!r} to compare with; there are {', '.join(boots)}")
@@ -56,10 +53,7 @@ def differences(boots: Mapping[str, Bootstrap], reference: str, metrics: Sequenc
 def comparison_table(
     predictions: Mapping[str, pd.DataFrame], reference: str, metrics: tuple[str, ...] = ("accuracy", "mean_km")
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Each of `predictions` (by name, over the same photos) against one of them, as text for people.
-
-    Also a sentence for those that are better, a tie, or worse by the first metric, as far as there are any.
-    """
+    """Each of `predictions` (by name) against one of them, as text; and who is better, tied, worse by the first metric."""
     gaps = differences({name: bootstrap(frame) for name, frame in predictions.items()}, reference, metrics)
     shown = pd.DataFrame({"Experiment": gaps["experiment"].drop_duplicates(), "Compared with": reference})
     for metric in metrics:

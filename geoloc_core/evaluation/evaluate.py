@@ -3,23 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-import math
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import pandas as pd
+import pydantic
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.comparison import verdicts
-from geoloc_core.evaluation.intervals import Bootstrap, Interval, bootstrap, intervals
+from geoloc_core.evaluation.intervals import Bootstrap, Figure, Interval, bootstrap, intervals
 from geoloc_core.evaluation.metrics import score
 
 KINDS = ("experiment", "baseline", "ceiling", "published")
 VALIDATION = "validation"
 
 
-@dataclass(frozen=True)
+@pydantic.dataclasses.dataclass(frozen=True)
 class Evaluation:
     """One row of a table.
 
@@ -32,29 +32,23 @@ class Evaluation:
     name: str
     kind: str
     photos: str
-    scores: dict[str, float]
+    scores: dict[str, Figure]
     intervals: dict[str, Interval]
     n_authors: int = 0
     n_resamples: int = 0
-    verdicts: dict[str, str] = field(default_factory=dict)
+    verdicts: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for `storage.write_json`; a figure that does not exist (NaN) is null."""
-        return _without_nan(dataclasses.asdict(self))
+        return json.loads(pydantic.TypeAdapter(Evaluation).dump_json(self))
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Evaluation:
         """What `to_json` gave."""
-        scores = {name: _number(number) for name, number in value["scores"].items()}
-        spans = {
-            name: Interval(*(_number(span[end]) for end in ("value", "low", "high")))
-            for name, span in value["intervals"].items()
-        }
-        names = ("name", "kind", "photos", "n_authors", "n_resamples", "verdicts")
-        return cls(scores=scores, intervals=spans, **{name: value[name] for name in names})
+        return pydantic.TypeAdapter(cls).validate_python(value)
 
 
-@dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True)
 class PhotoSet:
     """Predictions over the same photos, by name."""
 
@@ -64,12 +58,7 @@ class PhotoSet:
 
 
 def evaluate(
-    name: str,
-    predictions: pd.DataFrame,
-    *,
-    photos: str = VALIDATION,
-    kind: str = "experiment",
-    boot: Bootstrap | None = None,
+    name: str, predictions: pd.DataFrame, photos: str = VALIDATION, kind: str = KINDS[0], boot: Bootstrap | None = None
 ) -> Evaluation:
     """Score predictions and put an interval around each metric; give `boot` if the bootstrap was made already."""
     boot = boot or bootstrap(predictions)
@@ -82,11 +71,7 @@ def evaluate_set(
     baselines: Mapping[str, pd.DataFrame] | None = None,
     ceilings: Mapping[str, pd.DataFrame] | None = None,
 ) -> list[Evaluation]:
-    """Score all that answered the same photos, and tell the best from those that are a tie with it.
-
-    experiments, baselines and ceilings are predictions by name, all of the same photos. Experiments and baselines compete (a
-    table says so where the class prior is best); ceilings do not.
-    """
+    """Score predictions (by name) of the same photos; of experiments and baselines say which is best, which tie with it."""
     kinds = {"experiment": experiments, "baseline": baselines or {}, "ceiling": ceilings or {}}
     rows = [(kind, name, frame) for kind, frames in kinds.items() for name, frame in frames.items()]
     boots = [bootstrap(frame) for _, _, frame in rows]
@@ -95,19 +80,6 @@ def evaluate_set(
         raise InputError(f"there is no answer for the photos of {photos!r}; give the predictions of an experiment")
     compared = verdicts(competing)
     return [
-        dataclasses.replace(
-            evaluate(name, frame, photos=photos, kind=kind, boot=boot),
-            verdicts={} if kind == "ceiling" else compared[name],
-        )
+        dataclasses.replace(evaluate(name, frame, photos=photos, kind=kind, boot=boot), verdicts=compared.get(name, {}))
         for (kind, name, frame), boot in zip(rows, boots, strict=True)
     ]
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(entry) for key, entry in value.items()}
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value

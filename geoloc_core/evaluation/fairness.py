@@ -1,4 +1,4 @@
-"""For whom it works: recall of each country and continent, beside how many training photos each had."""
+"""For whom it works: recall of each country and continent, beside how many training photos each had; and what is confused."""
 
 from __future__ import annotations
 
@@ -14,18 +14,16 @@ from geoloc_core.evaluation.predictions import ANSWERED, bootstrap_units
 
 # Recall of a country of fewer photos than this says more of the photos than of the country.
 MINIMUM_PHOTOS = 10
+OTHER, MISSING = "other", "no answer"
 COLUMNS = ["continent", "n_train", "n", "n_missing", "n_authors", "recall", "recall_low", "recall_high"]
 
 
 def recall_by_country(predictions: pd.DataFrame, training_counts: Mapping[str, int] | pd.Series) -> pd.DataFrame:
-    """Recall of each true country, per cent, with an interval; `training_counts` are training photos by country.
+    """country_id and `COLUMNS`, most photos first: recall of each true country, per cent, with an interval.
 
     Countries often have few authors, where a bootstrap over them is blind (of one author it sees no spread at all). The
     interval is Wilson's (1927) with the effective number of authors n_eff = (sum m)^2 / sum m^2 (Kish, 1965) for m photos
     an author, which takes all photos of an author as one observation: wide, but never falsely certain.
-
-    Returns:
-        country_id, continent, n_train, n, n_missing, n_authors, recall, recall_low, recall_high; most photos first.
     """
     frame = _hits(predictions)
     frame = frame[frame["country_id"] != ""]
@@ -45,11 +43,7 @@ def recall_by_country(predictions: pd.DataFrame, training_counts: Mapping[str, i
 
 
 def recall_by_continent(predictions: pd.DataFrame, training_counts: Mapping[str, int] | pd.Series) -> pd.DataFrame:
-    """Recall of countries over the photos of each true continent, per cent, with an author bootstrap of that continent.
-
-    `training_counts` is by continent. Returns continent, n_train, n, n_missing, n_authors, recall, recall_low,
-    recall_high, in order of name; photos in no country are left out.
-    """
+    """`COLUMNS`: recall of countries over the photos of each true continent, with an author bootstrap; counts by continent."""
     rows = []
     for name, group in predictions[predictions["continent"] != ""].groupby("continent", sort=True):
         boot = bootstrap(group)
@@ -88,6 +82,33 @@ def rank_correlation(recall: pd.DataFrame) -> float:
     if len(recall) < 3 or recall["n_train"].nunique() < 2 or recall["recall"].nunique() < 2:
         return float("nan")
     return float(scipy.stats.spearmanr(recall["n_train"], recall["recall"]).statistic)
+
+
+def confusion(predictions: pd.DataFrame, most: int = 15) -> pd.DataFrame:
+    """Per cent of the photos of each true country (rows) that were put in each country (columns); rows sum to 100.
+
+    Rows are the `most` countries with most photos, largest first; columns the same, then "other" and "no answer".
+    """
+    known = predictions[predictions["country_id"] != ""]
+    shown = known["country_id"].value_counts().sort_index().sort_values(ascending=False, kind="stable").index[:most]
+    part = known[known["country_id"].isin(shown)]
+    answer = part["predicted_country_id"].where(part["predicted_country_id"].isin(shown), OTHER)
+    answer = answer.where(part["status"] == ANSWERED, MISSING)
+    table = pd.crosstab(part["country_id"].to_numpy(dtype=object), answer.to_numpy(dtype=object))
+    table = table.reindex(index=shown, columns=[*shown, OTHER, MISSING], fill_value=0)
+    table.index.name, table.columns.name = "true country", "answer"
+    return 100.0 * table.div(table.sum(axis=1), axis=0)
+
+
+def most_confused(predictions: pd.DataFrame, most: int = 15) -> pd.DataFrame:
+    """The pairs of countries that are mistaken most often: country_id, predicted_country_id, photos (most first), share (%)."""
+    known = predictions[predictions["country_id"] != ""]
+    total = known["country_id"].value_counts()
+    wrong = known[(known["status"] == ANSWERED) & (known["country_id"] != known["predicted_country_id"])]
+    pairs = wrong.groupby(["country_id", "predicted_country_id"], sort=True).size().reset_index(name="photos")
+    pairs["share"] = 100.0 * pairs["photos"] / total.reindex(pairs["country_id"]).to_numpy()
+    # `groupby` has put them in order of id, which a stable sort keeps among equals.
+    return pairs.sort_values("photos", ascending=False, kind="stable").head(most).reset_index(drop=True)
 
 
 def _hits(predictions: pd.DataFrame) -> pd.DataFrame:

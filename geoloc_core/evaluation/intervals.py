@@ -1,17 +1,19 @@
 """How far a figure may be off: the bootstrap over authors.
 
-Photos of one author are alike, so photos are not what is sampled: authors are. One set of resamples serves all metrics
-and all experiments on the same photos, which makes their differences paired: what two experiments have in common
-cancels.
+Photos of one author are alike, so photos are not what is sampled: authors are. One set of resamples serves all metrics and
+all experiments on the same photos, which makes their differences paired: what they have in common cancels.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Annotated
 
 import numpy as np
 import pandas as pd
+import pydantic
 import scipy.sparse
 
 from geoloc_core.errors import InputError
@@ -21,15 +23,17 @@ from geoloc_core.evaluation.predictions import bootstrap_units
 RESAMPLES = 1_000
 CONFIDENCE = 0.95
 NUMBERS_AT_ONCE = 1_000_000
+# A figure that does not exist is NaN here and null in JSON.
+Figure = Annotated[float | int, pydantic.BeforeValidator(lambda value: math.nan if value is None else value)]
 
 
 @dataclass(frozen=True)
 class Interval:
     """A figure between two others that hold it with the stated confidence."""
 
-    value: float
-    low: float
-    high: float
+    value: Figure
+    low: Figure
+    high: Figure
 
     @property
     def tie(self) -> bool:
@@ -39,10 +43,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Metrics of one predictions frame on every resample of its authors.
-
-    `photo_ids` are the photos in order of id and `values` has a row for each resample and a column for each metric.
-    """
+    """Metrics of one predictions frame (photos in order of id) on every resample of its authors, a row of `values` each."""
 
     photo_ids: np.ndarray
     estimate: pd.Series
@@ -54,9 +55,7 @@ def bootstrap(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int =
     """Score the photos of as many authors as there are, drawn with replacement, `resamples` times.
 
     The draws depend on the authors (in order of id), the number of resamples and the seed, never on the order of the
-    rows or on the predictions: two frames over the same photos meet the same draws.
-
-    Time grows with resamples x photos (the median needs them sorted): 800 k photos take about half a minute.
+    rows or on the predictions: two frames over the same photos meet the same draws. 800,000 photos take half a minute.
     """
     if predictions.empty:
         raise InputError("there is no prediction to score; give at least one photo")
@@ -89,10 +88,7 @@ def bootstrap(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int =
 
 
 def author_weights(n_authors: int, resamples: int, seed: int, row_length: int) -> Iterator[np.ndarray]:
-    """How often each author is drawn in each resample: blocks of (b, A) whose rows each sum to A.
-
-    Blocks are as high as memory allows for rows of `row_length` numbers; the draws do not depend on the blocks.
-    """
+    """How often each author is drawn in each resample, in blocks of (b, A) as high as rows of `row_length` numbers allow."""
     generator = np.random.default_rng(seed)
     height = max(1, NUMBERS_AT_ONCE // row_length)
     for start in range(0, resamples, height):
@@ -111,11 +107,8 @@ def intervals(boot: Bootstrap) -> dict[str, Interval]:
     result = {name: _percentiles(boot.estimate[name], boot.values[name]) for name in DEFINITIONS}
     possible = 100.0 * (1.0 - ((1.0 - CONFIDENCE) / 2.0) ** (1.0 / boot.n_authors))
     for name, span in result.items():
-        if DEFINITIONS[name].unit == "%" and span.value == span.low == span.high:
-            if span.value == 0.0:
-                result[name] = Interval(0.0, 0.0, possible)
-            elif span.value == 100.0:
-                result[name] = Interval(100.0, 100.0 - possible, 100.0)
+        if DEFINITIONS[name].unit == "%" and span in (Interval(0.0, 0.0, 0.0), Interval(100.0, 100.0, 100.0)):
+            result[name] = Interval(span.value, max(0.0, span.low - possible), min(100.0, span.high + possible))
     return result
 
 

@@ -1,13 +1,13 @@
 """Maps as PNG, each below 100 kB: where photos are, where answers went wrong, where countries are recognised.
 
 World maps are drawn in the Equal Earth projection (Savric, Patterson and Jenny, 2018): shaded areas are read as amounts, so
-every square kilometre has the same size. Drawn with matplotlib's object interface on the Agg canvas, so that no display and
-no global state is touched.
+every square kilometre has the same size. On the Agg canvas, so that no display and no global state is touched.
 """
 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from itertools import compress, cycle
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,7 @@ def error_map(predictions: pd.DataFrame, boundaries: BoundarySet, title: str) ->
     without = f"; {missing:,} without an answer" if missing else ""
     figure, axes = _world(boundaries, f"{title}\n{len(shown):,} of {len(answered):,} answered photos{without}")
     ends = shown[["longitude", "latitude", "predicted_longitude", "predicted_latitude"]].to_numpy(dtype=np.float64)
-    pieces = [piece for row in ends for piece in great_circle(*row)]
+    pieces = [piece for row in ends.tolist() for piece in great_circle(row[:2], row[2:])]
     lines = [np.column_stack(EQUAL_EARTH(piece[:, 0], piece[:, 1])) for piece in pieces]
     axes.add_collection(LineCollection(lines, colors=INK, linewidths=0.5, alpha=0.35, zorder=3))
     for column, colour, label in ((0, TRUTH, "truth"), (2, ANSWER, "answer")):
@@ -100,13 +100,14 @@ def country_map(boundaries: BoundarySet, country_id: str, photos: pd.DataFrame |
     if units.empty:
         raise InputError(f"the boundary set {boundaries.name!r} has no sub-divisions of {country_id!r}; choose another")
     west, south, east, north = _frame(shapely.union_all(country.geometry.to_numpy()))
+    frame = shapely.box(west, south, east, north)
     stretch = 1.0 / np.cos(np.radians((south + north) / 2.0))
     height = min(9.0, max(4.0, 7.0 * (north - south) * stretch / (east - west)))
     figure = Figure(figsize=(7.0, height), dpi=120)
     axes = figure.add_axes((0.02, 0.02, 0.96, 0.9))
     tolerance = max(east - west, north - south) / 2000.0
     world = boundaries.countries.geometry.to_numpy()
-    neighbours = world[shapely.intersects(world, shapely.box(west, south, east, north))]
+    neighbours = world[shapely.intersects(world, frame)]
     for geometry in shapely.simplify(neighbours, tolerance):
         _fill(axes, geometry, "#ece9e1", "#bdb8ab")
     for geometry, colour in zip(shapely.simplify(units.geometry.to_numpy(), tolerance), cycle(SUBDIVISION_COLOURS)):
@@ -115,24 +116,20 @@ def country_map(boundaries: BoundarySet, country_id: str, photos: pd.DataFrame |
         axes.scatter(photos["longitude"], photos["latitude"], s=3, color=ANSWER, alpha=0.4, linewidths=0, zorder=4)
     centroids = polygon_centroids(units)
     latitude, longitude = centroids["latitude"].to_numpy(), centroids["longitude"].to_numpy()
-    shown = (longitude >= west) & (longitude <= east) & (latitude >= south) & (latitude <= north)
+    shown = shapely.intersects_xy(frame, longitude, latitude)
     axes.scatter(longitude[shown], latitude[shown], s=14, color=INK, zorder=5)
     axes.set(xlim=(west, east), ylim=(south, north), aspect=stretch, xticks=[], yticks=[], facecolor=SEA)
-    largest_first = [int(i) for i in np.argsort(-shapely.area(units.geometry.to_numpy()), kind="stable") if shown[i]]
-    names = units["name"].to_numpy(dtype=object)
-    label_points(figure, axes, [(names[i], longitude[i], latitude[i]) for i in largest_first])
+    largest_first = [i for i in np.argsort(-shapely.area(units.geometry.to_numpy()), kind="stable") if shown[i]]
+    label_points(figure, axes, [(units["name"].iloc[i], longitude[i], latitude[i]) for i in largest_first])
     outside = f" ({len(units) - int(shown.sum())} outside this frame)" if not shown.all() else ""
     words = f"{country['name'].iloc[0]}: {len(units)} sub-divisions and their centroids{outside}"
     axes.set_title(words, fontsize=11, color=INK)
     return png_bytes(figure)
 
 
-def great_circle(
-    longitude_a: float, latitude_a: float, longitude_b: float, latitude_b: float, points: int = 40
-) -> list[np.ndarray]:
-    """The shortest way from a to b as (m, 2) longitudes and latitudes, in two pieces where it crosses the antimeridian."""
-    between = SPHERE.npts(longitude_a, latitude_a, longitude_b, latitude_b, points - 2)
-    way = np.array([(longitude_a, latitude_a), *between, (longitude_b, latitude_b)])
+def great_circle(start: Sequence[float], end: Sequence[float], points: int = 40) -> list[np.ndarray]:
+    """The shortest way between two places (longitude, latitude), as (m, 2); two pieces across the antimeridian."""
+    way = np.array([start, *SPHERE.npts(start[0], start[1], end[0], end[1], points - 2), end])
     pieces = np.split(way, np.flatnonzero(np.abs(np.diff(way[:, 0])) > 180.0) + 1)
     return [piece for piece in pieces if len(piece) > 1]
 
@@ -151,10 +148,9 @@ def _world(boundaries: BoundarySet, title: str) -> tuple[Figure, Axes]:
 
 
 def _world_rings(boundaries: BoundarySet) -> tuple[list[np.ndarray], np.ndarray]:
-    """Projected outer rings of all countries, largest first, and the country of each.
+    """Projected outer rings of all countries, largest first, and the country of each; no specks beside a larger part.
 
-    Holes are filled by the smaller country that is drawn later (Lesotho after South Africa). Specks are left out unless
-    they are all that there is of a country.
+    Holes are filled by the smaller country that is drawn later (Lesotho after South Africa).
     """
     if boundaries.identity not in _last_rings:
         parts, country = shapely.get_parts(boundaries.countries.geometry.to_numpy(), return_index=True)
@@ -189,9 +185,8 @@ def label_points(figure: Figure, axes: Axes, labels: list[tuple[str, float, floa
     renderer = FigureCanvasAgg(figure).get_renderer()
     boxes: list[Bbox] = []
     for name, x, y in labels:
-        text = axes.annotate(
-            name, (x, y), (0, 5), textcoords="offset points", ha="center", fontsize=7, color=INK, zorder=6
-        )
+        style: dict[str, Any] = {"ha": "center", "fontsize": 7, "color": INK, "zorder": 6}
+        text = axes.annotate(name, (x, y), (0, 5), textcoords="offset points", **style)
         box = text.get_window_extent(renderer)
         if box.count_overlaps(boxes):
             text.remove()

@@ -9,10 +9,12 @@ compared. Shares are per cent, distances km along a great circle (R = 6371.0), a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import yaml
 
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.predictions import ANSWERED, NEVER
@@ -41,21 +43,11 @@ class Metric(NamedTuple):
         return f"{self.title} ({self.unit})"
 
 
-# fmt: off
+# In the order of the file, which is also that of the definitions in the report.
 DEFINITIONS = {
-    "accuracy": Metric("Accuracy", "%", "photos whose most probable country is the true one"),
-    "macro_accuracy": Metric("Macro accuracy", "%", "accuracy within each true country, averaged over the countries, so that a "
-                             "country of ten photos weighs as much as one of ten thousand"),
-    "top5": Metric("Top-5", "%", "photos whose true country is among the five most probable"),
-    "top10": Metric("Top-10", "%", "photos whose true country is among the ten most probable"),
-    "mean_km": Metric("Mean distance", "km", "mean great-circle distance from the true place to the answer", False),
-    "median_km": Metric("Median distance", "km", "half of the photos are answered nearer than this", False),
-    **{f"within_{radius}": Metric(f"Within {radius} km", "%", f"photos answered at most {radius} km from the true place")
-       for radius in RADII_KM},
-    "geoscore": Metric("GeoScore", "points",
-                       "mean of 5000 exp(-distance / 1492.7 km): 5000 is the place itself, 1839 is 1492.7 km away"),
+    name: Metric(**entry)
+    for name, entry in yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")).items()
 }
-# fmt: on
 # Metrics that are means over photos; the others (macro accuracy, median) need all photos at once.
 MEAN_METRICS = ("accuracy", "top5", "top10", "mean_km", *(f"within_{radius}" for radius in RADII_KM), "geoscore")
 
@@ -66,10 +58,7 @@ def geoscore(distance_km: np.ndarray) -> np.ndarray:
 
 
 def photo_scores(predictions: pd.DataFrame) -> pd.DataFrame:
-    """What each photo adds to each metric of `MEAN_METRICS`: the column's mean over the photos is the metric.
-
-    Shares are 0 or 100, so that their mean is per cent.
-    """
+    """What each photo adds to each metric of `MEAN_METRICS`, whose mean is the metric: shares are 0 or 100, so in per cent."""
     answered = (predictions["status"] == ANSWERED).to_numpy()
     distance = np.where(answered, predictions["distance_km"].to_numpy(dtype=np.float64), FARTHEST_KM)
     known = answered & (predictions["country_id"] != "").to_numpy()
@@ -85,12 +74,11 @@ def photo_scores(predictions: pd.DataFrame) -> pd.DataFrame:
 
 
 def score(predictions: pd.DataFrame) -> dict[str, float]:
-    """All metrics of one predictions frame.
+    """All metrics of one predictions frame, and how many photos they are of.
 
-    Returns:
-        n, n_missing (no answer), n_no_country (the truth lies in no country), n_unseen_country (answered, but the true
-        country is not a class), every key of `DEFINITIONS`, mean_km_answered (NaN when nothing was answered), and
-        the accuracy of each finer level whose cells were predicted (subdivision_accuracy).
+    n, n_missing (no answer), n_no_country (the truth lies in no country), n_unseen_country (answered, but the true country is
+    not a class), every key of `DEFINITIONS`, mean_km_answered (NaN when nothing was answered), and the accuracy of each finer
+    level whose cells were predicted (subdivision_accuracy).
     """
     if predictions.empty:
         raise InputError("there is no prediction to score; give at least one photo")

@@ -43,15 +43,11 @@ def predictions_frame(
 ) -> pd.DataFrame:
     """Put truths and answers side by side.
 
-    Args:
-        photos: n rows with photo_id, author_id, latitude, longitude (degrees) and country_id ("" if the truth lies in
-            no country); the id columns of finer levels where there are any.
-        posterior: (n, K) probabilities of the K country ids in `classes`; rows whose status is not "ok" are not read.
-        points: (n, 2) latitude and longitude of the answers, degrees.
-        continents: country id -> continent.
-        status: n times "ok" or the reason why the photo has no answer; None means that every photo was answered.
-        predicted_cells: for each level finer than the country that the head knows, n ids.
-        top_k: how many of the best countries to keep.
+    photos: n rows with photo_id, author_id, latitude, longitude (degrees), country_id ("" where the truth lies in no country)
+    and the ids of finer levels where there are any; posterior: (n, K) over the country ids `classes`, not read where the
+    status is not "ok"; points: (n, 2) latitude and longitude of the answers; continents: by country id; status: n times "ok" or
+    why there is no answer, None where all have one; predicted_cells: n ids for each finer level that the head knows; top_k: how
+    many of the best countries to keep.
 
     Returns the columns of `prediction_table.Predictions`, among them truth_probability, that of the true country (0 where it
     is no class), and brier, sum_k (p_k - [k is the truth])^2 (Brier, 1950). Equal probabilities are ordered by country id, so
@@ -59,8 +55,17 @@ def predictions_frame(
     """
     n, classes_array = len(photos), np.asarray(classes, dtype=object)
     posterior, points = np.asarray(posterior), np.asarray(points, dtype=np.float64)
-    _check_shapes(n, posterior, classes_array, points, {"status": status, **(predicted_cells or {})})
-    reasons = np.full(n, ANSWERED, dtype=object) if status is None else np.asarray(status, dtype=object)
+    if n == 0:
+        raise InputError("there is no photo to evaluate; give at least one")
+    for what, parts, width in (("posterior", posterior, len(classes)), ("points", points, 2)):
+        if parts.shape != (n, width) or not width:
+            raise InputError(
+                f"the {what} have shape {parts.shape}, but there are {n} photos and {len(classes)} classes"
+            )
+    for what, given in {"status": status, **(predicted_cells or {})}.items():
+        if given is not None and len(given) != n:
+            raise InputError(f"there are {len(given)} values of {what} for {n} photos")
+    reasons = np.array([ANSWERED] * n if status is None else status, dtype=object)
     answered = reasons == ANSWERED
     if not np.isfinite(posterior[answered]).all() or not np.isfinite(points[answered]).all():
         raise InputError("an answered photo has no finite probability or point; give its row a status other than 'ok'")
@@ -73,8 +78,7 @@ def predictions_frame(
     best_probability, truth_probability, brier = (np.full(n, np.nan, dtype=np.float32) for _ in range(3))
     topk_ids: list[list[str]] = [[] for _ in range(n)]
     topk_probabilities: list[list[float]] = [[] for _ in range(n)]
-    position = {name: index for index, name in enumerate(ids) if name != ""}
-    truth_column = np.array([position.get(name, -1) for name in truth], dtype=np.int64)
+    truth_column = np.where(truth == "", -1, pd.Index(ids).get_indexer(pd.Index(truth)))
     rows_answered = np.flatnonzero(answered)
     for start in range(0, len(rows_answered), ROWS_AT_ONCE):
         rows = rows_answered[start : start + ROWS_AT_ONCE]
@@ -97,8 +101,7 @@ def predictions_frame(
     for level in LEVELS[1:]:
         name, empty = id_column(level), np.full(n, "", dtype=object)
         finer[name] = photos[name].to_numpy(dtype=object) if name in photos else empty
-        ids_of_level = (predicted_cells or {}).get(level)
-        predicted = empty if ids_of_level is None else np.asarray(ids_of_level, dtype=object)
+        predicted = np.asarray((predicted_cells or {}).get(level, empty), dtype=object)
         finer[f"predicted_{name}"] = np.where(answered, predicted, "")
     return pd.DataFrame(
         {
@@ -156,34 +159,11 @@ def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
     except (OSError, ValueError, pa.ArrowException) as error:
         raise unreadable(path, error) from error
     schema = parquet_schema()
-    missing = [name for name in schema.names if name not in table.column_names]
-    if missing:
-        raise InputError(
-            f"{path} is not a predictions file: it has no column {missing[0]!r}; evaluate again to write it anew"
-        )
+    if missing := [name for name in schema.names if name not in table.column_names]:
+        words = f"{path} is not a predictions file: it has no column {missing[0]!r}; evaluate again to write it anew"
+        raise InputError(words)
     frame = table.select(schema.names).to_pandas()
     for field in schema:
         if pa.types.is_list(field.type):
             frame[field.name] = [list(values) for values in frame[field.name]]
     return frame
-
-
-def _check_shapes(
-    n: int,
-    posterior: np.ndarray,
-    classes: np.ndarray,
-    points: np.ndarray,
-    lists: Mapping[str, Sequence[str] | None],
-) -> None:
-    """InputError when the parts do not belong together."""
-    if n == 0:
-        raise InputError("there is no photo to evaluate; give at least one")
-    if posterior.shape != (n, len(classes)) or len(classes) == 0:
-        raise InputError(
-            f"the posterior has shape {posterior.shape}, but there are {n} photos and {len(classes)} classes"
-        )
-    if points.shape != (n, 2):
-        raise InputError(f"the points have shape {points.shape}, but there are {n} photos; expected ({n}, 2)")
-    for what, values in lists.items():
-        if values is not None and len(values) != n:
-            raise InputError(f"there are {len(values)} values of {what} for {n} photos")

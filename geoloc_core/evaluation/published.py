@@ -6,25 +6,18 @@ On other photos, or with other weights, they would compare nothing, so nothing i
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from geoloc_core.evaluation.evaluate import VALIDATION, Evaluation
+import yaml
+
+from geoloc_core.evaluation.evaluate import Evaluation
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
 
 TRAINING_DATASET = "mp16"
-# Okkerman (2024), Tables 2 and 3, as far as our notes hold them; what they do not hold is left empty. The key is
-# features, head ("" where the notes do not tell which) and photos. Distances of Table 3 begin at 200 km.
-THESIS: dict[tuple[str, str, str], dict[str, float]] = {
-    ("clip+vit", "mlp", VALIDATION): {"accuracy": 26.4, "mean_km": 4890.0, "top5": 41.5, "top10": 47.0},
-    ("clip", "", VALIDATION): {"accuracy": 3.5, "top5": 6.9, "top10": 29.3},
-    ("vit+segvit", "", VALIDATION): {"accuracy": 3.1},
-    ("clip+vit", "mlp", "im2gps"): {"within_200": 8.4, "within_750": 23.8, "within_2500": 56.6},
-    ("clip+vit", "mlp", "im2gps3k"): {"within_200": 4.4, "within_750": 20.3, "within_2500": 52.2},
-    ("clip", "", "im2gps3k"): {"within_200": 2.5, "within_750": 15.4, "within_2500": 48.2},
-    ("vit+segvit", "", "im2gps3k"): {"within_200": 2.7, "within_750": 10.4, "within_2500": 30.9},
-}
+THESIS: list[dict[str, Any]] = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8"))
 THESIS_VIT = "google/vit-large-patch16-224-in21k"
 THESIS_CLIP = ("ViT-L-14", "ViT-L-14-quickgelu")
 
@@ -32,21 +25,18 @@ THESIS_CLIP = ("ViT-L-14", "ViT-L-14-quickgelu")
 def thesis_rows(
     photos: str, training_datasets: Collection[str], features: Mapping[str, Sequence[BackboneSpec]]
 ) -> list[Evaluation]:
-    """Rows of kind "published" for one set of photos, for those feature sets whose weights are the thesis's.
+    """Rows of kind "published" for "validation" or a benchmark, for those feature sets whose weights are the thesis's.
 
-    Args:
-        photos: "validation" or a benchmark's name. The thesis's validation photos were a random fifth of MP-16, ours are
-            of other authors than the training photos: the same dataset, a harder question.
-        training_datasets: names of the datasets that heads learned from.
-        features: the backbones of each feature set, in order.
+    The thesis's validation photos were a random fifth of MP-16, ours are of other authors than the training photos: the same
+    dataset, a harder question. training_datasets: what heads learned from; features: the backbones of each set, in order.
     """
     if set(training_datasets) != {TRAINING_DATASET}:
         return []
     rows = []
-    for (name, head, where), figures in THESIS.items():
-        if where == photos and _is_of_thesis(name, features.get(name, ())):
-            words = f"thesis: {name}.{head}" if head else f"thesis: {name}"
-            rows.append(Evaluation(words, "published", photos, dict(figures), {}))
+    for row in THESIS:
+        if row["photos"] == photos and _is_of_thesis(row["features"], features.get(row["features"], ())):
+            words = "thesis: " + ".".join(filter(None, (row["features"], row["head"])))
+            rows.append(Evaluation(words, "published", photos, row["figures"], {}))
     return rows
 
 

@@ -38,9 +38,8 @@ HEADINGS = {
 def table1(distribution: pd.DataFrame, level: str = ROOT, head: int = 10, tail: int = 10) -> pd.DataFrame:
     """Photos per region: the largest, the smallest, then the mean and the median over regions with photos.
 
-    distribution: level, region_id, name, n_photos (the `class_distribution`); head, tail: how many of the largest and of the
-    smallest to list, no region twice. Returns part ("head", "tail", "mean", "median"), rank, region_id, name, n_photos and
-    share (per cent of all labelled photos); of equally many photos the first by region_id comes first.
+    distribution: the `class_distribution`; head, tail: how many of the largest and smallest to list, no region twice. Returns
+    part ("head", "tail", "mean", "median"), rank, region_id, name, n_photos and share (%); of equals the first by id is first.
     """
     regions = distribution[(distribution["level"] == level) & (distribution["n_photos"] > 0)]
     if regions.empty:
@@ -59,20 +58,14 @@ def table1(distribution: pd.DataFrame, level: str = ROOT, head: int = 10, tail: 
 def scores_table(evaluations: Iterable[Evaluation], metrics: Sequence[str]) -> pd.DataFrame:
     """One row for each evaluation: benchmark, experiment, kind, photos, missing, and the metrics with their intervals.
 
-    Sets of photos keep the order in which they first come; within one, experiments come before baselines, the ceiling
-    and published rows, each in the order given.
+    Sets of photos keep the order in which they first come; within one, rows are in the order of `KINDS`, then as given.
     """
     items = list(evaluations)
     sets = list(dict.fromkeys(item.photos for item in items))
     rows = []
     for item in sorted(items, key=lambda item: (sets.index(item.photos), KINDS.index(item.kind))):
-        row = [
-            item.photos,
-            item.name,
-            item.kind,
-            item.scores.get("n", math.nan),
-            item.scores.get("n_missing", math.nan),
-        ]
+        counts = [item.scores.get(name, math.nan) for name in ("n", "n_missing")]
+        row = [item.photos, item.name, item.kind, *counts]
         for metric in metrics:
             span = item.intervals.get(metric, Interval(math.nan, math.nan, math.nan))
             row += [item.scores.get(metric, math.nan), span.low, span.high, item.verdicts.get(metric, "")]
@@ -108,17 +101,9 @@ def to_markdown(table: pd.DataFrame) -> str:
     return "\n".join(lines) + "\n"
 
 
-def to_csv(table: pd.DataFrame) -> str:
-    """All numbers as CSV, not rounded; what does not exist is empty."""
-    return table.to_csv(index=False, lineterminator="\n")
-
-
 def to_json(table: pd.DataFrame) -> str:
     """All numbers as a JSON list of rows, not rounded; what does not exist is null."""
-    rows = [
-        {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
-        for row in table.to_dict(orient="records")
-    ]
+    rows = table.astype(object).replace({np.nan: None}).to_dict(orient="records")
     return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
 
 

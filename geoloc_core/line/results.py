@@ -81,7 +81,11 @@ def write_results(profile: Profile, layout: Layout, warehouse: Warehouse, checkp
     markdown["comparison"] += "\n" + "".join(sentences)
     files: list[Path] = []
     for name, table in tables.items():
-        texts = {"md": markdown[name], "csv": result_tables.to_csv(table), "json": result_tables.to_json(table)}
+        texts = {
+            "md": markdown[name],
+            "csv": table.to_csv(index=False),
+            "json": result_tables.to_json(table),
+        }
         for suffix, text in texts.items():
             files.append(layout.results / f"{name}.{suffix}")
             write_text(files[-1], text)
@@ -176,7 +180,7 @@ def _certainties(profile: Profile, layout: Layout) -> dict[str, dict[str, Certai
     """For each set of photos what each experiment promised of its certainty, and kept."""
     return {
         photos: {
-            key: Certainty.from_json(read_json(folder / "certainty.json"))
+            key: Certainty.model_validate(read_json(folder / "certainty.json"))
             for key, folder in _reports(profile, layout, photos).items()
             if (folder / "certainty.json").is_file()
         }

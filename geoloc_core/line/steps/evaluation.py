@@ -72,7 +72,7 @@ def _report(job: Job, key: str, name: str, photos: pd.DataFrame, shards: tuple[s
         before = answers.best_before, answers.probability_before
         promises = certainty(head, answers.country_posterior, before, truth, authors, present)
         files.append(folder / "certainty.json")
-        write_json(files[-1], promises.to_json())
+        write_json(files[-1], promises.model_dump())
     # Scores plot over partitions; one that does not exist is left out.
     scores = {metric: float(value) for metric, value in evaluation["scores"].items() if value is not None}
     return Output(files_version(files), files, facts={"rows": len(predictions), **scores})

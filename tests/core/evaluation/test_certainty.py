@@ -139,7 +139,7 @@ def test_promises_fitted_on_some_authors_are_kept_on_others():
     assert 0.2 < result.sure_share < 0.95
     assert result.ece < 0.02 < 0.08 < result.ece_before
     assert (result.fitted_on, result.fitted_photos) == ("held-out training authors", 8_000)
-    assert Certainty.from_json(result.to_json()) == result
+    assert Certainty.model_validate(result.model_dump()) == result
 
 
 def test_a_truth_that_is_no_class_is_in_no_set_and_a_photo_without_answer_does_not_count():

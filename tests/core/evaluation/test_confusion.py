@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from geoloc_core.evaluation.confusion import MISSING, OTHER, confusion, most_confused
+from geoloc_core.evaluation.fairness import MISSING, OTHER, confusion, most_confused
 
 
 def predictions() -> pd.DataFrame:

@@ -13,9 +13,8 @@ from geoloc_core.evaluation import plots
 from geoloc_core.evaluation.baselines import CLASS_PRIOR
 from geoloc_core.evaluation.certainty import Certainty, calibration, coverage_curve
 from geoloc_core.evaluation.comparison import comparison_table
-from geoloc_core.evaluation.confusion import confusion
 from geoloc_core.evaluation.evaluate import VALIDATION, PhotoSet, evaluate_set
-from geoloc_core.evaluation.fairness import recall_by_country
+from geoloc_core.evaluation.fairness import confusion, recall_by_country
 from geoloc_core.evaluation.intervals import Interval
 from geoloc_core.evaluation.report import (
     certainty_section,
@@ -32,7 +31,10 @@ from geoloc_core.geography.boundaries import load_boundaries
 NOTICE = "The pictures are drawn & the backbones are <untrained>."
 KEY = "clip.mlp.country.thesis"
 REFUSED = pd.DataFrame({"name": ["a<script>.jpg", "b.png"], "reason": ["no GPS", "undecodable"]})
-PROMISES = Certainty("validation", 50, 60, 1.0, 0.2, 0.1, 0.9, Interval(0.88, 0.8, 0.95), 3.0, None, 0.2, 0.0, None)
+PROMISES = Certainty(
+    fitted_on="validation", fitted_photos=50, photos=60, temperature=1.0, ece_before=0.2, ece=0.1, set_promised=0.9,
+    set_kept=Interval(0.88, 0.8, 0.95), set_size=3.0, sure_threshold=None, sure_promised=0.2, sure_share=0.0, sure_wrong=None,
+)  # fmt: skip
 VOID = {"meta", "img", "link", "br", "hr"}
 
 

@@ -15,7 +15,6 @@ from geoloc_core.evaluation.result_tables import (
     displayed,
     scores_table,
     table1,
-    to_csv,
     to_json,
     to_markdown,
 )
@@ -88,7 +87,7 @@ def test_as_text_for_people():
 
 def test_csv_and_json_keep_all_digits():
     made = scores_table([made_up("a", "experiment", "validation", 26.44)], TABLE2_METRICS)
-    again = pd.read_csv(io.StringIO(to_csv(made)))
+    again = pd.read_csv(io.StringIO(made.to_csv(index=False)))
     words = [name for name in made.columns if name.endswith("_verdict")]
     again[words] = again[words].fillna("")
     pd.testing.assert_frame_equal(again, made, check_dtype=False)

@@ -245,16 +245,16 @@ LINE: dict[str, Artifact] = {
         "learning", "5", by=(EXPERIMENT,), kinds=("pytorch", "mlflow"), pool="gpu", settings=_head_settings,
         made_from={"training_photos": whole, "class_weights": _cells, "embeddings": _training_vectors}),
     "validation_report": Artifact(
-        "evaluation", "3", by=(EXPERIMENT,), settings=_report_settings,
+        "evaluation", "4", by=(EXPERIMENT,), settings=_report_settings,
         # Regions and backbones: what the packed head says of itself, beyond its own files.
         made_from={"heads": same, "training_photos": whole, "region_anchors": every(LEVEL), "embeddings": _training_vectors,
                    "regions": whole, "backbones": _backbones}),
     "benchmark_report": Artifact(
-        "evaluation", "3", by=(BENCHMARK, EXPERIMENT), settings=_benchmark_settings,
+        "evaluation", "4", by=(BENCHMARK, EXPERIMENT), settings=_benchmark_settings,
         made_from={"heads": second, "labeled_photos": first, "region_anchors": every(LEVEL),
                    "embeddings": _benchmark_vectors}),
     "results": Artifact(
-        "evaluation", "4", kinds=("markdown",), settings=_results_settings,
+        "evaluation", "5", kinds=("markdown",), settings=_results_settings,
         made_from={"class_distribution": whole, "training_photos": whole, "regions": whole,
                    "labeled_photos": _all_benchmarks, "images": _all_benchmarks, "region_anchors": every(LEVEL),
                    "backbones": _text_towers, "embeddings": _zero_shot_vectors,

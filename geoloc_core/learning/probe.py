@@ -1,7 +1,7 @@
 """Multinomial logistic regression to convergence: the literature's yardstick for frozen features, and the way for few photos.
 
 Radford et al. (2021, CLIP) fit their linear probes so: L-BFGS on all photos at once, the penalty chosen on held-out
-ones. The loss is convex, so there is one answer and no learning rate to be lucky with.
+ones. The loss of one level is convex, so there is one answer and no learning rate to be lucky with.
 
 Few photos for many regions are a region's own weights and what it shares with its neighbours. Its weights are drawn, a
 priori, from a Gaussian whose covariance among regions falls with the distance between them ("everything is related to
@@ -85,16 +85,18 @@ def _regress(
     body: nn.Linear,
     problem: Problem,
     vectors: Tensor,
+    basis: Tensor | None,
     rows: Tensor,
     inverse_penalty: float,
     root: Tensor | None,
     start: Solution,
 ) -> Solution:
-    """Put the solution for what the layer reads, `vectors` (n, D) of the photos `rows`, into `body`.
+    """Put the solution for what `_fused` gives for the photos `rows` into `body`.
 
     Returns the independent weights (K, D) and the bias (K,), from which the next penalty of the path may start.
     """
-    independent, bias = (tensor.clone().requires_grad_() for tensor in start)
+    independent = (start[0].clone() if basis is None else start[0] @ basis).requires_grad_()
+    bias = start[1].clone().requires_grad_()
     labels = problem.labels[rows.to(problem.labels.device)]
     optimiser = torch.optim.LBFGS(
         [independent, bias],
@@ -115,15 +117,24 @@ def _regress(
         return value
 
     optimiser.step(loss)
-    body.load_state_dict({"weight": weight().detach(), "bias": bias.detach()})
     problem.advance()
+    with torch.no_grad():
+        independent = independent if basis is None else independent @ basis.T
+        body.load_state_dict({"weight": weight(), "bias": bias})
     return independent.detach(), bias.detach()
 
 
-def _fused(network: FusionHead, problem: Problem, rows: Tensor) -> tuple[Tensor, Tensor]:
-    """What the linear layer reads for `rows`, float32 (n, D), and the rows."""
+def _fused(network: FusionHead, problem: Problem, rows: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    """What the linear layer reads for `rows`, float32 (n, D), a basis, and the rows.
+
+    The weights of the minimum lie in the span of the vectors (the representer theorem, Kimeldorf & Wahba 1971). So where
+    there are fewer photos than dimensions the vectors are given in an orthonormal basis (D, n) of it: the same answer, sooner.
+    """
     with torch.no_grad():
         vectors = torch.empty((len(rows), sum(network.block_dims)), device=problem.labels.device)
         for part, (_, joined) in zip(vectors.split(ROWS_AT_ONCE), problem.reader.batches(rows), strict=True):
             part.copy_(network.fused(joined))
-    return vectors, rows
+        if len(rows) >= vectors.shape[1]:
+            return vectors, None, rows
+        basis, triangle = torch.linalg.qr(vectors.T)
+    return triangle.T.contiguous(), basis, rows

@@ -99,7 +99,7 @@ def score(predictions: pd.DataFrame) -> dict[str, float]:
         "n_missing": int((~answered).sum()),
         "n_no_country": int((truth == "").sum()),
         "n_unseen_country": int((answered & (truth != "") & (predictions["rank"] == NEVER)).sum()),
-        **photos.mean().to_dict(),
+        **{str(name): float(mean) for name, mean in photos.mean().items()},
         "median_km": float(np.median(photos["mean_km"])),
         # NaN when no photo lies in a country
         "macro_accuracy": float(photos["accuracy"][truth != ""].groupby(truth[truth != ""]).mean().mean()),

@@ -9,7 +9,7 @@ import torch
 from geoloc_core.errors import InputError, ProfileError
 from geoloc_core.learning import calibrate
 from geoloc_core.learning.data import RowReader, TrainingData, encode_labels, mean_and_deviation, split_rows
-from geoloc_core.learning.descent import build_schedule, epochs_and_steps
+from geoloc_core.learning.descent import TRIAL_RATES, build_schedule, epochs_and_steps
 from geoloc_core.learning.losses import build_objective
 from geoloc_core.learning.recipes import DEFAULT, HEADS, RECIPES, THESIS, HeadSpec, head_spec, recipe
 from geoloc_core.learning.train import train_head
@@ -56,6 +56,27 @@ def test_every_head_learns_by_every_recipe_from_vectors_of_any_length(length, he
     answers = trained.head.posterior([block[held] for block in data.blocks]).argmax(axis=1)
     assert (answers == data.labels[held]).mean() > 0.8
     assert trained.head.calibration["accuracy"] == trained.history["stopping_accuracy"][trained.best_epoch - 1]
+
+
+@pytest.mark.parametrize("length", [1, 100])
+def test_the_rate_of_the_thesis_suits_vectors_of_a_real_network(length, train):
+    """Pooled activations are positive, skewed and far from zero; the MLP of the thesis has 1024, 512 and 256 units."""
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(20), rng.choice(20, 480, p=np.arange(1, 21) / 210)])
+    vectors = np.maximum(rng.normal(size=(20, 96))[labels] + rng.normal(size=(500, 96)), 0) * length
+    data = TrainingData(
+        blocks=[vectors.astype(np.float16)],
+        labels=labels,
+        is_train=np.arange(500) < 400,
+        latitude=np.zeros(500),
+        longitude=np.zeros(500),
+        author_id=np.arange(500),
+    )
+    trained = train(data, head_spec("mlp"), replace(recipe("thesis_unweighted"), epochs=12), n_classes=20)
+    assert trained.recipe.learning_rate in TRIAL_RATES
+    assert np.isfinite(trained.history[["train_loss", "stopping_loss"]]).all(axis=None)
+    answers = trained.head.posterior([vectors[400:]]).argmax(axis=1)
+    assert (answers == labels[400:]).mean() > 0.8
 
 
 def test_a_run_that_diverges_begins_again_at_a_third_of_the_rate(train, clusters):

@@ -42,11 +42,12 @@ class ProjectResource(dg.ConfigurableResource):
 @contextmanager
 def configured(project: Project) -> Iterator[None]:
     """Within the block the environment names this project, as it does for the processes of a deployment."""
-    before = dict(os.environ)
-    os.environ |= {"GEOLOC_PROFILE": str(project.profile_path), "GEOLOC_HOME": str(project.home)}
+    chosen = {"GEOLOC_PROFILE": str(project.profile_path), "GEOLOC_HOME": str(project.home)}
+    before = {name: os.environ[name] for name in chosen if name in os.environ}
+    os.environ.update(chosen)
     try:
         yield
     finally:
-        for name in ("GEOLOC_PROFILE", "GEOLOC_HOME"):
-            os.environ.pop(name)
-            os.environ |= {name: before[name]} if name in before else {}
+        for name in chosen:
+            del os.environ[name]
+        os.environ.update(before)

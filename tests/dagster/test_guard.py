@@ -1,13 +1,20 @@
 """Who is answered by the guarded webserver, and which project its runs may work on."""
 
 import asyncio
+import os
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 
 from geoloc_core.errors import InputError
+from geoloc_dagster.cli import main
+from geoloc_dagster.definitions import defs
+from geoloc_dagster.failures import failure_of
 from geoloc_dagster.guard import Guard, allowed_hosts, refusal
+from geoloc_dagster.refresh import Jobs
+from geoloc_dagster.requests import chosen_project
 from geoloc_dagster.resources import ProjectResource, configured
 from tests.conftest import ProjectMaker
 
@@ -146,3 +153,26 @@ def test_run_config_chooses_no_other_project(
         ProjectResource(profile=str(tmp_path / "nothing.yaml")).open()
     monkeypatch.delenv("GEOLOC_PROFILE")
     assert ProjectResource(profile=str(other.profile_path), home=str(other.home)).open().home == other.home
+
+
+@pytest.mark.slow
+def test_a_run_that_names_another_home_fails_and_the_command_line_chooses_freely(
+    make_project: ProjectMaker, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    project, other = make_project(tmp_path / "ours"), make_project(tmp_path / "other")
+    monkeypatch.setenv("GEOLOC_HOME", str(other.home))
+    assert main(["run", "regions", "--profile", str(project.profile_path), "--home", str(project.home)]) == 0
+    assert project.layout.regions.is_file()
+    assert os.environ["GEOLOC_HOME"] == str(other.home)
+    with configured(project), dg.DagsterInstance.ephemeral() as instance:
+        result = (
+            Jobs(defs)
+            .of("regions")
+            .execute_in_process(run_config=chosen_project(other), instance=instance, raise_on_error=False)
+        )
+    assert failure_of(result.all_events) == (
+        "InputError",
+        f"the run's configuration names the profile {other.profile_path}, but this deployment works on "
+        f"{project.profile_path}; leave `profile` out of the configuration, or start another deployment for it",
+    )
+    assert not other.home.exists()

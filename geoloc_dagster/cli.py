@@ -96,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     results = add("results", _results, "print the tables for a program")
     results.add_argument("--json", action="store_true", required=True, help="as JSON: every table as a list of rows")
     add("demo", _demo, "refresh, print the tables, and answer for one photo")
+    listed = add(
+        "backbones", _backbones, "list the backbones: dimension, size, licence, and whether their weights are here"
+    )
+    listed.add_argument(
+        "--json", action="store_true", help="as JSON, with where the weights come from, and the revision"
+    )
     schema = add("profile", _profile, "print what a profile may say, for editors and programs")
     schema.add_argument("what", choices=["schema"], help="a JSON Schema")
     ui = add("ui", _ui, "open the Dagster UI on 127.0.0.1 with this project's history")
@@ -225,6 +231,24 @@ def _profile(options: argparse.Namespace) -> int:
     from geoloc_core.line.profile import Profile
 
     print(json.dumps(Profile.model_json_schema(), indent=2))
+    return 0
+
+
+def _backbones(options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from geoloc_core.features.backbones import BACKBONES
+    from geoloc_core.features.checkpoints import describe
+
+    project = _project(options)
+    own = {name: project.profile.backbone(name) for name in project.profile.backbones()}
+    rows = [describe(spec, project.checkpoints) for spec in {**BACKBONES, **own}.values()]
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    table = pd.DataFrame(rows).drop(columns="revision").rename(columns={"parameters": "parameters (M)", "bytes": "MB"})
+    table["weights"] = table["weights"].str.replace("(package:[^/]*).*", r"\1", regex=True)
+    print(table.assign(MB=(table["MB"] / 1e6).round(1).replace(0.0, "")).to_string(index=False))
     return 0
 
 

@@ -40,7 +40,7 @@ def _try_out(encoder: Encoder, path: Path) -> None:
     finally:
         measuring.remove()
     width = vector.shape[-1]
-    if spec.pooling == "trunk" and width != encoder.trunk_width:
+    if encoder.trunk_width not in (0, width):
         problem = (
             f"have {width} numbers and its trunk has {encoder.trunk_width}, so they are not those before the projection"
         )

@@ -92,6 +92,58 @@ DINOV2 = backbone("dinov2-l-14-reg").changed(
     },
 )
 
+METACLIP2 = backbone("metaclip2-h-14").changed(
+    name="small-metaclip2",
+    model_id="small-metaclip2",
+    pretrained="",
+    weights="seeded:31",
+    dimension=48,
+    architecture={
+        "embed_dim": 48,
+        "quick_gelu": True,
+        "vision_cfg": {"image_size": 224, "layers": 2, "width": 64, "head_width": 32, "patch_size": 28},
+        # The published one reads text with XLM-V's tokenizer, up to its end-of-text token.
+        "text_cfg": {**TEXT, "hf_tokenizer_name": "facebook/xlm-v-base", "pool_type": "eos", "eos_id": 2},
+    },
+)
+PE_CORE = backbone("pe-core-b-16").changed(
+    name="small-pe-core",
+    model_id="small-pe-core",
+    pretrained="",
+    weights="seeded:21",
+    input_size=384,
+    dimension=48,
+    architecture={
+        "embed_dim": 48,
+        "custom_text": True,
+        # The smallest published one. The projection is the classifier of timm's trunk, and open_clip's
+        # own head is empty.
+        "vision_cfg": {
+            "image_size": 384,
+            "timm_model_name": "vit_pe_core_tiny_patch16_384",
+            "timm_model_pretrained": False,
+            "timm_pool": "map",
+            "timm_proj": None,
+        },
+        "text_cfg": TEXT,
+    },
+)
+PE_CORE_WIDTH = 192
+
+
+def of_timm(name: str, seed: int) -> BackboneSpec:
+    """A backbone of timm, two blocks deep and 64 numbers wide, on pictures of four patches a side."""
+    published = backbone(name)
+    side = 56 if "patch14" in published.model_id else 64
+    architecture = {"embed_dim": 64, "depth": 2, "num_heads": 2, "img_size": side}
+    changes = {"input_size": side, "dimension": 64, "weights": f"seeded:{seed}", "architecture": architecture}
+    return published.changed(name=f"small-{name}", **changes)
+
+
+# Its blocks begin with a scale of 1e-5, so that an untrained class token would see nothing of the picture.
+DINOV3 = of_timm("dinov3-b-16", 32).changed(initial_std={"*.gamma_*": 0.5})
+AIMV2, RADIO = of_timm("aimv2-l-14", 33), of_timm("radio-v3-b-16", 34)
+
 
 def small_hrnet(width: int) -> dict:
     """A configuration of timm's HRNet with one block everywhere."""

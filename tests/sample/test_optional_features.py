@@ -61,6 +61,8 @@ def test_with_weights_at_hand_the_six_are_trained_on_the_same_photos_and_stand_i
     values = yaml.safe_load(SAMPLE.read_text())
     values["sample"]["drawn"]["drawn"] = {"shards": 1, "photos_per_shard": 60, "benchmarks": {"bench": 12}}
     values["features"]["lite0"] = ["tiny-clip"]
+    # Weights of another size under the published model's name are refused, and rightly.
+    values["backbones"]["clip-b-32"] = {"model_id": "small-clip", "pretrained": ""}
     wanted = [key for key in values["experiments"] if key.split(".")[0] in values["optional"]]
     values["experiments"] = ["lite0.linear.country.thesis", *wanted]
     profile = tmp_path / "sample.yaml"

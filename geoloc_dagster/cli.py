@@ -262,7 +262,7 @@ def _predict(options: argparse.Namespace) -> int:
     predictor = Predictor.load(options.model or project.layout.model, project.checkpoints, project.profile.device)
     predictions = predictor.predict(options.files)
     if options.json:
-        print(json.dumps([prediction.as_dict() for prediction in predictions], indent=2, ensure_ascii=False))
+        print(json.dumps([prediction.model_dump() for prediction in predictions], indent=2, ensure_ascii=False))
     elif options.csv:
         print(as_csv(predictions), end="")
     else:

@@ -1,10 +1,9 @@
 """What a head answers: a country, a finer cell where it knows one, a point, and how sure it is.
 
-The point is, by the experiment's choice (`kinds.ANSWERS`), the anchor of the region that is answered (of the country for a
-head of countries, as the thesis does; of the sub-division for a head that has sub-divisions), the point that is best for the
-whole posterior (`decide`), which may lie across a border when the posterior does, or the place of the training photo of the
-answered region that looks most like this one (`learning.refine`). The sub-division is the most probable one *of the answered
-country*, so the two never disagree.
+The point is, by the experiment's choice (`kinds.ANSWERS`), the anchor of the region that is answered (the finest that the
+head knows), the point that is best for the whole posterior (`decide`), or the place of the training photo of the answered
+region that looks most like this one (`learning.refine`). The sub-division is the most probable one *of the answered country*,
+so the two never disagree.
 """
 
 from __future__ import annotations
@@ -40,9 +39,9 @@ class Answers:
     """For each of n photos.
 
     country_posterior: (n, C) over `countries`; points: (n, 2) latitude and longitude in degrees; country_sets: bool (n, C),
-    the conformal set; sure: bool (n,); subdivision_ids: object (n,) and subdivision_probability: (n,), of the sub-division
-    itself and not given its country, both None where the head has countries only; best_before, probability_before: the
-    likeliest country (n,), as a position, and its probability (n,) at temperature 1.
+    the conformal set; sure: bool (n,); subdivision_ids, subdivision_probability: (n,), not given its country, None where the
+    head has countries only; best_before, probability_before: the likeliest country (a position) and its probability (n,) at
+    temperature 1.
     """
 
     countries: list[str]
@@ -80,16 +79,13 @@ class Answerer:
 
         A part of the photos at a time: a posterior over 4,000 sub-divisions of a million photos would take 16 GB.
         """
-        slices = [slice(start, start + PHOTOS_AT_ONCE) for start in range(0, max(len(blocks[0]), 1), PHOTOS_AT_ONCE)]
-        parts = [
-            vars(self._answers([block[rows] for block in blocks], [block[rows] for block in companion_blocks]))
-            for rows in slices
-        ]
-        joined: dict[str, Any] = {
-            name: np.concatenate([part[name] for part in parts]) if isinstance(value, np.ndarray) else value
-            for name, value in parts[0].items()
-        }
-        return Answers(**joined)
+        parts = []
+        for start in range(0, max(len(blocks[0]), 1), PHOTOS_AT_ONCE):
+            rows = slice(start, start + PHOTOS_AT_ONCE)
+            parts.append(self._answers(*([block[rows] for block in part] for part in (blocks, companion_blocks))))
+        arrays = [name for name, value in vars(parts[0]).items() if isinstance(value, np.ndarray)]
+        joined: dict[str, Any] = {name: np.concatenate([getattr(part, name) for part in parts]) for name in arrays}
+        return replace(parts[0], **joined)
 
     def _answers(self, blocks: Sequence[np.ndarray], companion_blocks: Sequence[np.ndarray]) -> Answers:
         head, finer = self.head, self._finer
@@ -103,8 +99,7 @@ class Answerer:
         if finer is None:
             points = self._points(posterior, country, vectors)
         else:
-            position = {name: index for index, name in enumerate(head.countries)}
-            parent = np.array([position.get(name, -1) for name in finer.parents], dtype=np.int64)
+            parent = pd.Index(head.countries).get_indexer(pd.Index(finer.parents))
             if finer is self.companion:
                 vectors = companion_blocks
                 within = finer.posterior(vectors)
@@ -117,7 +112,7 @@ class Answerer:
             # A country whose photos lie in none of its sub-divisions answers for itself.
             alone = ~np.isin(country, parent)
             if alone.any():
-                own = anchor_points(self.places[ROOT].anchors, head.countries, self._anchor_kind)
+                own = self._anchors(ROOT, head.countries)
                 points[alone], names[alone], probability[alone] = own[country[alone]], "", 0.0
         return Answers(
             countries=head.countries,
@@ -132,22 +127,19 @@ class Answerer:
         )
 
     @property
-    def _anchor_kind(self) -> str:
-        """Kind of anchor where one point stands for a region."""
-        return ANCHOR_OF_RULE.get(self.how, self.how)
-
-    @property
     def _finer(self) -> Head | None:
         """The head that knows sub-divisions."""
         return self.companion if self.head.level == ROOT else self.head
 
+    def _anchors(self, level: str, names: Sequence[str]) -> np.ndarray:
+        """(K, 2) where one point stands for each region of a level."""
+        return anchor_points(self.places[level].anchors, names, ANCHOR_OF_RULE.get(self.how, self.how))
+
     @cached_property
     def _regions(self) -> tuple[Places, list[str], np.ndarray]:
         """The places of the regions that may be answered, their K ids, and the anchor (K, 2) of each."""
-        finer = self._finer
-        places = self.places[ROOT if finer is None else FINEST]
-        names = self.head.countries if finer is None else finer.classes
-        return places, names, anchor_points(places.anchors, names, self._anchor_kind)
+        level, names = (FINEST, self._finer.classes) if self._finer else (ROOT, self.head.countries)
+        return self.places[level], names, self._anchors(level, names)
 
     @cached_property
     def _decider(self) -> Decider:

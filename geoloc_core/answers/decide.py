@@ -47,10 +47,9 @@ class Mass:
 
 
 def photo_cells(photos: pd.DataFrame, cell_degrees: float = 0.5) -> pd.DataFrame:
-    """Where the photos (region_id, latitude, longitude) of each region are: one row for each occupied cell, with their number.
+    """Where the photos (region_id, latitude, longitude) of each region are: the mean place and the number in each cell.
 
-    Photos of one region within one cell of `cell_degrees` become one place, their mean: four million photos become some ten
-    thousand places (region_id, latitude, longitude, photos), which is what a model carries with it.
+    Four million photos become some ten thousand places (region_id, latitude, longitude, photos), which a model carries along.
     """
     cells = photos[["region_id", "latitude", "longitude"]].assign(
         row=np.floor(photos["latitude"] / cell_degrees), column=np.floor(photos["longitude"] / cell_degrees)
@@ -62,14 +61,10 @@ def photo_cells(photos: pd.DataFrame, cell_degrees: float = 0.5) -> pd.DataFrame
 
 
 def mass_of_cells(cells: pd.DataFrame, classes: Sequence[str], anchors: np.ndarray) -> Mass:
-    """The probability of each of the K `classes` of a posterior, spread as its training photos are.
-
-    cells: what `photo_cells` made of the training photos; those of other regions are not used. anchors: (K, 2) latitude and
-    longitude: where the mass of a region without photos lies.
-    """
-    region = cells["region_id"].map({name: index for index, name in enumerate(classes)})
-    places = cells.loc[region.notna(), ["latitude", "longitude", "photos"]].to_numpy(dtype=np.float64)
-    index = region.dropna().to_numpy(dtype=np.int64)
+    """The probability of the K `classes`, spread as their photos are (`photo_cells`), or at the anchor (K, 2) without any."""
+    region = pd.Index(classes).get_indexer(pd.Index(cells["region_id"]))
+    places = cells.loc[region >= 0, ["latitude", "longitude", "photos"]].to_numpy(dtype=np.float64)
+    index = region[region >= 0].astype(np.int64)
     without = np.setdiff1d(np.arange(len(classes)), index)
     index = np.concatenate([index, without])
     places = np.vstack([places, np.column_stack([anchors[without], np.ones(len(without))])])
@@ -128,14 +123,12 @@ def decider(anchors: np.ndarray, rule: str, mass: Mass) -> Decider:
 
 
 def expected_loss_by_region(points: np.ndarray, mass: Mass, rule: str) -> np.ndarray:
-    """(M, K) loss of answering with each of M points when the photo is in each region.
+    """(M, K) loss of answering with each of M points when the photo is in each region, averaged over the region's mass.
 
-    The loss is the distance in km ("expected_distance") or the GeoScore points given away ("expected_geoscore"),
-    averaged over the region's mass.
+    It is the distance in km ("expected_distance") or the GeoScore points given away ("expected_geoscore").
     """
-    gather = scipy.sparse.coo_array(
-        (mass.weight, (np.arange(len(mass.weight)), mass.region)), shape=(len(mass.weight), mass.n_regions)
-    ).tocsr()
+    of_place = (mass.weight, (np.arange(len(mass.weight)), mass.region))
+    gather = scipy.sparse.csr_array(of_place, shape=(len(mass.weight), mass.n_regions))
     places = unit_vectors(mass.latitude, mass.longitude)  # (m, 3)
     result = np.empty((len(points), mass.n_regions))
     height = max(1, PAIRS_AT_ONCE // len(places))

@@ -56,9 +56,8 @@ def pack(
 ) -> Packed:
     """Pack the trained head of a folder, and that of a companion which divides a country's probability.
 
-    places: for each level the files of its anchors and of its cells; description: experiment and companion (keys, or ""),
-    answer (one of `kinds.ANSWERS`), profile, notice, split, backbones (identities by name), specifications (by name) and
-    validation (scores). Files of an older package that are not needed any more are removed.
+    places: for each level the files of its anchors and of its cells; description: the rest of model.json. Files of an older
+    package that are not needed any more are removed.
     """
     for level, (anchors, cells) in places.items():
         share_file(anchors, folder / f"anchors_{level}.parquet")

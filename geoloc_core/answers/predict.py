@@ -37,11 +37,6 @@ HEADINGS = (
 )  # fmt: skip
 # A set of more countries is shown by its size.
 MOST_LISTED = 6
-CSV_COLUMNS = (
-    "file", "status", "detail", "country_id", "country", "probability", "subdivision_id", "subdivision",
-    "subdivision_probability", "latitude", "longitude", "sure", "sure_threshold", "sure_max_risk", "country_set",
-    "set_coverage", "next_best",
-)  # fmt: skip
 
 
 class RegionProbability(pydantic.BaseModel):
@@ -56,11 +51,10 @@ class Prediction(pydantic.BaseModel):
     """The answer for one photo; MLflow shows these fields as the model's signature.
 
     status is "ok", or the reason why there is no answer; then `detail` says it in words and the rest is empty.
-    `probability` is the country's; the sub-division's is its own, not given the country. `next_best` are the five
-    countries that follow. `country_set`: the countries, likeliest first, that hold the truth with the probability
-    `set_coverage` (0.9: nine photos in ten of new authors). `sure`: whether the country's probability reaches
-    `sure_threshold`; of such answers at most the share `sure_max_risk` is wrong. The threshold is None where the held-out
-    photos allowed no such promise: then no answer is sure.
+    `probability` is the country's; the sub-division's is its own, not given the country. `sure`: whether the country's
+    probability reaches `sure_threshold`; of such answers at most the share `sure_max_risk` is wrong. The threshold is None
+    where the held-out photos allowed no such promise: then no answer is sure. `country_set`: the countries, likeliest first,
+    that hold the truth with the probability `set_coverage`. `next_best` are the five countries that follow.
     """
 
     file: str
@@ -74,16 +68,12 @@ class Prediction(pydantic.BaseModel):
     subdivision_probability: float = 0.0
     latitude: float | None = None
     longitude: float | None = None
-    next_best: list[RegionProbability] = []
     sure: bool = False
     sure_threshold: float | None = None
     sure_max_risk: float = 0.0
     country_set: list[RegionProbability] = []
     set_coverage: float = 0.0
-
-    def as_dict(self) -> dict[str, Any]:
-        """Plain values, for JSON."""
-        return self.model_dump()
+    next_best: list[RegionProbability] = []
 
 
 @dataclass(frozen=True)
@@ -110,9 +100,8 @@ class Predictor:
             present = open_checkpoint(spec, checkpoints).identity
             if present.version != trained["version"]:
                 raise CheckpointError(
-                    f"the checkpoint of {name} in {checkpoints} (weights {present.weights_sha256[:12]}) is not the one "
-                    f"that the model was trained with (weights {trained['weights_sha256'][:12]}); put that one there, or "
-                    "retrain"
+                    f"the checkpoint of {name} in {checkpoints} (weights {present.weights_sha256[:12]}) is not the one that "
+                    f"the model was trained with (weights {trained['weights_sha256'][:12]}); put that one there, or retrain"
                 )
         regions = read_rows(folder / "regions.parquet")
         return cls(description, read_answerer(folder, description), regions, encoders, limits or ImageLimits())
@@ -212,10 +201,10 @@ def as_table(predictions: Sequence[Prediction]) -> str:
 def as_csv(predictions: Sequence[Prediction]) -> str:
     """One line for each photo; lists of countries read "FRA 0.4213; DEU 0.1077"."""
     out = io.StringIO()
-    writer = csv.DictWriter(out, CSV_COLUMNS, lineterminator="\n")
+    writer = csv.DictWriter(out, list(Prediction.model_fields), lineterminator="\n")
     writer.writeheader()
     for prediction in predictions:
-        values = {name: getattr(prediction, name) for name in CSV_COLUMNS}
+        values = dict(prediction)
         for name in ("country_set", "next_best"):
             values[name] = "; ".join(f"{region.region_id} {region.probability:.4f}" for region in values[name])
         writer.writerow(values)
@@ -225,9 +214,7 @@ def as_csv(predictions: Sequence[Prediction]) -> str:
 def in_words(promise: Promise) -> str:
     """What "sure" and the set of countries promise, and on what that rests."""
     photos, risk = f"{promise.n_photos:,} photos ({promise.fitted_on})", f"{promise.sure_max_risk:.0%}"
-    sure = (
-        f"no answer is called sure, as {photos} show no probability from which at most {risk} of the answers are wrong"
-    )
+    sure = f"no answer is called sure, as {photos} show no probability from which at most {risk} of answers are wrong"
     if promise.sure_threshold is not None:
         sure = f"the country's probability is at least {promise.sure_threshold:.1%}; of such answers at most {risk} are wrong "
         sure += f"(95 % confidence, {photos})"

@@ -43,7 +43,7 @@ class GeolocModel(PythonModel):
         photos = [_source(photo, number) for number, photo in enumerate(model_input)]
         names = [photo.path or f"photo {number}" for number, photo in enumerate(model_input)]
         answers = self.predictor.predict(photos, names)
-        return [answer.as_dict() for answer in answers]  # type: ignore[misc]
+        return [answer.model_dump() for answer in answers]  # type: ignore[misc]
 
 
 def _source(photo: Photo, number: int) -> Path | bytes:

@@ -58,9 +58,12 @@ def calibration(predictions: pd.DataFrame, n_bins: int = BINS) -> Calibration:
         answered["brier"].to_numpy(),
         -np.log(np.maximum(truth[truth > 0], SMALLEST_PROBABILITY)),
     )
-    means = [float(np.mean(values, dtype=np.float64)) if len(values) else math.nan for values in figures]
+    right, sureness, brier, loss = (
+        float(np.mean(part, dtype=np.float64)) if len(part) else math.nan for part in figures
+    )
     ece = expected_calibration_error(confidence, correct, n_bins) if len(confidence) else math.nan
-    return Calibration(len(answered), *means[:2], ece, *means[2:], reliability_table(confidence, correct, n_bins))
+    table = reliability_table(confidence, correct, n_bins)
+    return Calibration(len(answered), right, sureness, ece, brier, loss, table)
 
 
 class Threshold(NamedTuple):
@@ -92,10 +95,7 @@ def area_under_risk(predictions: pd.DataFrame) -> float:
 
 
 def threshold_for(predictions: pd.DataFrame, target_accuracy: float) -> Threshold:
-    """The threshold that answers most photos while `target_accuracy` per cent of the answered are right.
-
-    The target is met by a 95 % bound, not by the figure alone (see `calibrate.sure_threshold`).
-    """
+    """The one that answers most photos while `target_accuracy` % of them are right by a 95 % bound (`calibrate`)."""
     confidence, correct = _answered(predictions)
     max_risk = 1.0 - target_accuracy / 100.0
     threshold = calibrate.sure_threshold(confidence, correct, max_risk) if len(confidence) else math.inf
@@ -140,14 +140,13 @@ def certainty(
 ) -> Certainty:
     """Compare the promises of `head` (see `posterior.Promise`) with its answers.
 
-    posterior: (n, C) over `head.countries`; uncalibrated: the likeliest country (n,), as a position, and its probability (n,)
-    at temperature 1; truth: (n,) country ids, of which one that is no class of the head (or "") is never right and in no set;
-    authors: (n,) who took each photo; answered: bool (n,), the photos that count.
+    posterior: (n, C) over `head.countries`; uncalibrated: the likeliest country (a position) and its probability, (n,) each, at
+    temperature 1; truth: (n,) country ids, of which one that is no class is never right and in no set; authors: (n,) who took
+    each photo; answered: bool (n,), the photos that count.
     """
     if not answered.any():
         raise InputError("there is no answered photo to compare the head's promises with")
-    position = {name: index for index, name in enumerate(head.countries)}
-    labels = np.array([position.get(name, -1) for name in truth[answered]], dtype=np.int64)
+    labels = pd.Index(head.countries).get_indexer(truth[answered])
     confidence, correct = top_confidence(posterior[answered], labels)
     best_before, confidence_before = (values[answered] for values in uncalibrated)
     sets, sure = head.country_sets(posterior[answered]), head.sure(posterior[answered])
@@ -173,8 +172,7 @@ def certainty(
 def share_over_authors(holds: np.ndarray, authors: np.ndarray, seed: int = 0) -> Interval:
     """Share of the photos (n,) for which something holds, with its 95 % bootstrap interval over authors (n,)."""
     names, author = np.unique(authors.astype(str), return_inverse=True)
-    photos_of = np.bincount(author).astype(np.float64)
-    holds_of = np.bincount(author, weights=holds)
+    photos_of, holds_of = np.bincount(author).astype(np.float64), np.bincount(author, weights=holds)
     weights = author_weights(len(names), RESAMPLES, seed, max(len(names), len(holds)))
     shares = np.concatenate([(block @ holds_of) / (block @ photos_of) for block in weights])
     low, high = np.quantile(shares, [0.5 - CONFIDENCE / 2, 0.5 + CONFIDENCE / 2])

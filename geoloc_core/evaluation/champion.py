@@ -33,27 +33,26 @@ class Decision:
 def challenge(
     challenger: pd.DataFrame,
     champion: pd.DataFrame,
-    *,
-    continent_margin: float | None = CONTINENT_MARGIN,
+    margin: float | None = CONTINENT_MARGIN,
     resamples: int = RESAMPLES,
 ) -> Decision:
     """The rule: better beyond the interval of the paired difference, and on no continent worse by more than a margin.
 
-    challenger, champion: predictions of the two on the same validation photos (else an InputError). continent_margin: points
-    of METRIC that a continent may lose; None judges no continent, as against the class prior, which is unbeatable on the
-    continent of the one country that it names. One of fewer than MINIMUM_AUTHORS authors is reported and not judged.
+    challenger, champion: predictions of the two on the same validation photos (else an InputError). margin: points of METRIC
+    that a continent may lose; None judges no continent, as against the class prior, which is unbeatable on the continent of
+    the one country that it names. One of fewer than MINIMUM_AUTHORS authors is reported and not judged.
     """
     gain, _ = _gain(challenger, champion, resamples)
     rows = []
     for name in sorted(set(challenger["continent"]) - {""}):
         ours, theirs = (frame[frame["continent"] == name] for frame in (challenger, champion))
         gap, n_authors = _gain(ours, theirs, resamples)
-        if continent_margin is None:
+        if margin is None:
             judged = "not asked"
         elif n_authors < MINIMUM_AUTHORS:
             judged = "too few authors"
         else:
-            judged = "lost" if gap.value < -continent_margin else "kept"
+            judged = "lost" if gap.value < -margin else "kept"
         rows.append((name, len(ours), n_authors, gap.value, gap.low, gap.high, judged))
     continents = pd.DataFrame(rows, columns=COLUMNS)
     better = gain.low > 0.0
@@ -64,8 +63,8 @@ def challenge(
         "The challenger becomes champion." if moves else "The champion stays.",
         f"{title} is {outcome}: {gain.value:+.1f} {unit} [{gain.low:+.1f}, {gain.high:+.1f}].",
     ]
-    if continent_margin is not None:
-        reasons += _sentences(continents, continent_margin, unit)
+    if margin is not None:
+        reasons += _sentences(continents, margin, unit)
     return Decision(moves, tuple(reasons), gain, continents)
 
 

@@ -22,13 +22,15 @@ def verdicts(boots: Mapping[str, Bootstrap]) -> dict[str, dict[str, str]]:
     """
     words = {name: dict.fromkeys(DEFINITIONS, BEHIND) for name in boots}
     for metric in DEFINITIONS:
-        values = {name: boot.estimate[metric] for name, boot in boots.items()}
+        values = {name: boot.estimate[metric] for name, boot in boots.items() if metric in boot.estimate}
+        if not values:
+            continue  # nobody answers with sub-divisions
         best = (max if DEFINITIONS[metric].more_is_better else min)(values, key=lambda name: values[name])
         shared = sum(value == values[best] for value in values.values()) > 1
-        for name, boot in boots.items():
+        for name in values:
             if name == best and not shared:
                 words[name][metric] = BEST
-            elif difference(boot, boots[best], metric).tie:
+            elif difference(boots[name], boots[best], metric).tie:
                 words[name][metric] = TIE
     return words
 
@@ -53,10 +55,7 @@ def differences(boots: Mapping[str, Bootstrap], reference: str, metrics: Sequenc
 def comparison_table(
     predictions: Mapping[str, pd.DataFrame], reference: str, metrics: tuple[str, ...] = ("accuracy", "mean_km")
 ) -> tuple[pd.DataFrame, list[str]]:
-    """Each of `predictions` (by name, over the same photos) against one of them, as text for people.
-
-    Also a sentence for those that are better, a tie, or worse by the first metric, as far as there are any.
-    """
+    """Each of `predictions` (by name) against one of them, as text; and who is better, tied, worse by the first metric."""
     gaps = differences({name: bootstrap(frame) for name, frame in predictions.items()}, reference, metrics)
     shown = pd.DataFrame({"Experiment": gaps["experiment"].drop_duplicates(), "Compared with": reference})
     for metric in metrics:

@@ -58,12 +58,7 @@ class PhotoSet:
 
 
 def evaluate(
-    name: str,
-    predictions: pd.DataFrame,
-    *,
-    photos: str = VALIDATION,
-    kind: str = "experiment",
-    boot: Bootstrap | None = None,
+    name: str, predictions: pd.DataFrame, photos: str = VALIDATION, kind: str = KINDS[0], boot: Bootstrap | None = None
 ) -> Evaluation:
     """Score predictions and put an interval around each metric; give `boot` if the bootstrap was made already."""
     boot = boot or bootstrap(predictions)
@@ -76,10 +71,7 @@ def evaluate_set(
     baselines: Mapping[str, pd.DataFrame] | None = None,
     ceilings: Mapping[str, pd.DataFrame] | None = None,
 ) -> list[Evaluation]:
-    """Score all predictions (by name) of the same photos, and tell the best from those that are a tie with it.
-
-    Experiments and baselines compete (a table says so where the class prior is best); ceilings do not.
-    """
+    """Score predictions (by name) of the same photos; of experiments and baselines say which is best, which tie with it."""
     kinds = {"experiment": experiments, "baseline": baselines or {}, "ceiling": ceilings or {}}
     rows = [(kind, name, frame) for kind, frames in kinds.items() for name, frame in frames.items()]
     boots = [bootstrap(frame) for _, _, frame in rows]
@@ -88,9 +80,6 @@ def evaluate_set(
         raise InputError(f"there is no answer for the photos of {photos!r}; give the predictions of an experiment")
     compared = verdicts(competing)
     return [
-        dataclasses.replace(
-            evaluate(name, frame, photos=photos, kind=kind, boot=boot),
-            verdicts={} if kind == "ceiling" else compared[name],
-        )
+        dataclasses.replace(evaluate(name, frame, photos=photos, kind=kind, boot=boot), verdicts=compared.get(name, {}))
         for (kind, name, frame), boot in zip(rows, boots, strict=True)
     ]

@@ -43,10 +43,7 @@ def recall_by_country(predictions: pd.DataFrame, training_counts: Mapping[str, i
 
 
 def recall_by_continent(predictions: pd.DataFrame, training_counts: Mapping[str, int] | pd.Series) -> pd.DataFrame:
-    """`COLUMNS`, in order of name: recall of countries over the photos of each true continent, with an author bootstrap.
-
-    `training_counts` is by continent; photos in no country are left out.
-    """
+    """`COLUMNS`: recall of countries over the photos of each true continent, with an author bootstrap; counts by continent."""
     rows = []
     for name, group in predictions[predictions["continent"] != ""].groupby("continent", sort=True):
         boot = bootstrap(group)
@@ -88,10 +85,9 @@ def rank_correlation(recall: pd.DataFrame) -> float:
 
 
 def confusion(predictions: pd.DataFrame, most: int = 15) -> pd.DataFrame:
-    """Per cent of the photos of each true country (rows) that were put in each country (columns).
+    """Per cent of the photos of each true country (rows) that were put in each country (columns); rows sum to 100.
 
-    Rows are the `most` countries with most photos, largest first (of equals the first by id). Columns are the same
-    countries, then "other" and "no answer", so that each row sums to 100.
+    Rows are the `most` countries with most photos, largest first; columns the same, then "other" and "no answer".
     """
     known = predictions[predictions["country_id"] != ""]
     shown = known["country_id"].value_counts().sort_index().sort_values(ascending=False, kind="stable").index[:most]

@@ -1,8 +1,7 @@
 """How far a figure may be off: the bootstrap over authors.
 
-Photos of one author are alike, so photos are not what is sampled: authors are. One set of resamples serves all metrics
-and all experiments on the same photos, which makes their differences paired: what two experiments have in common
-cancels.
+Photos of one author are alike, so photos are not what is sampled: authors are. One set of resamples serves all metrics and
+all experiments on the same photos, which makes their differences paired: what they have in common cancels.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import pydantic
 import scipy.sparse
 
 from geoloc_core.errors import InputError
-from geoloc_core.evaluation.metrics import DEFINITIONS, MEAN_METRICS, photo_scores
+from geoloc_core.evaluation.metrics import DEFINITIONS, photo_scores
 from geoloc_core.evaluation.predictions import bootstrap_units
 
 RESAMPLES = 1_000
@@ -44,10 +43,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Metrics of one predictions frame on every resample of its authors.
-
-    `photo_ids` are the photos in order of id and `values` has a row for each resample and a column for each metric.
-    """
+    """Metrics of one predictions frame (photos in order of id) on every resample of its authors, a row of `values` each."""
 
     photo_ids: np.ndarray
     estimate: pd.Series
@@ -68,7 +64,7 @@ def bootstrap(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int =
     authors, author = np.unique(bootstrap_units(frame).astype(str), return_inverse=True)
     n_authors = len(authors)
     photos_of = np.bincount(author).astype(np.float64)  # (A,)
-    sums = np.column_stack([np.bincount(author, scores[name]) for name in MEAN_METRICS])  # (A, M)
+    sums = np.column_stack([np.bincount(author, scores[name]) for name in scores])  # (A, M)
     known = (frame["country_id"] != "").to_numpy()
     countries, country = np.unique(frame["country_id"].to_numpy(dtype=str)[known], return_inverse=True)
     # Photos, and per cent right, of each author in each true country: (A, C) each.
@@ -84,7 +80,7 @@ def bootstrap(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int =
         macro = _macro(weights, photos_in, hits_in)
         median = _weighted_median(distance[by_distance], author[by_distance], weights)
         parts.append(np.column_stack([means, macro, median]))
-    values = pd.DataFrame(np.vstack(parts), columns=[*MEAN_METRICS, "macro_accuracy", "median_km"])
+    values = pd.DataFrame(np.vstack(parts), columns=[*scores, "macro_accuracy", "median_km"])
     estimate = scores.mean()
     estimate["macro_accuracy"] = float(_macro(np.ones((1, n_authors)), photos_in, hits_in)[0])
     estimate["median_km"] = float(np.median(distance))
@@ -92,10 +88,7 @@ def bootstrap(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int =
 
 
 def author_weights(n_authors: int, resamples: int, seed: int, row_length: int) -> Iterator[np.ndarray]:
-    """How often each author is drawn in each resample: blocks of (b, A) whose rows each sum to A.
-
-    Blocks are as high as memory allows for rows of `row_length` numbers; the draws do not depend on the blocks.
-    """
+    """How often each author is drawn in each resample, in blocks of (b, A) as high as rows of `row_length` numbers allow."""
     generator = np.random.default_rng(seed)
     height = max(1, NUMBERS_AT_ONCE // row_length)
     for start in range(0, resamples, height):
@@ -106,19 +99,16 @@ def author_weights(n_authors: int, resamples: int, seed: int, row_length: int) -
 
 
 def intervals(boot: Bootstrap) -> dict[str, Interval]:
-    """The percentile interval (Efron, 1979) of every metric of `DEFINITIONS`.
+    """The percentile interval (Efron, 1979) of every metric of `DEFINITIONS` that there is.
 
     A share of 0 or 100 % is the same on every resample, which would look like certainty. Its other end is the exact
     bound of Clopper and Pearson (1934) for none, or all, of the authors.
     """
-    result = {name: _percentiles(boot.estimate[name], boot.values[name]) for name in DEFINITIONS}
+    result = {name: _percentiles(boot.estimate[name], boot.values[name]) for name in DEFINITIONS if name in boot.values}
     possible = 100.0 * (1.0 - ((1.0 - CONFIDENCE) / 2.0) ** (1.0 / boot.n_authors))
     for name, span in result.items():
-        if DEFINITIONS[name].unit == "%" and span.value == span.low == span.high:
-            if span.value == 0.0:
-                result[name] = Interval(0.0, 0.0, possible)
-            elif span.value == 100.0:
-                result[name] = Interval(100.0, 100.0 - possible, 100.0)
+        if DEFINITIONS[name].unit == "%" and span in (Interval(0.0, 0.0, 0.0), Interval(100.0, 100.0, 100.0)):
+            result[name] = Interval(span.value, max(0.0, span.low - possible), min(100.0, span.high + possible))
     return result
 
 

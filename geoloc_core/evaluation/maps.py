@@ -7,6 +7,7 @@ every square kilometre has the same size. On the Agg canvas, so that no display 
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from itertools import compress, cycle
 from typing import TYPE_CHECKING, Any
 
@@ -63,7 +64,7 @@ def error_map(predictions: pd.DataFrame, boundaries: BoundarySet, title: str) ->
     without = f"; {missing:,} without an answer" if missing else ""
     figure, axes = _world(boundaries, f"{title}\n{len(shown):,} of {len(answered):,} answered photos{without}")
     ends = shown[["longitude", "latitude", "predicted_longitude", "predicted_latitude"]].to_numpy(dtype=np.float64)
-    pieces = [piece for row in ends for piece in great_circle(*row)]
+    pieces = [piece for row in ends.tolist() for piece in great_circle(row[:2], row[2:])]
     lines = [np.column_stack(EQUAL_EARTH(piece[:, 0], piece[:, 1])) for piece in pieces]
     axes.add_collection(LineCollection(lines, colors=INK, linewidths=0.5, alpha=0.35, zorder=3))
     for column, colour, label in ((0, TRUTH, "truth"), (2, ANSWER, "answer")):
@@ -126,12 +127,9 @@ def country_map(boundaries: BoundarySet, country_id: str, photos: pd.DataFrame |
     return png_bytes(figure)
 
 
-def great_circle(*ends: float, points: int = 40) -> list[np.ndarray]:
-    """The shortest way between two `ends` (longitude, latitude, longitude, latitude), in two pieces across the antimeridian.
-
-    Each piece is (m, 2) longitudes and latitudes.
-    """
-    way = np.array([ends[:2], *SPHERE.npts(*ends, points - 2), ends[2:]])
+def great_circle(start: Sequence[float], end: Sequence[float], points: int = 40) -> list[np.ndarray]:
+    """The shortest way between two places (longitude, latitude), as (m, 2); two pieces across the antimeridian."""
+    way = np.array([start, *SPHERE.npts(start[0], start[1], end[0], end[1], points - 2), end])
     pieces = np.split(way, np.flatnonzero(np.abs(np.diff(way[:, 0])) > 180.0) + 1)
     return [piece for piece in pieces if len(piece) > 1]
 
@@ -150,10 +148,9 @@ def _world(boundaries: BoundarySet, title: str) -> tuple[Figure, Axes]:
 
 
 def _world_rings(boundaries: BoundarySet) -> tuple[list[np.ndarray], np.ndarray]:
-    """Projected outer rings of all countries, largest first, and the country of each.
+    """Projected outer rings of all countries, largest first, and the country of each; no specks beside a larger part.
 
-    Holes are filled by the smaller country that is drawn later (Lesotho after South Africa). Specks are left out unless
-    they are all that there is of a country.
+    Holes are filled by the smaller country that is drawn later (Lesotho after South Africa).
     """
     if boundaries.identity not in _last_rings:
         parts, country = shapely.get_parts(boundaries.countries.geometry.to_numpy(), return_index=True)

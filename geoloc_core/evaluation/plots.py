@@ -21,6 +21,7 @@ from geoloc_core.evaluation.metrics import RADII_KM, distance_curve
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 DASHES = ("-", "--", ":", "-.")
 LABELLED = 14
+LEGEND: dict[str, Any] = {"fontsize": 8, "framealpha": 0.85, "edgecolor": "#d5d8dc"}
 
 
 def reliability_plot(calibration: Calibration, title: str) -> bytes:
@@ -47,7 +48,7 @@ def risk_coverage_plot(curves: Mapping[str, pd.DataFrame], title: str) -> bytes:
         axes.plot(curve["coverage"], curve["accuracy"], label=name, linewidth=1.8)
     axes.set(xlim=(0, 100), ylim=(0, 101), xlabel="photos answered (%)", ylabel="of these right (%)")
     if len(curves) > 1:
-        _legend(axes, "lower left")
+        axes.legend(loc="lower left", **LEGEND)
     return png_bytes(figure)
 
 
@@ -63,7 +64,7 @@ def distance_curves_plot(predictions: Mapping[str, pd.DataFrame], title: str) ->
     axes.set_xticks([*RADII_KM, 10_000], [f"{radius:,}" for radius in (*RADII_KM, 10_000)])
     axes.set_xticks([], minor=True)
     axes.set(xlim=(1, 20_015), ylim=(0, 100), xlabel="distance (km)", ylabel="photos answered within (%)")
-    _legend(axes, "upper left")
+    axes.legend(loc="upper left", **LEGEND)
     return png_bytes(figure)
 
 
@@ -107,7 +108,7 @@ def fairness_plot(recall: pd.DataFrame, names: Mapping[str, str], title: str) ->
     axes.xaxis.set_major_formatter(FuncFormatter(lambda number, _: f"{number:,.0f}" if number >= 1 else ""))
     axes.margins(x=0.1)
     axes.set(ylim=(-3, 106), xlabel="training photos of the country", ylabel="recall (%)")
-    _legend(axes, "upper left")
+    axes.legend(loc="upper left", **LEGEND)
     largest = zip(recall["country_id"].head(LABELLED), training, value, strict=False)
     label_points(figure, axes, [(names.get(key, key), x, y) for key, x, y in largest])
     return png_bytes(figure)
@@ -126,7 +127,3 @@ def _style(axes: Axes, title: str = "") -> None:
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(visible=True, color="#eceff1", linewidth=0.8)
     axes.set_axisbelow(True)
-
-
-def _legend(axes: Axes, place: Any) -> None:
-    axes.legend(loc=place, fontsize=8, framealpha=0.85, edgecolor="#d5d8dc")

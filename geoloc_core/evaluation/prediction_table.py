@@ -13,7 +13,7 @@ import pandera.pandas as pa
 import pyarrow
 
 from geoloc_core.geography.cells import LEVELS, id_column
-from geoloc_core.tables import latitude, longitude, number, table, text
+from geoloc_core.tables import column, latitude, longitude, number, table, text
 
 # Probabilities are kept in 32 bits, and a softmax may add up to slightly more than 1.
 ROUNDING = 1e-4
@@ -22,10 +22,6 @@ PLACE = ("{photos}.latitude", "{photos}.longitude")
 POINT = (VECTOR, "region_anchors.latitude", "region_anchors.longitude")
 PROBABILITY: dict[str, Any] = {"low": 0.0, "high": 1.0 + ROUNDING, "nullable": True}
 LISTS = {"topk_ids": pyarrow.list_(pyarrow.string()), "topk_probabilities": pyarrow.list_(pyarrow.float32())}
-
-
-def _list(description: str) -> pa.Column:
-    return pa.Column(object, description=description, metadata={"made_from": (VECTOR,)})
 
 
 def _ok_means_answered(frame: pd.DataFrame) -> pd.Series:
@@ -64,16 +60,17 @@ Predictions = table(
         "country_id": text("The true country; empty where there is none", COUNTRY),
         "continent": text("Continent of the true country", COUNTRY),
         "predicted_country_id": text("The most probable country", VECTOR),
+        "predicted_continent": text("Its continent", VECTOR),
         "probability": number(np.float32, "Its probability", VECTOR, **PROBABILITY),
         "rank": number(np.int32, "Rank of the true country among all, from 1", VECTOR, COUNTRY, low=1),
-        "topk_ids": _list("The most probable countries, best first"),
-        "topk_probabilities": _list("Their probabilities"),
+        "topk_ids": column(object, "The most probable countries, best first", VECTOR),
+        "topk_probabilities": column(object, "Their probabilities", VECTOR),
         "predicted_latitude": latitude("Degrees north of the answered point", *POINT, nullable=True),
         "predicted_longitude": longitude("Degrees east of the answered point", *POINT, nullable=True),
         "distance_km": number(np.float64, "Great-circle kilometres from the true place to the answered point",
                               *POINT, *PLACE, low=0.0, high=20_015.1, nullable=True),
         "status": text("ok, or why there is no answer", "embeddings.status", filled=True),
-        **{name: column for level in LEVELS[1:] for name, column in {
+        **{name: of_level for level in LEVELS[1:] for name, of_level in {
             id_column(level): text(f"The true {level}; empty where there is none", f"{{photos}}.{id_column(level)}"),
             f"predicted_{id_column(level)}": text(f"The most probable {level} of the answered country", VECTOR),
         }.items()},

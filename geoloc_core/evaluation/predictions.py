@@ -62,9 +62,9 @@ def predictions_frame(
             raise InputError(
                 f"the {what} have shape {parts.shape}, but there are {n} photos and {len(classes)} classes"
             )
-    for what, values in {"status": status, **(predicted_cells or {})}.items():
-        if values is not None and len(values) != n:
-            raise InputError(f"there are {len(values)} values of {what} for {n} photos")
+    for what, given in {"status": status, **(predicted_cells or {})}.items():
+        if given is not None and len(given) != n:
+            raise InputError(f"there are {len(given)} values of {what} for {n} photos")
     reasons = np.array([ANSWERED] * n if status is None else status, dtype=object)
     answered = reasons == ANSWERED
     if not np.isfinite(posterior[answered]).all() or not np.isfinite(points[answered]).all():
@@ -78,8 +78,7 @@ def predictions_frame(
     best_probability, truth_probability, brier = (np.full(n, np.nan, dtype=np.float32) for _ in range(3))
     topk_ids: list[list[str]] = [[] for _ in range(n)]
     topk_probabilities: list[list[float]] = [[] for _ in range(n)]
-    position = {name: index for index, name in enumerate(ids) if name != ""}
-    truth_column = np.array([position.get(name, -1) for name in truth], dtype=np.int64)
+    truth_column = np.where(truth == "", -1, pd.Index(ids).get_indexer(pd.Index(truth)))
     rows_answered = np.flatnonzero(answered)
     for start in range(0, len(rows_answered), ROWS_AT_ONCE):
         rows = rows_answered[start : start + ROWS_AT_ONCE]
@@ -102,8 +101,7 @@ def predictions_frame(
     for level in LEVELS[1:]:
         name, empty = id_column(level), np.full(n, "", dtype=object)
         finer[name] = photos[name].to_numpy(dtype=object) if name in photos else empty
-        ids_of_level = (predicted_cells or {}).get(level)
-        predicted = empty if ids_of_level is None else np.asarray(ids_of_level, dtype=object)
+        predicted = np.asarray((predicted_cells or {}).get(level, empty), dtype=object)
         finer[f"predicted_{name}"] = np.where(answered, predicted, "")
     return pd.DataFrame(
         {
@@ -114,6 +112,7 @@ def predictions_frame(
             "country_id": truth,
             "continent": np.array([continents.get(name, "") for name in truth], dtype=object),
             "predicted_country_id": best_ids,
+            "predicted_continent": np.array([continents.get(name, "") for name in best_ids], dtype=object),
             "probability": best_probability,
             "rank": rank,
             "topk_ids": topk_ids,

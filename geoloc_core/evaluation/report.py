@@ -1,7 +1,4 @@
-"""The two pages that people read: the results of a run, and the evaluation of a folder of photos.
-
-All words are in `report.html.j2`, which escapes what it shows; here each section's figures, tables and pictures are made.
-"""
+"""The two pages that people read, of a run and of a folder of photos; their words are in `report.html.j2`, which escapes."""
 
 from __future__ import annotations
 
@@ -17,19 +14,10 @@ import jinja2
 import pandas as pd
 from PIL import Image
 
-from geoloc_core.evaluation import plots
+from geoloc_core.evaluation import fairness, plots
 from geoloc_core.evaluation.certainty import Certainty, area_under_risk, calibration, coverage_curve, threshold_for
 from geoloc_core.evaluation.comparison import BEST, BETTER, TIE, WORSE
 from geoloc_core.evaluation.evaluate import VALIDATION, Evaluation, PhotoSet, evaluate
-from geoloc_core.evaluation.fairness import (
-    MINIMUM_PHOTOS,
-    confusion,
-    most_confused,
-    rank_correlation,
-    recall_by_continent,
-    recall_by_country,
-    worst_decile,
-)
 from geoloc_core.evaluation.intervals import Interval
 from geoloc_core.evaluation.maps import error_map
 from geoloc_core.evaluation.metrics import DEFINITIONS
@@ -84,10 +72,9 @@ def results_report(
 ) -> str:
     """The HTML page of a run: Tables 1, 2 and 3, maps, and what stands behind the tables.
 
-    facts: what the results rest on, by name; photo_sets: predictions by set of photos, VALIDATION among them; certainties
-    likewise; comparisons: what `comparison_table` gives, by the row that others are compared with; best: the experiment that
-    the details are about; training: country_id and split; maps: PNGs: coverage, country (of country_id), recall, and errors by
-    benchmark; files: pictures of the first benchmark by photo_id.
+    facts: what the results rest on; photo_sets, certainties: by set of photos, VALIDATION among them; comparisons: what
+    `comparison_table` gives, by reference; best: the experiment that the details are about; training: country_id and split;
+    maps: PNGs: coverage, country (of country_id), recall, errors by benchmark; files: of the first benchmark, by photo_id.
     """
     validation = photo_sets[VALIDATION].experiments
     benchmarks = {name: photos for name, photos in photo_sets.items() if name != VALIDATION}
@@ -127,8 +114,7 @@ def folder_report(
 ) -> str:
     """The HTML page of `geoloc evaluate FOLDER`: Table 3's columns, a map of errors, each answer, each refusal.
 
-    predictions: the photos whose true place is known (may be none); photo_id is shown as the photo's name. refused: name and
-    reason of each file that was not evaluated. folder: its name, for the title.
+    predictions: of photos whose true place is known (may be none), called by photo_id; refused: name and reason of each file.
     """
     result: dict[str, Any] = {"evaluated": len(predictions), "refused": len(refused)}
     answers = None
@@ -148,7 +134,7 @@ def folder_report(
             "Status": ["answered" if status == ANSWERED else status for status in shown["status"]],
         }
         answers = frame_section(pd.DataFrame(columns), cut=len(ordered) > ROWS_LISTED)
-    refusals = refused[["name", "reason"]].rename(columns={"name": "File", "reason": "Reason"}).head(ROWS_LISTED)
+    refusals = refused[["name", "reason"]].set_axis(["File", "Reason"], axis=1).head(ROWS_LISTED)
     return render(
         f"geoloc: evaluation of {folder}",
         notice,
@@ -214,14 +200,14 @@ def fairness_section(
     """Recall of the best experiment by continent and country, against training counts."""
     names = _names(boundaries)
     learned = training.loc[(training["split"] == "train") & (training["country_id"] != ""), "country_id"]
-    countries = recall_by_country(validation, learned.value_counts())
-    by_continent = recall_by_continent(validation, learned.map(continents(boundaries)).value_counts())
-    span, worst = worst_decile(validation)
+    countries = fairness.recall_by_country(validation, learned.value_counts())
+    by_continent = fairness.recall_by_continent(validation, learned.map(continents(boundaries)).value_counts())
+    span, worst = fairness.worst_decile(validation)
     return {
-        "minimum_photos": MINIMUM_PHOTOS,
+        "minimum_photos": fairness.MINIMUM_PHOTOS,
         "worst": [names.get(name, name) for name in worst],
         "worst_recall": span,
-        "correlation": rank_correlation(countries),
+        "correlation": fairness.rank_correlation(countries),
         "continents": by_continent.rename(columns={"continent": "name"}),
         "plot": plots.fairness_plot(countries, names, f"Recall and training photos, {best}"),
         "countries": _named(countries.head(COUNTRIES_LISTED), names, name="country_id"),
@@ -230,18 +216,17 @@ def fairness_section(
 
 def confusion_section(best: str, validation: pd.DataFrame, names: Mapping[str, str]) -> dict[str, Any]:
     """Which countries the best experiment takes for which; `names` are those of countries by id."""
-    plot = plots.confusion_plot(confusion(validation), names, f"Confusion between countries, {best}")
-    pairs = _named(most_confused(validation), names, true_name="country_id", answer_name="predicted_country_id")
+    plot = plots.confusion_plot(fairness.confusion(validation), names, f"Confusion between countries, {best}")
+    pairs = _named(
+        fairness.most_confused(validation), names, true_name="country_id", answer_name="predicted_country_id"
+    )
     return {"plot": plot, "pairs": pairs}
 
 
 def worst_mistakes(
     predictions: pd.DataFrame, names: Mapping[str, str], files: Mapping[str, Path], limits: ImageLimits | None = None
 ) -> list[Any]:
-    """The answers that lie farthest from the truth, farthest first, with a thumbnail where the photo can be opened.
-
-    `names` are those of countries by id, `files` the pictures by photo_id.
-    """
+    """The answers farthest from the truth, with a thumbnail where the photo's file (by photo_id) can be opened."""
     answered = predictions[predictions["status"] == ANSWERED]
     ordered = answered.sort_values(["distance_km", "photo_id"], ascending=[False, True], kind="stable")
     named = {"": "no country", **names}
@@ -253,10 +238,8 @@ def worst_mistakes(
 def thumbnail(path: Path | None, limits: ImageLimits | None = None) -> bytes:
     """A JPEG of at most THUMBNAIL_PIXELS a side, without any of the file's metadata; b"" where it cannot be opened."""
     try:
-        picture = load_image(path, limits) if path else None
-    except (RefusedImage, OSError):
-        picture = None
-    if picture is None:
+        picture = load_image(path or Path(), limits)
+    except RefusedImage:
         return b""
     picture.thumbnail((THUMBNAIL_PIXELS, THUMBNAIL_PIXELS), Image.Resampling.LANCZOS)
     file = io.BytesIO()

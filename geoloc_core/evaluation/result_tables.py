@@ -17,12 +17,12 @@ import pandas as pd
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.evaluate import KINDS, Evaluation
 from geoloc_core.evaluation.intervals import Interval
-from geoloc_core.evaluation.metrics import DEFINITIONS, RADII_KM
+from geoloc_core.evaluation.metrics import CELL_METRICS, DEFINITIONS, WITHIN
 from geoloc_core.geography.cells import ROOT
 
 # Table 2 is of the validation photos, Table 3 of the benchmarks.
-TABLE2_METRICS = ("accuracy", "mean_km", "top5", "top10")
-TABLE3_METRICS = tuple(f"within_{radius}" for radius in RADII_KM)
+TABLE2_METRICS = ("accuracy", "mean_km", "top5", "top10", *CELL_METRICS)
+TABLE3_METRICS = (*WITHIN, "accuracy", *CELL_METRICS)
 # Columns that belong to the one before them and are shown in its cells.
 COMPANIONS = ("_low", "_high", "_verdict")
 HEADINGS = {
@@ -58,8 +58,7 @@ def table1(distribution: pd.DataFrame, level: str = ROOT, head: int = 10, tail: 
 def scores_table(evaluations: Iterable[Evaluation], metrics: Sequence[str]) -> pd.DataFrame:
     """One row for each evaluation: benchmark, experiment, kind, photos, missing, and the metrics with their intervals.
 
-    Sets of photos keep the order in which they first come; within one, experiments come before baselines, the ceiling
-    and published rows, each in the order given.
+    Sets of photos keep the order in which they first come; within one, rows are in the order of `KINDS`, then as given.
     """
     items = list(evaluations)
     sets = list(dict.fromkeys(item.photos for item in items))
@@ -104,10 +103,7 @@ def to_markdown(table: pd.DataFrame) -> str:
 
 def to_json(table: pd.DataFrame) -> str:
     """All numbers as a JSON list of rows, not rounded; what does not exist is null."""
-    rows = [
-        {name: None if isinstance(value, float) and math.isnan(value) else value for name, value in row.items()}
-        for row in table.to_dict(orient="records")
-    ]
+    rows = table.astype(object).replace({np.nan: None}).to_dict(orient="records")
     return json.dumps(rows, indent=2, ensure_ascii=False) + "\n"
 
 

@@ -90,7 +90,7 @@ def choose_champion(profile: Profile, layout: Layout, warehouse: Warehouse) -> P
         opponent, decision = champion, challenge(mine, theirs)
         accepted, moves, reasons = True, decision.moves, list(decision.reasons)
     else:
-        opponent, decision = CLASS_PRIOR, challenge(mine, _prior(layout, training, photos, mine), continent_margin=None)
+        opponent, decision = CLASS_PRIOR, challenge(mine, _prior(layout, training, photos, mine), margin=None)
         accepted, moves = decision.moves, True
         outcome = "does not beat the class prior beyond its interval: it answers, but is provisional."
         if accepted:

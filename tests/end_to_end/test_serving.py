@@ -74,7 +74,7 @@ def served(made_project: Project, tmp_path: Path) -> Iterator[str]:
 def test_a_served_champion_says_what_predict_says(made_project: Project, served: str) -> None:
     photos = photos_of(made_project)
     predictor = Predictor.load(made_project.layout.model, made_project.checkpoints)
-    expected = json.loads(json.dumps([answer.as_dict() for answer in predictor.predict(photos)]))
+    expected = json.loads(json.dumps([answer.model_dump() for answer in predictor.predict(photos)]))
     contents = [{"image_base64": base64.b64encode(photo.read_bytes()).decode()} for photo in photos]
     for inputs in ([{"path": str(photo)} for photo in photos], contents):
         assert_same(post(served, {"inputs": inputs})["predictions"], expected)
@@ -102,7 +102,7 @@ def test_every_head_is_a_model_that_answers_by_itself(made_project: Project) -> 
     finally:
         mlflow.set_tracking_uri(before)
     packed = Predictor.load(project.layout.packed_head(KEY), project.checkpoints)
-    assert_same(predictions, json.loads(json.dumps([answer.as_dict() for answer in packed.predict(photos[:2])])))
+    assert_same(predictions, json.loads(json.dumps([answer.model_dump() for answer in packed.predict(photos[:2])])))
     # The weights lie on the disk once: the head's, the package's and the store's are one file by several names.
     weights = project.layout.head(KEY) / "head.safetensors"
     assert (project.layout.packed_head(KEY) / "head" / "head.safetensors").samefile(weights)

@@ -3,7 +3,7 @@
 import csv
 import io
 
-from geoloc_core.answers.predict import CSV_COLUMNS, Prediction, RegionProbability, as_csv, as_table, in_words
+from geoloc_core.answers.predict import Prediction, RegionProbability, as_csv, as_table, in_words
 from geoloc_core.learning.posterior import Promise
 
 FRANCE = RegionProbability(region_id="FRA", name="France", probability=0.81234)
@@ -30,7 +30,7 @@ def test_the_table_says_sure_or_not_and_shows_the_set() -> None:
 
 def test_csv_has_a_line_for_each_photo_and_reads_back() -> None:
     rows = list(csv.DictReader(io.StringIO(as_csv([ANSWER, REFUSED]))))
-    assert tuple(rows[0]) == CSV_COLUMNS
+    assert list(rows[0]) == list(Prediction.model_fields)
     assert rows[0]["country_set"] == "FRA 0.8123; ESP 0.1000"
     assert (rows[0]["sure"], rows[0]["sure_threshold"], rows[0]["set_coverage"]) == ("True", "0.8", "0.9")
     assert (rows[1]["status"], rows[1]["country_id"], rows[1]["latitude"]) == ("not_an_image", "", "")

@@ -58,8 +58,8 @@ def test_better_at_the_cost_of_a_continent_stays():
     assert africa["judged"] == "lost"
     assert africa["gain"] == pytest.approx(-20, abs=6)
     # The margin is what decides, on either side of the loss.
-    assert challenge(challenger, BEFORE, continent_margin=-africa["gain"] + 0.1, resamples=50).moves
-    assert not challenge(challenger, BEFORE, continent_margin=-africa["gain"] - 0.1, resamples=50).moves
+    assert challenge(challenger, BEFORE, margin=-africa["gain"] + 0.1, resamples=50).moves
+    assert not challenge(challenger, BEFORE, margin=-africa["gain"] - 0.1, resamples=50).moves
     # A continent of few authors is reported and not judged.
     one = [
         frame.assign(author_id=np.where(CONTINENTS == "Africa", "one", BEFORE["author_id"]))

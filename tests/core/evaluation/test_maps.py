@@ -26,13 +26,13 @@ def picture(content: bytes) -> Image.Image:
 
 
 def test_a_great_circle_is_the_shortest_way_and_is_cut_at_the_antimeridian():
-    first, second = great_circle(140.0, 35.0, -122.0, 37.0)
+    first, second = great_circle((140.0, 35.0), (-122.0, 37.0))
     steps = [haversine_km(way[:-1, 1], way[:-1, 0], way[1:, 1], way[1:, 0]).sum() for way in (first, second)]
     across = haversine_km(first[-1, 1], first[-1, 0], second[0, 1], second[0, 0])
     assert sum(steps) + across == pytest.approx(haversine_km(35.0, 140.0, 37.0, -122.0))
     assert first[-1, 0] > 170
     assert second[0, 0] < -170
-    assert great_circle(20.0, 10.0, 20.0, 10.0)[0] == pytest.approx(np.tile([20.0, 10.0], (40, 1)))
+    assert great_circle((20.0, 10.0), (20.0, 10.0))[0] == pytest.approx(np.tile([20.0, 10.0], (40, 1)))
 
 
 def test_coverage_shows_where_photos_are(boundaries):

@@ -111,6 +111,21 @@ def test_the_last_author_of_a_class_is_never_held_out(clusters):
     assert len(parts.stopping) > 0
 
 
+def test_cross_validation_holds_each_author_out_once(clusters):
+    data = clusters(n=800, photos_per_author=4)
+    parts = split_rows(data, 0.1, 0, n_folds=5)
+    np.testing.assert_array_equal(parts.fit, data.training_rows)
+    assert len(parts.folds) == 5
+    for fitted, held_out in parts.folds:
+        assert sorted([*fitted.tolist(), *held_out.tolist()]) == data.training_rows.tolist()
+        assert set(data.author_id[held_out]).isdisjoint(data.author_id[fitted])
+        assert 0.16 < len(held_out) / len(data.training_rows) < 0.24
+    assert sorted(parts.stopping.tolist()) == data.training_rows.tolist()
+    # A class of one author is never held out: no fit could know it.
+    alone = replace(data, labels=np.where(data.author_id == "a0", 5, data.labels % 5))
+    assert 5 not in alone.labels[split_rows(alone, 0.1, 0, n_folds=5).stopping]
+
+
 def test_with_nobody_to_spare_the_fitted_photos_decide(clusters):
     data = clusters(n=20, n_classes=5, photos_per_author=20, validation_share=0.0)
     parts = split_rows(data, 0.1, 0)

@@ -13,7 +13,9 @@ import dagster as dg
 from dagster._core.storage.runs import SqliteRunStorage
 
 from geoloc_core.line.project import Project
+from geoloc_core.line.receipts import all_receipts
 from geoloc_core.storage import TEMPORARY_PREFIX, remove_leftover
+from geoloc_dagster.tracking import mend_store
 
 # Carried by every run that a refresh makes in its own process; the value is the data folder.
 MAKER_TAG = "geoloc/refresh"
@@ -31,6 +33,14 @@ def put_right(project: Project, instance: dg.DagsterInstance, verify: bool = Fal
         yield f"run {run.run_id[:8]} had been killed; its places in the pools are free again"
     for path in sweep(project):
         yield f"{path} was left over and is removed"
+    strays: dict[Path, str] = {}
+    for _ in all_receipts(project.layout, strays):
+        pass
+    for path, why in strays.items():
+        kept = path.replace(path.with_name(f"{path.name}.unreadable"))
+        yield f"{path} is no receipt ({why}): it is set aside as {kept.name}"
+    if mended := mend_store(project.layout):
+        yield mended
     aside = project.warehouse().set_aside_if_damaged(every_byte=verify)
     if aside is not None:
         yield f"the warehouse is damaged: it is set aside as {aside} and its tables are made anew"

@@ -5,23 +5,38 @@ some photos were refused while others were answered; 2 the input, the profile or
 """
 
 import argparse
+import contextlib
+import errno
+import io
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from geoloc_core import __version__
 from geoloc_core.errors import GeolocError, InputError
-from geoloc_core.line.project import Project, open_project
+from geoloc_core.line.project import Project, open_project, picture_folder_of
+from geoloc_core.photos.file_names import visible
 from geoloc_core.storage import room
 
 if TYPE_CHECKING:
+    from geoloc_core.answers.predict import Predictor
     from geoloc_core.line.artifacts import Target
+    from geoloc_core.line.staleness import State
     from geoloc_dagster.refresh import Outcome
 
-FAILED, WRONG = 1, 2
+FAILED, WRONG, STOPPED = 1, 2, 130
+NOT_OURS_TO_WRITE = {
+    errno.EACCES,
+    errno.EPERM,
+    errno.EROFS,
+    errno.ENOTDIR,
+    errno.EEXIST,
+    errno.ENAMETOOLONG,
+    errno.ELOOP,
+}
 NOTHING = "Nothing is stale; no asset was executed."
 
 
@@ -30,18 +45,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     command: Callable[[argparse.Namespace], int] = options.command
     try:
-        with room(_project(options).layout.home):
+        project = _project(options)
+        with room(project.home), usable(project.home):
             return command(options)
     except GeolocError as error:
-        print(f"geoloc: {error}", file=sys.stderr)
+        print(f"geoloc: {visible(str(error))}", file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
         print("geoloc: stopped; what was finished is kept, and `geoloc refresh` goes on from there", file=sys.stderr)
-        return 130
+        return STOPPED
     except BrokenPipeError:
         # Whoever reads us has gone (`geoloc plan | head`); that is no fault.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+@contextlib.contextmanager
+def usable(home: Path) -> Iterator[None]:
+    """A data folder that may not be written to, and records of Dagster's that are damaged, are said in one sentence."""
+    try:
+        yield
+    except OSError as error:
+        where = Path(str(error.filename or ""))
+        if error.errno not in NOT_OURS_TO_WRITE or not (where.is_relative_to(home) or home.is_relative_to(where)):
+            raise
+        raise InputError(
+            f"{where} cannot be used ({error.strerror}); give a data folder that is yours with --home"
+        ) from error
+    except Exception as error:
+        said = str(getattr(error, "orig", error))  # SQLAlchemy keeps what SQLite said
+        if any(words in said for words in ("readonly database", "unable to open database file")):
+            raise InputError(
+                f"{home} cannot be written to ({said}); give a data folder that is yours with --home"
+            ) from error
+        if not any(words in said for words in ("file is not a database", "disk image is malformed")):
+            raise
+        mend = "delete that folder and run `geoloc refresh`; the artifacts stay, and are registered anew"
+        raise InputError(f"Dagster's records in {home / 'dagster'} cannot be read ({said}): {mend}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -64,6 +104,9 @@ def _parser() -> argparse.ArgumentParser:
     plan = add("plan", _plan, "say what is stale and why; changes nothing")
     plan.add_argument("--json", action="store_true", help="as JSON")
     renew = add("refresh", _refresh, "materialize what is stale, and nothing else")
+    renew.add_argument(
+        "--prune", action="store_true", help="remove what the profile no longer names, after saying what"
+    )
     verify = "read every byte: finds damage that left size and time as they were"
     for command in (plan, renew):
         command.add_argument("--verify", action="store_true", help=verify)
@@ -79,8 +122,12 @@ def _parser() -> argparse.ArgumentParser:
     predict = add("predict", _predict, answers)
     predict.add_argument("files", nargs="+", type=Path, metavar="FILE")
     shape = predict.add_mutually_exclusive_group()
-    shape.add_argument("--json", action="store_true", help="as JSON, one list")
-    shape.add_argument("--csv", action="store_true", help="as CSV, one line for each photo")
+    for name, text in (
+        ("json", "as JSON, one list"),
+        ("jsonl", "as JSON, one line for each photo"),
+        ("csv", "as CSV, one line for each photo; names that a spreadsheet would compute begin with '"),
+    ):
+        shape.add_argument(f"--{name}", action="store_const", const=name, dest="shape", default="table", help=text)
     predict.add_argument("--model", type=Path, help="folder of a packed model (default: the champion)")
 
     evaluate = add("evaluate", _evaluate, "score the champion on a folder of photos with EXIF GPS, and map its errors")
@@ -89,6 +136,8 @@ def _parser() -> argparse.ArgumentParser:
     evaluate.add_argument("--model", type=Path, help="folder of a packed model (default: the champion)")
 
     add("report", _report, "print the tables and say where the HTML report and the maps lie")
+    results = add("results", _results, "print the tables for a program")
+    results.add_argument("--json", action="store_true", required=True, help="as JSON: every table as a list of rows")
     add("demo", _demo, "refresh, print the tables, and answer for one photo")
     listed = add(
         "backbones", _backbones, "list the backbones: dimension, size, licence, and whether their weights are here"
@@ -117,7 +166,9 @@ def _plan(options: argparse.Namespace) -> int:
     if options.json:
         print(json.dumps({**plan.as_json(), "missing_inputs": missing}, indent=2))
         return 0
-    if not plan:
+    for sentence in plan.strays:
+        print(f"{sentence}; it will be set aside")
+    if not plan and not plan.orphans:
         print("Nothing is stale.")
         return 0
     for step in plan.steps:
@@ -127,13 +178,14 @@ def _plan(options: argparse.Namespace) -> int:
     for target in plan.unregistered:
         print(f"{target}\n    fresh on disk, not known to this Dagster instance: will be registered")
     for target in plan.orphans:
-        print(f"{target}\n    no longer part of the profile: will be removed")
-    counts = f"{len(plan.unregistered)} to register, {len(plan.orphans)} to remove"
+        print(f"{target}\n    no longer part of the profile: stays until `geoloc refresh --prune` removes it")
+    counts = f"{len(plan.unregistered)} to register, {len(plan.orphans)} orphans"
     print(
         f"\n{len(plan.steps)} stale, {len(plan.following)} downstream may follow, {counts}. `geoloc refresh` does it."
     )
     for sentence in missing.values():
         print(f"Missing: {sentence}")
+    _notice(project)
     return 0
 
 
@@ -144,11 +196,13 @@ def _refresh(options: argparse.Namespace) -> int:
     intake = take_in(project.profile, project.layout)
     if intake.sentence:
         print(f"Landing folder: {intake.sentence}", file=sys.stderr)
-    return refresh_and_report(_project(options), options.verify)
+    return refresh_and_report(_project(options), options.verify, options.prune)
 
 
-def refresh_and_report(project: Project, verify: bool = False) -> int:
+def refresh_and_report(project: Project, verify: bool = False, prune: bool = False) -> int:
     """Refresh with a line on standard error for each target; 0 when all is fresh afterwards."""
+    from geoloc_core.line.losses import losses_of_all
+    from geoloc_core.line.staleness import State
     from geoloc_dagster.aftermath import put_right
     from geoloc_dagster.checks.standing import report_current
     from geoloc_dagster.refresh import open_instance, project_plan, refresh, refresh_lock
@@ -156,27 +210,32 @@ def refresh_and_report(project: Project, verify: bool = False) -> int:
     instance = open_instance(project.layout)
     # Reading every byte is done once, on the way; how much there is to do shows only then.
     plan = None if verify else project_plan(project, instance)
-    if plan is not None and not plan:
+    if plan is not None and not plan and not (prune and plan.orphans):
         with refresh_lock(project.layout):
             for sentence in put_right(project, instance):
                 print(f"mended: {sentence}", file=sys.stderr)
         report_current(instance, project, plan)
         print(NOTHING)
+        _say_orphans(State(project))
         return 0
     from geoloc_dagster.definitions import defs
 
     for sentence in project.missing_inputs().values():
         print(f"Missing: {sentence}", file=sys.stderr)
     lines = ProgressLines(len(plan.steps) + len(plan.following) if plan else 0)
-    outcome = refresh(project, instance, defs, lines, verify)
-    if not outcome:
-        print(NOTHING)
-        return 0
-    print(
-        f"{len(outcome.made)} made, {len(outcome.registered)} registered, {len(outcome.removed)} removed, "
-        f"{len(outcome.failed)} failed, {len(outcome.blocked)} not tried because of that."
-    )
+    outcome, state = refresh(project, instance, defs, lines, verify, prune), State(project)
+    counts = f"{len(outcome.made)} made, {len(outcome.registered)} registered, {len(outcome.removed)} removed"
+    failed = f"{len(outcome.failed)} failed, {len(outcome.blocked)} not tried because of that"
+    print(f"{counts}, {failed}." if outcome else NOTHING)
+    for sentence in losses_of_all(project.layout, state.receipts) if outcome else ():
+        print(sentence)
+    _say_orphans(state)
     return _status(outcome)
+
+
+def _say_orphans(state: "State") -> None:
+    if orphans := state.orphans():
+        print(f"{state.weight(orphans)} stay; --prune removes them.")
 
 
 class ProgressLines:
@@ -188,13 +247,13 @@ class ProgressLines:
 
     def __call__(self, event: str, target: "Target | None", detail: str) -> None:
         """Hear of one event of `refresh`."""
-        if event in {"done", "failed", "failed again"}:
+        if event in {"done", "empty", "failed", "failed again"}:
             self.done += 1
         if event == "failed again":
             return
         place = f"[{self.done:>3}/{max(self.expected, self.done)}]" if self.expected else f"[{self.done:>3}]"
-        mark = {"done": "made", "failed": "FAILED"}.get(event, event)
-        line = f"mended: {detail}" if target is None else f"{place} {mark:10} {target}  {detail}"
+        mark = {"done": "made", "empty": "EMPTY", "failed": "FAILED"}.get(event, event)
+        line = f"{event}: {detail}" if target is None else f"{place} {mark:10} {target}  {detail}"
         print(line, file=sys.stderr, flush=True)
 
 
@@ -208,6 +267,7 @@ def _status(outcome: "Outcome") -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
+    from geoloc_core.line.losses import losses_of_all
     from geoloc_dagster.definitions import defs
     from geoloc_dagster.refresh import open_instance, remake
 
@@ -215,6 +275,8 @@ def _run(options: argparse.Namespace) -> int:
     instance, keys = open_instance(project.layout), options.partition or ()
     outcome = remake(project, instance, defs, options.asset, keys, ProgressLines(0), options.only)
     print(f"{len(outcome.made)} made, {len(outcome.failed)} failed, {len(outcome.blocked)} not tried because of that.")
+    for sentence in losses_of_all(project.layout, outcome.made):
+        print(sentence)
     return _status(outcome)
 
 
@@ -244,61 +306,96 @@ def _backbones(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from geoloc_core.answers.predict import Predictor, as_csv, as_table, in_words
+    from geoloc_core.answers.predict import Prediction, written
 
     project = _project(options)
     for file in options.files:
         if file.is_dir():
             raise InputError(f"{file} is a folder; give photos, or use `geoloc evaluate {file}`")
-    predictor = Predictor.load(options.model or project.layout.model, project.checkpoints, project.profile.device)
-    predictions = predictor.predict(options.files)
-    if options.json:
-        print(json.dumps([prediction.model_dump() for prediction in predictions], indent=2, ensure_ascii=False))
-    elif options.csv:
-        print(as_csv(predictions), end="")
-    else:
-        print(as_table(predictions))
-        print(in_words(predictor.answerer.head.promise))
-    refused = [prediction for prediction in predictions if prediction.status != "ok"]
-    for prediction in refused:
-        print(f"geoloc: {prediction.detail}", file=sys.stderr)
+    refused: list[str] = []
+    answered = 0
+    stopped = False
+
+    def batches() -> Iterator[list[Prediction]]:
+        nonlocal answered, stopped
+        try:
+            for batch in predictor.stream(options.files):
+                refused.extend(prediction.detail for prediction in batch if prediction.status != "ok")
+                answered += len(batch)
+                yield batch
+        except KeyboardInterrupt:
+            stopped = True  # the list or table is ended as usual: what was answered is whole
+
+    try:
+        predictor = _predictor(options, project)
+        for text in written(batches(), options.shape, predictor.answerer.head.promise):
+            print(text, end="", flush=True)
+    except KeyboardInterrupt:
+        stopped = True
+    for detail in refused:
+        print(f"geoloc: {visible(detail)}", file=sys.stderr)
+    if stopped:
+        words = f"the answers for {answered:,} of {len(options.files):,} photos are written; ask again for the others"
+        print(f"geoloc: stopped; {words}", file=sys.stderr)
+        return STOPPED
     _notice(project)
-    return WRONG if len(refused) == len(predictions) else FAILED if refused else 0
+    return WRONG if len(refused) == answered else FAILED if refused else 0
+
+
+def _predictor(options: argparse.Namespace, project: Project) -> "Predictor":
+    """The packed model that the options name, or the champion, with what the profile says of devices and pictures."""
+    from geoloc_core.answers.predict import Predictor
+
+    # An encoding of the output that lacks a letter of a name must not end the answers.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    model, profile = options.model or project.layout.model, project.profile
+    return Predictor.load(model, project.checkpoints, profile.device, profile.images)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     from geoloc_core.answers.folder_evaluation import evaluate_folder
-    from geoloc_core.answers.predict import Predictor
     from geoloc_core.geography.boundaries import load_boundaries
 
     project = _project(options)
     profile = project.profile
     if not options.folder.is_dir():
         raise InputError(f"{options.folder} is not a folder; give a folder of photos with GPS in their EXIF")
-    predictor = Predictor.load(options.model or project.layout.model, project.checkpoints, project.profile.device)
     out = options.out or project.home / "evaluations" / options.folder.resolve().name
     boundaries = load_boundaries(profile.boundaries)
-    done = evaluate_folder(
-        predictor, options.folder, out, boundaries, near_cap_km=profile.near_cap_km, notice=profile.notice
-    )
+    predictor, cap = _predictor(options, project), profile.near_cap_km
+    done = evaluate_folder(predictor, options.folder, out, boundaries, near_cap_km=cap, notice=profile.notice)
     print(done.table)
     print(f"{done.accepted} photos evaluated, {done.refused} of {done.accepted + done.refused} files refused:")
     for reason, count in done.reasons.items():
         print(f"  {count:5d}  {reason}")
-    print(f"Page with the map of errors: {done.page}")
+    print(f"Page with the map of errors: {visible(str(done.page))}")
     _notice(project)
     # A folder holds other things than photos; only one in which nothing could be judged is a wrong input.
     return 0 if done.accepted else WRONG
 
 
-def _report(options: argparse.Namespace) -> int:
+def _results(options: argparse.Namespace) -> int:
     project = _project(options)
+    tables = {path.stem: json.loads(path.read_bytes()) for path in _table_files(project, "json")}
+    about = {"profile": project.profile.name, "notice": project.profile.notice}
+    print(json.dumps(about | tables, indent=2, ensure_ascii=False))
+    return 0
+
+
+def _table_files(project: Project, suffix: str) -> list[Path]:
     folder = project.layout.results
-    tables = [folder / f"{name}.md" for name in ("table1", "table2", "comparison", "table3")]
+    tables = [folder / f"{name}.{suffix}" for name in ("table1", "table2", "comparison", "table3")]
     if not all(table.is_file() for table in tables):
         raise InputError(f"there are no results in {folder} yet; make them with `geoloc refresh`")
-    for table in tables:
+    return tables
+
+
+def _report(options: argparse.Namespace) -> int:
+    project = _project(options)
+    for table in _table_files(project, "md"):
         print(table.read_text(encoding="utf-8"))
+    folder = project.layout.results
     print(f"Report: {folder / 'report.html'}")
     for picture in sorted(folder.glob("*.png")):
         print(f"Map:    {picture}")
@@ -323,9 +420,9 @@ def _demo(options: argparse.Namespace) -> int:
     shard = project.profile.benchmark_names()[0]
     manifest = read_rows(project.layout.images(shard))
     usable = manifest.loc[manifest["status"] == "ok", "image_path"]
-    photo = project.layout.delivery(shard) / "images" / str(usable.iloc[0])
+    photo = picture_folder_of(project.profile, project.layout, shard) / str(usable.iloc[0])
     print(f"\n$ geoloc predict {os.path.relpath(photo)}", flush=True)
-    status = _predict(argparse.Namespace(**vars(options), files=[photo], json=False, csv=False, model=None))
+    status = _predict(argparse.Namespace(**vars(options), files=[photo], shape="table", model=None))
     mine = "`.venv/bin/geoloc predict YOUR_PHOTO.jpg` answers for a photo of yours"
     print(f"\nNext: `make ui` opens the Dagster UI; {mine}.")
     return status

@@ -9,6 +9,7 @@ the same history as if a person had clicked.
 import functools
 import os
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -21,6 +22,7 @@ from filelock import FileLock, Timeout
 from geoloc_core.errors import DiskFullError, GeolocError, InputError
 from geoloc_core.line.artifacts import ASSETS, Target, partitions, targets, upstream
 from geoloc_core.line.layout import Layout
+from geoloc_core.line.losses import COUNTED, losses, told
 from geoloc_core.line.project import SOURCE_ROOT, Project
 from geoloc_core.line.receipts import Receipt, read_receipt, write_receipt
 from geoloc_core.line.staleness import Plan, Reason, State, Step, make_plan, mark_damage
@@ -30,6 +32,7 @@ from geoloc_dagster.build import ALSO_TAG, synchronise
 from geoloc_dagster.checks.standing import OF_ALL_PARTITIONS, report_current
 from geoloc_dagster.failures import failure_of
 from geoloc_dagster.requests import LONGEST_REASON, REASON_TAG, TARGET_TAG, chosen_project
+from geoloc_dagster.resources import configured
 
 # Hears of an event, the target that it is about (None where it is about no one target), and a detail.
 Listener = Callable[[str, Target | None, str], None]
@@ -138,11 +141,13 @@ def refresh(
     definitions: dg.Definitions,
     listener: Listener = lambda event, target, detail: None,
     verify: bool = False,
+    prune: bool = False,
 ) -> Outcome:
     """Carry out the plan.
 
-    `listener` hears ("mended" | "done" | "failed" | "failed again" | "registered" | "removed", target, detail). `verify`
-    reads every byte of every file, and of the warehouse, in place of trusting those that nobody seems to have written to.
+    `listener` hears ("mended" | "done" | "empty" | "failed" | "failed again" | "registered" | "pruning" | "removed", target,
+    detail). `verify` reads every byte of every file, and of the warehouse, in place of trusting those that nobody seems to
+    have written to. `prune` removes what the profile no longer names. An InputError where a benchmark has no place in any row.
     """
     with refresh_lock(project.layout), room(project.home):
         for sentence in put_right(project, instance, verify):
@@ -150,10 +155,16 @@ def refresh(
         synchronise(instance, project.profile)
         state = State(project, verify)
         walk = _Walk(state, instance, Jobs(definitions), listener)
-        for target in state.orphans():
-            state.remove(target)
-            walk.outcome.removed.append(target)
-            listener("removed", target, "")
+        deliveries = (Target("deliveries", name) for name in project.profile.benchmark_names())
+        if sentences := project.unplaced_benchmarks({item.partition for item in deliveries if state.reasons(item)}):
+            raise InputError("; ".join(sentences))
+        if prune and (orphans := state.orphans()):
+            named = ", ".join(map(str, orphans))
+            listener("pruning", None, f"{state.weight(orphans)} that the profile no longer names: {named}")
+            for target in orphans:
+                state.remove(target)
+                walk.outcome.removed.append(target)
+                listener("removed", target, "")
         walk.go(tuple(targets(project.profile)))
         if walk.outcome.failed:
             # What failed may have read a damaged file that looked untouched. Once it is known it is made anew, and then
@@ -278,23 +289,27 @@ class _Walk:
     def _make(self, step: Step, order: Sequence[Target]) -> None:
         project, target, started = self.state.project, step.target, time.monotonic()
         also = self._also(target, order)
-        result = self.jobs.of(target.asset).execute_in_process(
-            run_config=run_config(project),
-            partition_key=target.partition or None,
-            instance=self.instance,
-            tags={
-                TARGET_TAG: str(target),
-                REASON_TAG: step.why[:LONGEST_REASON],
-                MAKER_TAG: str(project.home),
-                # After a kill a person or the next refresh goes on, not a daemon.
-                MAX_RETRIES_TAG: "0",
-                **({ALSO_TAG: also} if also else {}),
-            },
-            raise_on_error=False,
-        )
+        with configured(project):
+            result = self.jobs.of(target.asset).execute_in_process(
+                run_config=run_config(project),
+                partition_key=target.partition or None,
+                instance=self.instance,
+                tags={
+                    TARGET_TAG: str(target),
+                    REASON_TAG: step.why[:LONGEST_REASON],
+                    MAKER_TAG: str(project.home),
+                    # After a kill a person or the next refresh goes on, not a daemon.
+                    MAX_RETRIES_TAG: "0",
+                    **({ALSO_TAG: also} if also else {}),
+                },
+                raise_on_error=False,
+            )
         if result.success:
             self.outcome.made.append(target)
-            self.listener("done", target, f"{time.monotonic() - started:.1f} s")
+            number, lost = losses(project.layout, target) if target.asset in COUNTED else (0, Counter[str]())
+            words = told(COUNTED.get(target.asset, ""), number, lost)
+            event = "empty" if number and lost.total() == number else "done"
+            self.listener(event, target, "; ".join(filter(None, [f"{time.monotonic() - started:.1f} s", words])))
             return
         kind, message = failure_of(result.all_events)
         receipt = read_receipt(project.layout, target)

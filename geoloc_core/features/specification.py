@@ -12,7 +12,7 @@ from typing import Any
 
 from geoloc_core.errors import ProfileError
 from geoloc_core.features.encoders import LIBRARIES
-from geoloc_core.storage import fingerprint, value_sha256
+from geoloc_core.storage import file_name, fingerprint, value_sha256
 
 CHOICES = {
     "library": tuple(LIBRARIES),
@@ -21,12 +21,14 @@ CHOICES = {
     "crop": ("none", "center_floor", "center_round"),
     "interpolation": ("bilinear", "bicubic"),
     "dtype": ("float32", "bfloat16"),
-    "decode": ("exact", "draft"),
+    "decode": ("exact", "draft", "nvjpeg"),
     "weights_kind": ("hub", "package", "path", "site", "seeded"),
 }
 
 DRAFT_MARGIN = 2
 """A reduced decode keeps at least this many times the side that a picture is resized to; see docs/performance.md."""
+DECODE_VERSION = 2
+"""How files become pixels: 2 since JPEGs are decoded and resized by torchvision. Raised, all is embedded again."""
 _FACTS = ("licence", "parameters", "source")
 _ORIGIN = ("weights", "revision", "kept_as", *_FACTS)
 """Fields that say where weights are or who described them; in an identity the weights' own hash stands for them."""
@@ -52,7 +54,8 @@ class BackboneSpec:
     interpolation: "bilinear" or "bicubic", as Pillow does them (with antialiasing).
     mean, std: per channel, of values in 0..1. dtype: what the weights compute in.
     decode: "exact", at full size, or "draft": a JPEG is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 whose short side is
-        still DRAFT_MARGIN times `resized_side`. Faster for large photos; vectors change a little.
+        still DRAFT_MARGIN times `resized_side`. Faster for large photos; vectors change a little. "nvjpeg": at full size,
+        JPEGs by the GPU's decoder.
     pretrained: the open_clip tag that the weights carry ("openai"), with which `model_id` and preprocessing must agree.
     architecture, initial_std: for "seeded:" weights, the arguments of the library's own configuration class, and name
         pattern -> standard deviation of the normal distribution of those weights.
@@ -93,6 +96,10 @@ class BackboneSpec:
         """Refuse values that no library knows; which weights exist is up to `checkpoints`."""
         for name in ("mean", "std"):  # lists in YAML and JSON
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        try:
+            file_name(self.folder_name)
+        except ValueError as error:
+            raise self._error(f"its weights are kept in a folder of their own, and {error}") from error
         for name, choices in CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 what = name.replace("weights_kind", "kind of weights")
@@ -150,7 +157,7 @@ class BackboneSpec:
     def vector_fingerprint(self) -> str:
         """Hex SHA-256 of the fields that can change a vector of given weights, and of the code versions of its libraries."""
         own = fingerprint(self, code_version=LIBRARIES[self.library].code_version, without=_ORIGIN)
-        return own if self.embedder is None else value_sha256([own, self.embedder.vector_fingerprint()])
+        return value_sha256([DECODE_VERSION, own, self.embedder and self.embedder.vector_fingerprint()])
 
     def changed(self, **changes: Any) -> BackboneSpec:
         """This specification with some fields replaced, as a profile asks for. ProfileError for an unknown field."""

@@ -147,16 +147,21 @@ def _rows_settings(profile: Profile, shard: str) -> dict[str, Any]:
     if (membership := profile.dataset_of(shard)) is None:
         return {}
     names = ("name", "source", "shards", "rows_per_shard", "columns")
-    return {f"rows of {membership[0].name}": {name: getattr(membership[0], name) for name in names}}
+    # Options of a later day leave the settings of a dataset that does not use them as they were.
+    later = changed_fields(membership[0])
+    settings = {name: getattr(membership[0], name) for name in names}
+    return {
+        f"rows of {membership[0].name}": settings | {name: later[name] for name in ("rows", "url") if name in later}
+    }
 
 
 def _picture_settings(profile: Profile, shard: str) -> dict[str, Any]:
     if (membership := profile.dataset_of(shard)) is None:
         return {"images": profile.images}
-    dataset, _ = membership
+    dataset = membership[0]
+    pictures = {f"pictures of {dataset.name}": lambda: pictures_version(dataset)}
     # What was blocked is asked for again once its network is allowed.
     networks = profile.fetching.allowed_networks if dataset.fetch else ()
-    pictures = {f"pictures of {dataset.name}": lambda: pictures_version(dataset)}
     return {"images": profile.images, **pictures, **({"networks": networks} if networks else {})}
 
 
@@ -213,20 +218,20 @@ LINE: dict[str, Artifact] = {
     "region_anchors": Artifact(
         "learning", "3", by=(LEVEL,), suffix=".parquet", made_from={"training_photos": whole, "regions": whole}),
     "heads": Artifact(
-        "learning", "4", by=(EXPERIMENT,), kinds=("pytorch", "mlflow"), pool="gpu", settings=_head_settings,
+        "learning", "5", by=(EXPERIMENT,), kinds=("pytorch", "mlflow"), pool="gpu", settings=_head_settings,
         made_from={"training_photos": whole, "embeddings": _training_vectors,
                    "class_weights": lambda profile, key: (profile.experiment(key).cells,)}),
     "validation_report": Artifact(
-        "evaluation", "3", by=(EXPERIMENT,), settings=from_profile("name", "notice", "split", answers=same),
+        "evaluation", "4", by=(EXPERIMENT,), settings=from_profile("name", "notice", "split", answers=same),
         # Regions and backbones: what the packed head says of itself, beyond its own files.
         made_from={"heads": same, "training_photos": whole, "region_anchors": every(LEVEL), "embeddings": _training_vectors,
                    "regions": whole, "backbones": lambda profile, key: profile.backbones_of(key)}),
     "benchmark_report": Artifact(
-        "evaluation", "3", by=(BENCHMARK, EXPERIMENT), settings=from_profile(answers=second),
+        "evaluation", "4", by=(BENCHMARK, EXPERIMENT), settings=from_profile(answers=second),
         made_from={"heads": second, "labeled_photos": first, "region_anchors": every(LEVEL),
                    "embeddings": _benchmark_vectors}),
     "results": Artifact(
-        "evaluation", "4", kinds=("markdown",),
+        "evaluation", "5", kinds=("markdown",),
         settings=from_profile("name", "notice", "map_country", answers=every(EXPERIMENT)),
         made_from={"class_distribution": whole, "training_photos": whole, "regions": whole,
                    "labeled_photos": every(BENCHMARK), "images": every(BENCHMARK), "region_anchors": every(LEVEL),

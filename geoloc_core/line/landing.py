@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,7 @@ def read_ledger(layout: Layout) -> Ledger:
     if not layout.landed.is_file():
         return Ledger()
     try:
-        return read_checked(layout.landed, Ledger)
+        return _with_places(read_checked(layout.landed, Ledger), lambda place: str(layout.home / place))
     except (OSError, ValueError) as error:
         mend = "restore it, or move it away and the files in the landing folder are taken in anew"
         raise InputError(f"the ledger of deliveries, {layout.landed}, cannot be read ({error}); {mend}") from error
@@ -113,8 +114,20 @@ def take_in(profile: Profile, layout: Layout, now: float | None = None) -> Intak
                 intake.refused[name] = f"refused {name}: it cannot be read ({error.strerror or error})"
         after = Ledger(deliveries=tuple(deliveries.values()), seen=seen)
         if after != before:
-            write_json(layout.landed, after.model_dump())
+            # Relative to the data folder, so that it can be moved.
+            relative = _with_places(after, lambda place: place.removeprefix(f"{layout.home}/"))
+            write_json(layout.landed, relative.model_dump())
     return intake
+
+
+def _with_places(ledger: Ledger, place: Callable[[str], str]) -> Ledger:
+    """The ledger with another way to say where the files and the pictures of each delivery lie."""
+    deliveries = []
+    for delivery in ledger.deliveries:
+        metadata, images = delivery.dataset.metadata, delivery.dataset.images
+        places = {"metadata": place(metadata), "images": images and place(images)}
+        deliveries.append(Delivery(dataset=delivery.dataset.model_copy(update=places), sha256=delivery.sha256))
+    return ledger.model_copy(update={"deliveries": tuple(deliveries)})
 
 
 def _judge(profile: Profile, layout: Layout, deliveries: dict[str, Delivery], file: Path, sha256: str) -> str:

@@ -25,11 +25,13 @@ class Layout:
     home: Path
 
     # What belongs to the project as a whole.
+    owner = Place("home.json")  # the name of the profile that the folder was made by
     dagster_home = Place("dagster")  # Dagster's own records: runs, events, schedules
     mlflow_home = Place("mlflow")  # MLflow's database and artifacts
     warehouse = Place("warehouse.duckdb")
     checkpoints = Place("checkpoints")  # a folder of weights for each backbone that is made here
     data_docs = Place("data_docs")  # Great Expectations' pages, one site for each shard
+    choice = Place("choice.json")  # which photos and which optional features were decided on
     refresh_lock = Place("refresh.lock")  # held by the one refresh that is at work
     landing = Place("landing")  # metadata files laid here become deliveries
     landed = Place("landed.json")  # the ledger of what was found in the landing folder

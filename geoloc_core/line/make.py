@@ -33,6 +33,7 @@ def make(job: Job, asset: str, run_id: str = "", record: Recorder = lambda outpu
     `record` tells others of the output (MLflow); where it fails there is no receipt, and so a later plan tries again.
     """
     project, target, row = job.project, Target(asset, job.key), LINE[asset]
+    project.settle()
     made_from = input_versions(project, target)
     output: Output = getattr(importlib.import_module(f"geoloc_core.line.steps.{row.group}"), asset)(job)
     recorded = record(output, made_from)

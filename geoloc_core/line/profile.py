@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
+import yaml
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, WithJsonSchema, model_validator
 
 from geoloc_core.answers.kinds import ANSWERS, DEFAULT_ANSWER, THESIS_ANSWER
@@ -29,14 +30,17 @@ from geoloc_core.photos.settings import (
     Split,
     beside_profile,
 )  # fmt: skip
-from geoloc_core.storage import read_yaml
+from geoloc_core.storage import read_bounded
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
 
 # An experiment's classes are the cells of one level, or those of the finest level with a loss at every level above it.
 HIERARCHICAL = "hierarchical"
+# `${NAME}`, or `${NAME:-DEFAULT}` for a value where the environment has none.
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$"
+MOST_PROFILE_BYTES, MOST_VALUES = 2**20, 100_000
 Name = Annotated[str, Field(pattern=NAME)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -122,23 +126,44 @@ class Experiment(Settings):
         return FINEST if self.level == HIERARCHICAL else self.level
 
 
+class SampleKind(Settings):
+    """One way of filling a profile with photos: its keys are laid over the profile's where it can be had.
+
+    `folder` must be there, `address` must answer within `choice.SECONDS`; without either it can always be had.
+    """
+
+    folder: str = ""
+    address: str = ""
+    notice: str = ""
+    drawn: Drawn | None = None
+    training: tuple[Dataset, ...] = ()
+    benchmarks: tuple[Dataset, ...] = ()
+    fetching: FetchPolicy = FetchPolicy()
+
+
 class Profile(Settings):
     """Everything that a run is made from, apart from the code."""
 
     name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     features: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = Field(min_length=1)
+    # Features whose experiments are taken only where their weights can be had.
+    optional: tuple[Name, ...] = ()
     experiments: tuple[Experiment, ...] = Field(min_length=1)
     # The profile's own backbones, each `{of: NAME, ...}`; the method `backbones` names all that are used.
     own_backbones: dict[Name, dict[str, Any]] = Field(default={}, alias="backbones")
     notice: str = ""
     boundaries: Annotated[str, AfterValidator(_boundaries)] = "embedded"
     near_cap_km: float = Field(default=25.0, ge=0.0)
+    # Kinds of photos by name, of which `choice` takes the first that can be had here.
+    sample: dict[Name, SampleKind] = Field(default={})
     drawn: Drawn | None = None
     training: tuple[Dataset, ...] = ()
     benchmarks: tuple[Dataset, ...] = ()
     landing: Landing = Landing()
     # When heads are trained again: as soon as what they are made from differs, or when somebody (or drift) asks for it.
     retraining: Literal["always", "asked"] = "always"
+    # What the sensor `removals` does with artifacts that the profile no longer names.
+    orphans: Literal["keep", "remove"] = "keep"
     split: Split = Split()
     images: ImageLimits = ImageLimits()
     fetching: FetchPolicy = FetchPolicy()
@@ -152,8 +177,10 @@ class Profile(Settings):
     @model_validator(mode="after")
     def _holds_together(self) -> Self:
         shards, keys = self.shards(), self.experiment_keys()
-        if not self.training_shards():
+        if not self.training_shards() and not self.sample:
             raise ValueError("nothing to learn from; give `drawn` or at least one dataset under `training`")
+        if unknown := [name for name in self.optional if name not in self.features]:
+            raise ValueError(f"`optional` names the features {unknown[0]!r}, which `features` does not name")
         if odd := [name for name in shards if not re.match(NAME, name)]:
             raise ValueError(f"the name {odd[0]!r} may have letters, digits, '-', '_', '+' and '@' only")
         if duplicates := sorted({name for name in shards if shards.count(name) > 1}):
@@ -246,10 +273,58 @@ class Profile(Settings):
         """Keys of all experiments, in the order of the profile."""
         return tuple(experiment.key for experiment in self.experiments)
 
+    def chosen(
+        self, kind: str, left_out: Sequence[str], note: str, environment: Mapping[str, str], file: Path
+    ) -> "Profile":
+        """The profile with one of its kinds of photos, without the features `left_out` and their experiments.
+
+        `note` is added to the notice; `file`, where the profile was read from, is what relative paths lie beside.
+        """
+        values = self.model_dump(by_alias=True, exclude={"sample", "optional"}, exclude_unset=True)
+        if kind:
+            own = self.sample[kind].model_dump(by_alias=True, exclude={"folder", "address"}, exclude_unset=True)
+            values |= _from_environment(own, file.name, environment)
+        values["notice"] = " ".join(filter(None, (values.get("notice", ""), note)))
+        values["experiments"] = [item for item in values["experiments"] if item["features"] not in left_out]
+        return parse_profile(values, file.name, file.parent)
+
     def with_datasets(self, datasets: Sequence[Dataset], where: str) -> "Profile":
         """The profile with more datasets to learn from, checked again; `where` names their file in errors."""
         extended = self.model_copy(update={"training": (*self.training, *datasets)})
         return parse_profile(extended.model_dump(by_alias=True), where)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as plain data: no key twice, nothing that holds itself, and at most `MOST_VALUES` values, aliases written out."""
+
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node = super().compose_mapping_node(anchor)
+        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+        for number, (key, _) in enumerate(node.value):
+            if isinstance(key, yaml.ScalarNode) and keys.index((key.tag, key.value)) < number:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _weight(node, {}) > MOST_VALUES:
+            raise ValueError(f"with its aliases written out it has more than {MOST_VALUES:,} values")
+        return node
+
+
+def _weight(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for; `known` remembers those of nodes that aliases name, 0 while they are counted."""
+    if known.setdefault(id(node), -1) == 0:
+        raise ValueError("a value holds itself by an alias")
+    if known[id(node)] < 0:
+        known[id(node)] = 0
+        children = itertools.chain(*(item if isinstance(item, tuple) else (item,) for item in _items(node)))
+        known[id(node)] = 1 + sum(_weight(child, known) for child in children)
+    return known[id(node)]
+
+
+def _items(node: yaml.Node) -> list[Any]:
+    return node.value if isinstance(node, yaml.CollectionNode) else []
 
 
 def load_profile(path: str | os.PathLike[str]) -> Profile:
@@ -259,32 +334,28 @@ def load_profile(path: str | os.PathLike[str]) -> Profile:
     """
     file = Path(path)
     try:
-        values = read_yaml(file)
+        values = yaml.load(read_bounded(file, MOST_PROFILE_BYTES), Loader=_Loader)
         if not isinstance(values, dict):
             raise ProfileError(f"profile {file} must be a mapping of keys to values; see profiles/sample.yaml")
         json.dumps(values, default=str)
     except OSError as error:
         raise ProfileError(f"profile {file} cannot be read ({error.strerror}); name a YAML file that exists") from error
-    except (ValueError, TypeError) as error:
-        raise ProfileError(f"profile {file} is not valid YAML: {error}") from error
-    return parse_profile({"name": file.stem, **values}, file.name, file.resolve().parent)
+    except RecursionError as error:
+        raise ProfileError(f"profile {file} is nested too deeply; see profiles/sample.yaml") from error
+    # PyYAML's constructors raise all of these where a tag does not fit its value.
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
+        raise ProfileError(f"profile {file} is not valid YAML: {' '.join(str(error).split())}") from error
+    # What a kind of sample takes from the environment is looked up when it is chosen.
+    sample = {"sample": values.pop("sample")} if "sample" in values else {}
+    values = _from_environment({"name": file.stem, **values}, file.name) | sample
+    return parse_profile(values, file.name, file.resolve().parent)
 
 
 def parse_profile(values: Mapping[str, Any], where: str = "profile", folder: Path | None = None) -> Profile:
-    """Build a `Profile` from plain values, as YAML gives them; relative paths are taken from `folder`.
-
-    `${NAME}` in any text is the environment's value.
-    """
-
-    def variable(match: re.Match[str]) -> str:
-        if match[1] not in os.environ:
-            raise ProfileError(f"{where}: {match[0]} is not set in the environment; export {match[1]} first")
-        return json.dumps(os.environ[match[1]])[1:-1]
-
-    # As JSON lists become tuples and numbers floats where the schema says so; a text never becomes a number.
-    text = re.sub(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}", variable, json.dumps(values, default=str))
+    """Build a `Profile` from plain values, as YAML gives them; relative paths are taken from `folder`."""
     try:
-        return Profile.model_validate_json(text, context={"folder": folder})
+        # As JSON lists become tuples and numbers floats where the schema says so; a text never becomes a number.
+        return Profile.model_validate_json(json.dumps(values, default=str), context={"folder": folder})
     except ValidationError as error:
         raise ProfileError(f"{where}: {_sentence(error)}") from error
 
@@ -312,3 +383,21 @@ def _sentence(error: ValidationError) -> str:
     )
     given = "" if first["type"] == "value_error" else f", not {first['input']!r:.60}"
     return f"{place}: {message}{given}{more}" if place else f"{message}{more}"
+
+
+def _from_environment(value: Any, where: str, environment: Mapping[str, str] = os.environ) -> Any:
+    """Replace `${NAME}` and `${NAME:-DEFAULT}` in every text by the environment's value."""
+    if isinstance(value, dict):
+        return {key: _from_environment(entry, where, environment) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_from_environment(entry, where, environment) for entry in value]
+    if not isinstance(value, str):
+        return value
+
+    def variable(match: re.Match[str]) -> str:
+        found = environment.get(match[1], match[2])
+        if found is None:
+            raise ProfileError(f"{where}: {match[0]} is not set in the environment; export {match[1]} first")
+        return found
+
+    return VARIABLE.sub(variable, value)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+from collections.abc import Container
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from geoloc_core.errors import ProfileError
+from geoloc_core.errors import GeolocError, ProfileError
+from geoloc_core.line.choice import Choice, apply, choose, read_choice, record_choice
 from geoloc_core.line.landing import read_ledger
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile, load_profile
 from geoloc_core.photos.settings import Dataset
+from geoloc_core.storage import read_checked, write_json
 
 if TYPE_CHECKING:
     from geoloc_core.photos.warehouse import Warehouse
@@ -23,11 +27,15 @@ DEFAULT_PROFILE = "sample"
 
 @dataclass(frozen=True)
 class Project:
-    """What to run (`profile`, read from `profile_path`) and where its artifacts are (`layout`)."""
+    """What to run (`profile`, read from `profile_path`) and where its artifacts are (`layout`).
+
+    `choice` is what the profile left to the place, None where it left nothing.
+    """
 
     profile: Profile
     profile_path: Path
     layout: Layout
+    choice: Choice | None = None
 
     @property
     def home(self) -> Path:
@@ -37,7 +45,14 @@ class Project:
     @property
     def checkpoints(self) -> Path:
         """Folder of weights: the profile's own, or the one in the data folder."""
-        return Path(self.profile.checkpoints) if self.profile.checkpoints else self.layout.checkpoints
+        return checkpoints_of(self.profile, self.layout)
+
+    def settle(self) -> None:
+        """Write down whose the data folder is, and what the profile left to the place, before anything is made."""
+        if not self.layout.owner.is_file():
+            write_json(self.layout.owner, {"profile": self.profile.name})
+        if self.choice is not None:
+            record_choice(self.layout.choice, self.choice)
 
     def warehouse(self) -> Warehouse:
         """The DuckDB tables of this project."""
@@ -57,6 +72,24 @@ class Project:
         if boundaries != "embedded" and not Path(boundaries).exists():
             missing["boundaries"] = f"the boundaries {boundaries} do not exist; correct `boundaries` in the profile"
         return missing
+
+    def unplaced_benchmarks(self, names: Container[str]) -> list[str]:
+        """A sentence for each of these benchmarks of which no row has a place, so that no answer could be judged by it."""
+        from geoloc_core.photos.shard_rows import refused_whole
+
+        sentences = []
+        for dataset in (dataset for dataset in self.profile.benchmarks if dataset.name in names):
+            with contextlib.suppress(GeolocError, OSError):  # the step that reads it says what is wrong
+                if reasons := refused_whole(dataset):
+                    counts = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
+                    what = f"no row of the benchmark {dataset.name!r}, {dataset.metadata}, is a photo with a place"
+                    sentences.append(f"{what} ({counts}); correct it, or take it out of `benchmarks`")
+        return sentences
+
+
+def checkpoints_of(profile: Profile, layout: Layout) -> Path:
+    """Folder of weights: the profile's own, or the one in the data folder."""
+    return Path(profile.checkpoints) if profile.checkpoints else layout.checkpoints
 
 
 def dataset_of(profile: Profile, layout: Layout, shard: str) -> tuple[Dataset, int]:
@@ -99,9 +132,29 @@ def open_project(profile: str | None = None, home: str | os.PathLike[str] | None
     loaded = _loaded(path, _modified_ns(path))
     folder = home or os.environ.get("GEOLOC_HOME")
     layout = Layout(Path(folder).resolve() if folder else default_home(loaded))
+    _check_owner(layout, loaded.name)
+    choice = None
+    if loaded.sample or loaded.optional:
+        surroundings = tuple(sorted(item for item in os.environ.items() if item[0].startswith(("GEOLOC_", "HF_"))))
+        loaded, choice = _chosen(path, _modified_ns(path), layout, _modified_ns(layout.choice), surroundings)
     if layout.landed.is_file():
-        loaded = _with_landed(path, _modified_ns(path), layout.landed, _modified_ns(layout.landed))
-    return Project(loaded, path, layout)
+        loaded = _with_landed(path, _modified_ns(path), layout, _modified_ns(layout.landed), choice)
+    return Project(loaded, path, layout, choice)
+
+
+def _check_owner(layout: Layout, name: str) -> None:
+    """A ProfileError where the data folder was made by another profile: what this one does not name would be orphans."""
+    if not layout.owner.is_file():
+        return
+    try:
+        owner = read_checked(layout.owner, dict[str, str]).get("profile", name)
+    except (OSError, ValueError) as error:
+        raise ProfileError(
+            f"{layout.owner} cannot be read ({error}); delete it if {name!r} made this folder"
+        ) from error
+    if owner != name:
+        mend = f"add `--profile {owner}`, or name another folder with --home"
+        raise ProfileError(f"the data folder {layout.home} belongs to the profile {owner!r}, not to {name!r}; {mend}")
 
 
 def _modified_ns(path: Path) -> int:
@@ -115,7 +168,18 @@ def _loaded(path: Path, modified_ns: int) -> Profile:
 
 
 @functools.lru_cache(maxsize=8)
-def _with_landed(path: Path, modified_ns: int, landed: Path, landed_ns: int) -> Profile:
+def _chosen(
+    path: Path, modified_ns: int, layout: Layout, choice_ns: int, surroundings: tuple[tuple[str, str], ...]
+) -> tuple[Profile, Choice]:
+    """The profile as it was decided for a data folder, or as it would be decided now."""
+    loaded = _loaded(path, modified_ns)
+    choice = read_choice(layout.choice) or choose(loaded, checkpoints_of(loaded, layout))
+    return apply(loaded, path, choice), choice
+
+
+@functools.lru_cache(maxsize=8)
+def _with_landed(path: Path, modified_ns: int, layout: Layout, landed_ns: int, choice: Choice | None) -> Profile:
     """The profile, and what came by the landing folder besides."""
-    datasets = [delivery.dataset for delivery in read_ledger(Layout(landed.parent)).deliveries]
-    return _loaded(path, modified_ns).with_datasets(datasets, landed.name)
+    loaded = _loaded(path, modified_ns)
+    profile = loaded if choice is None else apply(loaded, path, choice)
+    return profile.with_datasets([delivery.dataset for delivery in read_ledger(layout).deliveries], layout.landed.name)

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from pydantic import BaseModel, ConfigDict
 
-from geoloc_core.answers.package import Packed, pack, read_answerer, read_description
+from geoloc_core.answers.package import ModelDescription, Packed, pack, read_answerer, read_description
 from geoloc_core.errors import CheckpointError, StaleArtifactError
 from geoloc_core.evaluation.baselines import CLASS_PRIOR, class_prior_predictions
 from geoloc_core.evaluation.champion import CONTINENT_MARGIN, METRIC, challenge
@@ -29,7 +30,7 @@ from geoloc_core.line.inputs import LEARNED_FROM, picture_status, read_blocks, r
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile
 from geoloc_core.photos.warehouse import Warehouse
-from geoloc_core.storage import read_json, write_json
+from geoloc_core.storage import read_checked, read_json, write_json
 
 MOST_REMEMBERED = 100
 
@@ -41,6 +42,20 @@ class Promotion:
     packed: Packed
     accepted: bool
     decision: dict[str, Any]
+
+
+class Decision(BaseModel):
+    """An entry of champion.json: what every reader relies on, among other figures."""
+
+    model_config = ConfigDict(extra="allow")
+
+    experiment: str
+    accepted: bool
+    challenger: str
+    opponent: str
+    metric: str
+    reasons: list[str]
+    gain: dict[str, Any] | None
 
 
 def pack_head(profile: Profile, layout: Layout, key: str, folder: Path, companion: str = "") -> Packed:
@@ -74,12 +89,12 @@ def choose_champion(profile: Profile, layout: Layout, warehouse: Warehouse) -> P
     challenger = _best_by(evaluations, METRIC)
     training = warehouse.read_table("training_photos", columns=LEARNED_FROM)
     photos = training[training["split"] == "validation"].reset_index(drop=True)
-    history = _history(layout)
+    history = decisions(layout)
     standing = None
     if history and history[0]["accepted"]:
         with contextlib.suppress(CheckpointError):
             standing = read_description(layout.model)
-    champion = standing["experiment"] if standing else ""
+    champion = standing.experiment if standing else ""
     same_head = bool(standing) and _same_head(layout, champion)
     if same_head and champion == challenger:
         return Promotion(_pack(profile, layout, challenger, evaluations), True, history[0])
@@ -136,13 +151,12 @@ def _pack(profile: Profile, layout: Layout, key: str, evaluations: Mapping[str, 
     return pack_head(profile, layout, key, layout.model, companion)
 
 
-def _history(layout: Layout) -> list[dict[str, Any]]:
+def decisions(layout: Layout) -> list[dict[str, Any]]:
     """The decisions so far, the last one first; none where the file is missing or is not ours."""
     try:
-        history = read_json(layout.champion_decision)
+        return [decision.model_dump() for decision in read_checked(layout.champion_decision, list[Decision])]
     except (OSError, ValueError):
         return []
-    return history if isinstance(history, list) and all("accepted" in entry for entry in history) else []
 
 
 def _same_head(layout: Layout, key: str) -> bool:
@@ -155,13 +169,13 @@ def _same_head(layout: Layout, key: str) -> bool:
 
 
 def _answers_of_standing(
-    profile: Profile, layout: Layout, photos: pd.DataFrame, same_head: bool, standing: Mapping[str, Any]
+    profile: Profile, layout: Layout, photos: pd.DataFrame, same_head: bool, standing: ModelDescription
 ) -> tuple[pd.DataFrame | None, str]:
     """The champion's predictions on the validation photos; None, and why, where it cannot answer for them."""
-    if profile.split.model_dump() != standing["split"]:
+    if profile.split.model_dump() != standing.split:
         return None, "The champion may have learned from these validation photos, as the split has changed."
-    if same_head and standing["experiment"] in profile.experiment_keys():
-        return read_predictions(layout.validation_report(standing["experiment"]) / "predictions.parquet"), ""
+    if same_head and standing.experiment in profile.experiment_keys():
+        return read_predictions(layout.validation_report(standing.experiment) / "predictions.parquet"), ""
     try:
         head, shards = read_answerer(layout.model, standing).head, profile.training_shards()
     except CheckpointError as error:  # packed by an earlier version of the program

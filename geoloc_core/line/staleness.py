@@ -61,16 +61,17 @@ class Plan:
 
     `steps` are stale as things are; `following` lie downstream of them and are made only if what they are made from then
     differs; `unregistered` are fresh on disk and unknown to this Dagster instance; `orphans` are targets that the profile no
-    longer names.
+    longer names, and stay until somebody removes them; `strays` name the files among the receipts that are none.
     """
 
     steps: tuple[Step, ...] = ()
     following: tuple[Target, ...] = ()
     unregistered: tuple[Target, ...] = ()
     orphans: tuple[Target, ...] = ()
+    strays: tuple[str, ...] = ()
 
     def __bool__(self) -> bool:
-        return bool(self.steps or self.unregistered or self.orphans)
+        return bool(self.steps or self.unregistered)
 
     def as_json(self) -> dict[str, Any]:
         """Plain values, for `geoloc plan --json`."""
@@ -89,7 +90,9 @@ class State:
     def __init__(self, project: Project, verify: bool = False) -> None:
         self.project = project
         self.verify = verify
-        self.receipts: dict[Target, Receipt] = {receipt.target: receipt for receipt in all_receipts(project.layout)}
+        self.strays: dict[Path, str] = {}
+        found = all_receipts(project.layout, self.strays)
+        self.receipts: dict[Target, Receipt] = {receipt.target: receipt for receipt in found}
         self._rows: dict[str, dict[str, int]] = {}
         self._broken_tables: dict[str, str] = {}
         self._verified: dict[Target, str] = {}
@@ -109,7 +112,8 @@ class State:
         """Why `target` is stale; empty when it is fresh."""
         receipt = self.receipts.get(target)
         if receipt is None:
-            return (Reason(MISSING),)
+            stray = self.strays.get(self.project.layout.receipt(target.asset, target.partition))
+            return (Reason(f"its receipt cannot be read: {stray}" if stray else MISSING),)
         damage = self.damage(target)
         reasons = [Reason(damage)] if damage else []
         reasons += [Reason(f"{REFUSED} {name}: {fault}") for name, fault in receipt.refused.items()]
@@ -170,14 +174,21 @@ class State:
         """Targets that lie there and that the profile no longer names."""
         return sorted(set(self.receipts) - set(targets(self.project.profile)))
 
+    def weight(self, chosen: Iterable[Target]) -> str:
+        """How many targets these are, and how much their files take, in words."""
+        sizes = [sum(stamp.size for stamp in self.receipts[target].files.values()) for target in chosen]
+        return f"{len(sizes)} orphan{'s' if len(sizes) != 1 else ''} ({sum(sizes) / 1e6:,.1f} MB)"
+
     def remove(self, target: Target) -> None:
         """Take a target's files, its rows and its receipt away."""
-        home, receipt = self.project.home, self.receipts[target]
+        home, receipt = self.project.home.resolve(), self.receipts[target]
         for table in receipt.rows:
             self.project.warehouse().remove_shard(table, target.partition)
-        for name in receipt.files:
-            (home / name).unlink(missing_ok=True)
-            _remove_empty(home, (home / name).parent)
+        for file in (home / name for name in receipt.files):
+            # Behind a link lies what is not ours.
+            if file.parent.resolve().is_relative_to(home):
+                file.unlink(missing_ok=True)
+                _remove_empty(home, file.parent)
         remove_receipt(self.project.layout, target)
         self.record(target, None)
 
@@ -209,7 +220,8 @@ def make_plan(state: State, registered: Mapping[Target, str] | None = None) -> P
             unsettled.add(target)
         if registered is not None and registered.get(target) != state.receipts[target].data_version:
             unregistered.append(target)
-    return Plan(tuple(steps), tuple(following), tuple(unregistered), tuple(state.orphans()))
+    strays = tuple(f"{path} is no receipt: {why}" for path, why in state.strays.items())
+    return Plan(tuple(steps), tuple(following), tuple(unregistered), tuple(state.orphans()), strays)
 
 
 def ready_steps(project: Project, plan: Plan, assets: Collection[str]) -> list[Step]:

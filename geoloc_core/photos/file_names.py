@@ -6,7 +6,11 @@ from pathlib import Path, PurePosixPath
 
 from geoloc_core.errors import InputError
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".tif", ".tiff", ".bmp", ".mpo"})
+_RAW = "dng cr2 cr3 crw nef nrw arw srf sr2 raf orf rw2 pef srw rwl x3f 3fr iiq dcr kdc mrw erf"
+_READ = "jpg jpeg jpe png webp avif heic heif hif gif tif tiff bmp mpo"
+RAW_SUFFIXES = frozenset(f".{name}" for name in _RAW.split())
+IMAGE_SUFFIXES = RAW_SUFFIXES.union(f".{name}" for name in _READ.split())
+"""Names of photos; RAW ones are among them, so that they are refused as what they are."""
 # Bytes of a name that every common file system takes, and of a path below a folder of some depth (PATH_MAX is 4,096).
 LONGEST_NAME, LONGEST_PATH = 255, 1024
 VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".3gp", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".mts")
@@ -15,6 +19,11 @@ VIDEO_SUFFIXES = (".mp4", ".mov", ".avi", ".mkv", ".webm", ".3gp", ".m4v", ".mpg
 def is_image(name: str) -> bool:
     """Whether a file name is a picture's, by its suffix."""
     return PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES
+
+
+def is_raw(name: str) -> bool:
+    """Whether a file name has the suffix of a camera's RAW format."""
+    return PurePosixPath(name).suffix.lower() in RAW_SUFFIXES
 
 
 def is_video(name: str) -> bool:
@@ -42,6 +51,11 @@ def _bytes(name: str) -> int:
 def printable(name: str) -> str:
     """A file name as text; bytes that are not UTF-8 (surrogates, in Python) are written as escapes."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def visible(text: str) -> str:
+    """A text with all that does not print (ESC, carriage returns, marks that turn its direction) as escapes, for terminals."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in printable(text))
 
 
 def files_below(folder: Path) -> Iterator[str]:

@@ -5,6 +5,7 @@ Imports nothing heavy, so that reading a profile is quick.
 
 import ipaddress
 import os
+import re
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -25,16 +26,47 @@ LONGEST_NAME = 255
 
 
 def beside_profile(value: str, info: ValidationInfo) -> str:
-    """A relative path as seen from the folder of the profile (`folder` in the context); an address stays as it is."""
+    """A relative path as seen from the folder of the profile (`folder` in the context).
+
+    An address stays as it is, and what waits for a value of the environment (a kind of sample that is not chosen yet).
+    """
     folder = (info.context or {}).get("folder")
     if "\0" in value or any(len(os.fsencode(part)) > LONGEST_NAME for part in value.split("/")):
         raise ValueError(
             f"{value[:40]!r}... is no path: a name has at most {LONGEST_NAME} bytes, and no zero among them"
         )
-    return str(Path(folder, value)) if folder and value and "://" not in value else value
+    return str(Path(folder, value)) if folder and value and "://" not in value and "${" not in value else value
 
 
 ProfilePath = Annotated[str, AfterValidator(beside_profile)]
+
+
+def _pattern(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"{value!r} is no regular expression ({error})") from error
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_pattern)]
+
+
+class RowChoice(Settings):
+    """Which rows of a table are a dataset's own, so that several datasets can share one file.
+
+    `where` and `licence` map a column to a regular expression that its whole value must match; a row that fails
+    `licence` may not be used at all. `by` names a column whose equal values stay together (an author, a place): a keyed
+    hash of the value decides whether the row belongs to the `share` that is held out, which is the dataset's with
+    `held_out`, and another's without.
+    """
+
+    where: dict[str, Pattern] = {}
+    licence: dict[str, Pattern] = {}
+    by: str = ""
+    share: float = Field(default=0.0, ge=0.0, lt=1.0)
+    held_out: bool = False
+    key: str = "held out"
 
 
 class Dataset(Settings):
@@ -42,7 +74,8 @@ class Dataset(Settings):
 
     `metadata` may itself be a folder, a tar or a zip of photos with EXIF GPS, or a WebDataset. `images` is a folder, an
     archive, or a folder of nothing but archives; left out, it is `metadata` where that holds photos, and else a folder
-    of the project's own. Rows go to `shards` shards in the order of the file; the last takes all that is left.
+    of the project's own. Rows go to `shards` shards in the order of the file; the last takes all that is left. Of a table with
+    `columns`, `rows` may choose some, and `url` may make the address of a picture: `https://host/{name}?width=330`.
     """
 
     name: str
@@ -52,6 +85,8 @@ class Dataset(Settings):
     layout: ImageLayout = "as_given"
     fetch: bool = False
     columns: dict[str, str] = {}
+    rows: RowChoice = RowChoice()
+    url: str = ""
     shards: int = Field(default=1, ge=1, le=10_000)
     rows_per_shard: int = Field(default=100_000, ge=1)
 

@@ -5,16 +5,17 @@ in a cache until each shard is asked for.
 """
 
 import shutil
+from collections import Counter
 from collections.abc import Iterable, Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from operator import itemgetter
 from pathlib import Path
 
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.photos.rows import read_rows, write_rows
 from geoloc_core.photos.schemas import RawPhotos, RejectedRows
-from geoloc_core.photos.settings import Dataset
-from geoloc_core.photos.sources.base import SourceBatch, collect
+from geoloc_core.photos.settings import Dataset, RowChoice
+from geoloc_core.photos.sources.base import ROWS_PER_BATCH, SourceBatch, collect
 from geoloc_core.photos.sources.mapped_table import mapped_table
 from geoloc_core.photos.sources.registry import read_metadata
 from geoloc_core.storage import one_at_a_time, value_sha256, write_text
@@ -43,10 +44,20 @@ def read_shard_rows(dataset: Dataset, number: int, cache: Path, reader_version: 
     )
 
 
-def read_dataset(dataset: Dataset) -> Iterator[SourceBatch]:
-    """The rows of a dataset's metadata, in batches, by its `source` or its `columns`."""
-    source = mapped_table(dataset.columns) if dataset.columns else dataset.source
-    return read_metadata(Path(dataset.metadata), dataset.name, source)
+def read_dataset(dataset: Dataset, rows_per_batch: int = ROWS_PER_BATCH) -> Iterator[SourceBatch]:
+    """The rows of a dataset's metadata, in batches, by its `source` or its `columns`, `rows` and `url`."""
+    own = dataset.columns or dataset.url or dataset.rows != RowChoice()
+    source = mapped_table(dataset.columns or None, dataset.rows, dataset.url) if own else dataset.source
+    return read_metadata(Path(dataset.metadata), dataset.name, source, rows_per_batch)
+
+
+def refused_whole(dataset: Dataset, most_batches: int = 10) -> dict[str, int]:
+    """Why every row of a dataset is refused, by reason; {} where one is accepted, or there are more rows than are looked at."""
+    batches = read_dataset(dataset, 2_000)
+    looked_at = list(islice(batches, most_batches))
+    if next(batches, None) is not None or any(len(batch.accepted) for batch in looked_at):
+        return {}
+    return dict(Counter(reason for batch in looked_at for reason in batch.rejected["reason"]))
 
 
 def _read_cut(dataset: Dataset, number: int, cache: Path, reader_version: str) -> SourceBatch:

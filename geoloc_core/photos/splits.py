@@ -34,6 +34,11 @@ def split_by_author(
     return np.where(fractions < validation_share, VALIDATION, TRAIN).astype(object)[codes]
 
 
+def belongs_to_share(value: str, key: str, share: float) -> bool:
+    """Whether a keyed hash puts a value (an author, a place) into the share of values that is held out."""
+    return _fraction(value, hashlib.sha256(key.encode("utf-8")).digest()) < share
+
+
 def _fraction(owner: str, secret: bytes) -> float:
     digest = hashlib.blake2b(owner.encode("utf-8"), digest_size=8, key=secret).digest()
     return int.from_bytes(digest, "big") / 2.0**64

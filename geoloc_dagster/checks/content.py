@@ -13,7 +13,6 @@ from geoloc_core.line.artifacts import Target
 from geoloc_core.line.project import Project
 from geoloc_core.line.receipts import read_receipt
 from geoloc_core.photos.rows import read_rows
-from geoloc_core.storage import read_json
 from geoloc_dagster.checks import Question, Verdict, asset_check
 from geoloc_dagster.metadata import file_link, schemas
 
@@ -149,7 +148,7 @@ def delivery_is_not_garbage(project: Project, shard: str) -> Verdict:
 
 def delivery_as_expected(project: Project, shard: str) -> Verdict:
     """Shares of rejected, near and unlabelled rows, the largest author's share, and the drift of the countries against the
-    shard before lie within what is usual. A warning: a person should look at the Data Docs.
+    shard before lie within what is usual. A warning: a person should look at the page in `data_docs`.
     """
     pages = project.layout.data_docs / shard
     outcomes = delivery_outcomes(project, shard, pages)
@@ -263,8 +262,11 @@ def no_worse_than_the_champion(project: Project, _: str) -> Verdict:
     is, the champion stays, and somebody should look at what changed in the data.
     """
     from geoloc_core.evaluation.baselines import CLASS_PRIOR
+    from geoloc_core.line.promotion import decisions
 
-    last = read_json(project.layout.champion_decision)[0]
+    last = next(iter(decisions(project.layout)), None)
+    if last is None:
+        raise StaleArtifactError(f"{project.layout.champion_decision} cannot be read; `geoloc refresh` writes it anew")
     gain = last["gain"]
     if gain is None or last["opponent"] == CLASS_PRIOR:
         return Verdict("", {"champion": last["experiment"]})

@@ -50,7 +50,7 @@ def test_new_boundaries_and_one_shard_less_relabel_and_retrain_and_embed_nothing
     write_boundaries(dataclasses.replace(boundaries, frames=renamed), path)
     drawn = {"seed": 11, "shards": 2, "photos_per_shard": 40, "benchmarks": {"bench-a": 24}}
     project = edit(copy, boundaries=str(path), drawn=drawn)
-    outcome = refresh(project, own_instance, defs)
+    outcome = refresh(project, own_instance, defs, prune=True)
     made = by_asset(outcome)
     assert {"regions", "training_photos", "class_weights", "region_anchors", *LEARNED} <= set(made)
     assert made["labeled_photos"] == {"sample-00", "sample-01", "bench-a"}

@@ -27,17 +27,14 @@ class Library:
         return tuple(sorted((*self.settings, self.weights[0])))
 
 
-_TRANSFORMERS = {
-    "weights": ("model.safetensors", "pytorch_model.bin"),
-    "settings": ("config.json", "preprocessor_config.json"),
-}
+_HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_TRANSFORMERS = ("config.json", "preprocessor_config.json")
+_OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 LIBRARIES = {
-    "transformers": Library("vit", **_TRANSFORMERS),
-    "open_clip": Library(
-        "clip", ("open_clip_model.safetensors", "open_clip_pytorch_model.bin"), ("open_clip_config.json",)
-    ),
-    "timm": Library("image_models", ("model.safetensors", "pytorch_model.bin"), ("config.json",)),
-    "segmentation": Library("segmentation", **_TRANSFORMERS),
+    "transformers": Library("vit", _HUB_WEIGHTS, _TRANSFORMERS),
+    "open_clip": Library("clip", _OPEN_CLIP_WEIGHTS, ("open_clip_config.json",)),
+    "timm": Library("image_models", _HUB_WEIGHTS, ("config.json",)),
+    "segmentation": Library("segmentation", _HUB_WEIGHTS, _TRANSFORMERS),
 }
 
 HRNET_MODEL_ID = "hrnetv2-c1"

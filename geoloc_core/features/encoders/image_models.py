@@ -100,7 +100,7 @@ def load_model(spec: BackboneSpec, path: Path) -> Any:
     if config["architecture"] != spec.model_id.partition(".")[0]:
         problem = f"is of a {config['architecture']} and the specification says {spec.model_id}; correct model_id"
         raise checkpoint_error(spec, path, problem)
-    _check_preprocessing(spec, path, config)
+    check_pretrained_cfg(spec, path, config)
     return model.eval().requires_grad_(False)
 
 
@@ -125,16 +125,13 @@ def renamed_efficientnet(weights: Mapping[str, torch.Tensor], model: Any) -> dic
     return {rename(name): value for name, value in weights.items()}
 
 
-def _check_preprocessing(spec: BackboneSpec, path: Path, config: Mapping[str, Any]) -> None:
+def check_pretrained_cfg(spec: BackboneSpec, path: Path, config: Mapping[str, Any]) -> None:
     """Compare what timm says of the pictures (`pretrained_cfg`; docs of `create_transform`) with the specification."""
-    side = config["input_size"][-1]
-    keys = ("mean", "std", "interpolation")
-    own = {key: tuple(config[key]) if key != "interpolation" else config[key] for key in keys}
-    own |= {"input_size": side, "resize_size": math.floor(side / config["crop_pct"])}
-    own["resize"] = {"center": "shortest"}.get(config.get("crop_mode") or "center", config.get("crop_mode"))
-    specified = {key: getattr(spec, key) for key in (*keys, "input_size", "resize")} | {
-        "resize_size": spec.resized_side
-    }
+    side, mode = config["input_size"][-1], config.get("crop_mode") or "center"
+    own = {"mean": tuple(config["mean"]), "std": tuple(config["std"]), "interpolation": config["interpolation"]}
+    own |= {"input_size": side, "resize": "shortest" if mode == "center" else mode}
+    specified = {key: getattr(spec, key) for key in own}
+    own["resize_size"], specified["resize_size"] = math.floor(side / config["crop_pct"]), spec.resized_side
     check_preprocessing(f"the checkpoint of backbone {spec.name!r} in {path}", own, specified)
 
 
@@ -148,6 +145,6 @@ def write_seeded(spec: BackboneSpec, folder: Path) -> None:
     model = timm.create_model(spec.model_id, pretrained=False, **spec.architecture)
     redraw(model, spec.initial_std)
     settle_batch_norms(model, model, spec)
-    pictures = {"input_size": (3, spec.input_size, spec.input_size), "mean": spec.mean, "std": spec.std}
+    pictures: dict[str, Any] = {"input_size": (3, spec.input_size, spec.input_size), "mean": spec.mean, "std": spec.std}
     pictures |= {"interpolation": spec.interpolation, "crop_pct": spec.input_size / spec.resized_side}
     timm.models.save_for_hf(model, str(folder), safe_serialization=True, data_config=pictures)

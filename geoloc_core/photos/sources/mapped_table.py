@@ -6,7 +6,7 @@ GeoParquet geometry of points. A mapping without `photo_id` numbers the rows.
 
 import json
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ import pyarrow.parquet as pq
 from geoloc_core.errors import InputError
 from geoloc_core.photos.file_names import is_video
 from geoloc_core.photos.schemas import ALIASES
+from geoloc_core.photos.settings import RowChoice
 from geoloc_core.photos.sources.base import FACTS, RAW_TEXT_LIMIT, Facts, MetadataSource, Sieve, SourceBatch
 from geoloc_core.photos.sources.lines import (
     ALWAYS_ALLOWED_BYTES,
@@ -29,6 +30,7 @@ from geoloc_core.photos.sources.lines import (
     read_csv,
     refuse_swapped,
 )
+from geoloc_core.photos.sources.row_choice import choose_row, columns_of_choice, picture_url
 
 # An id, a path or an address is shorter; a point in WKB has 21 bytes, with four dimensions and a reference system 41.
 MAX_VALUE_BYTES, MAX_POINT_BYTES = 1 << 13, 64
@@ -36,14 +38,25 @@ MAX_VALUE_BYTES, MAX_POINT_BYTES = 1 << 13, 64
 ALWAYS_ALLOWED_ROWS, MAX_ROWS_AT_ONCE, MAX_CHUNK_BYTES = 1_000_000, 100_000, 1 << 30
 _DELIMITERS = (",", "\t", ";", "|")
 _GEOMETRY = "geometry"
+Refine = Callable[[Mapping[str, str]], dict[str, str]]
 
 
-def mapped_table(mapping: Mapping[str, str] | None = None) -> MetadataSource:
+def mapped_table(
+    mapping: Mapping[str, str] | None = None, rows: RowChoice | None = None, url: str = ""
+) -> MetadataSource:
     """The source that reads a table by its column names, given or guessed.
 
     `mapping` gives the file's name for each of our columns that it has; among them `latitude` and `longitude`, or
-    `geometry`, a GeoParquet column of points.
+    `geometry`, a GeoParquet column of points. `rows` and `url` are as in `settings.Dataset`.
     """
+    rows = rows or RowChoice()
+    others = columns_of_choice(rows, url)
+
+    def refine(values: Mapping[str, str]) -> dict[str, str]:
+        """What columns that are none of ours say of a row."""
+        reason = choose_row(rows, values)
+        return ({"reason": reason} if reason else {}) | ({"image_url": picture_url(url, values)} if url else {})
+
     if mapping is not None:
         unknown = [ours for ours in mapping if ours not in (*FACTS, _GEOMETRY)]
         if unknown:
@@ -59,18 +72,18 @@ def mapped_table(mapping: Mapping[str, str] | None = None) -> MetadataSource:
 
     def read(path: Path, dataset: str, rows_per_batch: int) -> Iterator[SourceBatch]:
         reader = _read_parquet if _is_parquet(path) else _read_csv
-        return reader(path, dataset, _mapping_of(path, mapping), rows_per_batch)
+        return reader(path, dataset, _mapping_of(path, mapping, others), others, refine, rows_per_batch)
 
     return MetadataSource("columns", "CSV, Parquet or GeoParquet with columns for id, latitude, longitude", sniff, read)
 
 
-def _mapping_of(path: Path, mapping: Mapping[str, str] | None) -> Mapping[str, str]:
+def _mapping_of(path: Path, mapping: Mapping[str, str] | None, others: Sequence[str] = ()) -> Mapping[str, str]:
     available, geometry = _columns_of(path)
     if mapping is None:
         mapping = guess_mapping(available, geometry)
         if mapping is None:
             raise InputError(f"{path} has no columns for id, latitude and longitude among {_listed(available)}")
-    missing = [theirs for theirs in mapping.values() if theirs not in available]
+    missing = [theirs for theirs in (*mapping.values(), *others) if theirs not in available]
     if missing:
         raise InputError(f"{path} has no column {_listed(missing)}; it has {_listed(available)}")
     return mapping
@@ -107,24 +120,30 @@ def _delimiter_of(path: Path) -> str:
     return max(_DELIMITERS, key=lines[0].count) if lines else ","
 
 
-def _read_csv(path: Path, dataset: str, mapping: Mapping[str, str], rows_per_batch: int) -> Iterator[SourceBatch]:
+def _read_csv(
+    path: Path, dataset: str, mapping: Mapping[str, str], others: Sequence[str], refine: Refine, rows_per_batch: int
+) -> Iterator[SourceBatch]:
     if _GEOMETRY in mapping:
         raise InputError(f"{path} is a text file: map its latitude and longitude, not a geometry")
 
     def take(values: Sequence[str]) -> Facts:
-        facts = {name: value.strip() for name, value in zip(mapping, values, strict=True)}
-        return facts | {"reason": "not_a_photo" if is_video(facts.get("image_path", "")) else ""}
+        stripped = [value.strip() for value in values]
+        facts = dict(zip(mapping, stripped, strict=False))
+        reason = "not_a_photo" if is_video(facts.get("image_path", "")) else ""
+        return facts | {"reason": reason} | refine(dict(zip(others, stripped[len(mapping) :], strict=True)))
 
-    theirs = tuple(mapping.values())
+    theirs = (*mapping.values(), *others)
     yield from read_csv(path, dataset, theirs, (), take, rows_per_batch, _delimiter_of(path), multiline=True)
 
 
-def _read_parquet(path: Path, dataset: str, mapping: Mapping[str, str], rows_per_batch: int) -> Iterator[SourceBatch]:
+def _read_parquet(
+    path: Path, dataset: str, mapping: Mapping[str, str], others: Sequence[str], refine: Refine, rows_per_batch: int
+) -> Iterator[SourceBatch]:
     sieve = Sieve(dataset)
     done = 0
-    columns = list(dict.fromkeys(mapping.values()))
+    columns = list(dict.fromkeys((*mapping.values(), *others)))
     with _open_parquet(path) as file:
-        _require_readable(path, file, mapping)
+        _require_readable(path, file, {**mapping, **{f"text of {name}": name for name in others}})
         kinds = {name: file.schema_arrow.field(name).type for name in columns}
         if _GEOMETRY in mapping:
             _require_degrees(path, file, mapping[_GEOMETRY])
@@ -139,6 +158,10 @@ def _read_parquet(path: Path, dataset: str, mapping: Mapping[str, str], rows_per
                 raise InputError(f"{path} is damaged after row {done} ({error}); fetch it again") from error
             if batch is None or candidates is None:
                 return
+            if others:
+                texts = zip(*(_text(batch[name])[0] for name in others), strict=True)
+                refined = pd.DataFrame([refine(dict(zip(others, row, strict=True))) for row in texts])
+                candidates.update(refined)
             if done == 0:
                 refuse_swapped(path, candidates)
             done += batch.num_rows

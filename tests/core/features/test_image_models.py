@@ -11,10 +11,10 @@ from PIL import Image
 from timm.data import create_transform, resolve_data_config
 
 from geoloc_core.errors import CheckpointError
-from geoloc_core.features.backbones import BACKBONES, backbone
+from geoloc_core.features.backbones import BACKBONES, backbone, derived_backbone
 from geoloc_core.features.checkpoints import open_checkpoint
 from geoloc_core.features.encoder import load_encoder
-from geoloc_core.features.encoders.image_models import renamed_efficientnet
+from geoloc_core.features.encoders.image_models import check_pretrained_cfg, renamed_efficientnet
 from geoloc_core.features.encoders.loading import read_weights
 from geoloc_core.photos.images import load_image
 from tests.core.features.conftest import SHAPES, cosine, drawn
@@ -110,6 +110,27 @@ def test_nothing_is_left_over_and_nothing_lacks(tmp_path: Path):
 def test_what_timm_says_otherwise_is_refused(changes: dict, said: str, tmp_path: Path):
     with pytest.raises(CheckpointError, match=said):
         load_encoder(backbone("efficientnet-lite0").changed(**changes), tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("of", "name", "changes"),
+    [
+        (
+            "aimv2-l-14",
+            "eva02_large_patch14_448.mim_m38m_ft_in22k",
+            {"input_size": 448, "resize": "squash", "crop": "none"},
+        ),
+        ("dinov3-b-16", "convnext_base.dinov3_lvd1689m", {"layer": "pooled", "pooling": "trunk", "input_size": 224}),
+    ],
+)
+def test_another_model_of_timm_is_a_few_fields(of: str, name: str, changes: dict, tmp_path: Path):
+    """The example of docs/extending.md, and a network without tokens."""
+    spec = derived_backbone("mine", {"of": of, "model_id": name, "weights": f"hub:timm/{name}", **changes})
+    assert (spec.licence, spec.parameters, spec.source) == ("", 0.0, "")  # those are of the other's weights
+    config = timm.get_pretrained_cfg(name).to_dict()
+    check_pretrained_cfg(spec, tmp_path, config)
+    with pytest.raises(CheckpointError, match="prepares pictures with resize_size"):
+        check_pretrained_cfg(spec, tmp_path, {**config, "crop_pct": 0.9})
 
 
 def install(folder: Path, content: bytes, recorded: bytes) -> None:

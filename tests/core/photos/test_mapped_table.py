@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from geoloc_core.errors import InputError
+from geoloc_core.photos.settings import RowChoice
 from geoloc_core.photos.sources.mapped_table import guess_mapping, mapped_table
 from geoloc_core.photos.sources.registry import detect_source
 from tests.core.photos.conftest import read, read_unless_swapped, reasons, row_numbers
@@ -181,3 +182,34 @@ def test_accepted_and_rejected_are_all_rows_of_a_quoted_csv(tmp_path_factory, ro
     assert row_numbers(batch) == list(range(1, len(rows) + 1))
     kept = frame.iloc[batch.accepted["row_number"] - 1]
     assert batch.accepted["author_id"].tolist() == kept["user"].str.strip().tolist()
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_several_datasets_share_a_file_and_every_row_is_one_of_theirs_or_has_a_reason(tmp_path, suffix):
+    table = pd.DataFrame(
+        {"id": [f"p{n}" for n in range(200)], "lat": 1.5, "lon": 2.5, "who": [f"a{n // 4}" for n in range(200)]}
+    ).assign(kind=["city", "street"] * 100, terms=["CC BY 4.0"] * 199 + ["all rights reserved"], name="A b&c?.jpg")
+    table.loc[0, "name"] = ""
+    path = tmp_path / f"table.{suffix}"
+    table.to_csv(path, index=False) if suffix == "csv" else table.to_parquet(path)
+    mapping = {"photo_id": "id", "latitude": "lat", "longitude": "lon", "author_id": "who"}
+    choice = {"licence": {"terms": "CC BY.*"}, "by": "who", "share": 0.3}
+    url = "https://host/{name}?width=330"
+    parts = {
+        held_out: read(path, source=mapped_table(mapping, RowChoice(**choice, held_out=held_out), url))
+        for held_out in (False, True)
+    }
+    kept, held_out = (set(parts[side].accepted["author_id"]) for side in (False, True))
+    assert not kept & held_out
+    # 50 authors, of which a keyed hash holds out 0.3: within three binomial deviations.
+    assert abs(len(held_out) - 15) <= 3 * np.sqrt(50 * 0.3 * 0.7)
+    assert sum(len(part.accepted) for part in parts.values()) == 199
+    assert all(len(part.accepted) + len(part.rejected) == 200 for part in parts.values())
+    assert sum((part.rejected["reason"] == "licence").sum() for part in parts.values()) == 1
+    urls = pd.concat(part.accepted for part in parts.values()).set_index("photo_id")["image_url"]
+    assert urls["p1"] == "https://host/A%20b%26c%3F.jpg?width=330"
+    assert urls["p0"] == "", "an address with a hole in it is none"
+    streets = read(path, source=mapped_table(mapping, RowChoice(where={"kind": "street"})))
+    assert reasons(streets) == dict.fromkeys(range(1, 200, 2), "other_rows")
+    with pytest.raises(InputError, match="has no column colour; it has id, lat"):
+        read(path, source=mapped_table(mapping, RowChoice(by="colour")))

@@ -1,7 +1,5 @@
 """Progress of long work, on standard error, so that standard output stays a result."""
 
-from __future__ import annotations
-
 import sys
 from collections.abc import Iterable
 from typing import Any, TextIO, TypeVar

@@ -3,8 +3,6 @@
 Bytes go to a temporary name in the same folder and are renamed into place.
 """
 
-from __future__ import annotations
-
 import contextlib
 import errno
 import functools

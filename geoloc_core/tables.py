@@ -4,8 +4,6 @@ The schemas of the tables of photos are in `photos.schemas`, that of answers in 
 here. In every table missing text is the empty string, never NaN or None.
 """
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 

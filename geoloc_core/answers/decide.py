@@ -5,8 +5,6 @@ expectation is over the whole posterior. If France has 40 %, Belgium 30 % and th
 distance is not in the middle of France. Where in a region its probability lies is a `Mass`: spread as its training photos are.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -5,8 +5,6 @@ row of a table differs from the next by its answers alone. In every function `ot
 `predictions_frame`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

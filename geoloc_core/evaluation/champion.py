@@ -1,7 +1,5 @@
 """Whether a challenger takes the place of the champion: a rule that is stated before it is applied."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import pandas as pd

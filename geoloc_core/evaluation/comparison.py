@@ -1,7 +1,5 @@
 """Which is better, and which only seems to be: paired differences, with ties printed as ties."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import pandas as pd

@@ -1,7 +1,5 @@
 """For whom it works: recall of each country and continent, beside how many training photos each had; and what is confused."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np

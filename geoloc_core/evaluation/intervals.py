@@ -4,8 +4,6 @@ Photos of one author are alike, so photos are not what is sampled: authors are. 
 all experiments on the same photos, which makes their differences paired: what they have in common cancels.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass

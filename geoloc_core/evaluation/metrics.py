@@ -6,8 +6,6 @@ counted apart. A truth that no class stands for (never seen in training, or in n
 compared. Shares are per cent, distances km along a great circle (R = 6371.0), and a photo at exactly r km is within r.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple

@@ -1,7 +1,5 @@
 """Plots as PNG, each below 100 kB, in the colours of the maps."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

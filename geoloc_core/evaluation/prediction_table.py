@@ -3,8 +3,6 @@
 In an origin, "{photos}" stands for the table of photos that was predicted: training_photos, or labeled_photos for a benchmark.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

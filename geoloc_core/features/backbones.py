@@ -3,8 +3,6 @@
 They are listed in backbones.yaml, where a new one is one entry. Nothing is loaded or downloaded by looking.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType

@@ -5,8 +5,6 @@ the checkpoints folder; a person's own files are used in place. When a checkpoin
 files is written beside it (`<name>.sha256.json`); from then on a flipped byte is an error.
 """
 
-from __future__ import annotations
-
 import shutil
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path

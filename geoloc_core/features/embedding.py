@@ -5,8 +5,6 @@ is missing goes into part files beside the shard (`<shard>.parts/`), each writte
 from the old one and the parts. An unchanged shard is not written, and nothing is loaded for it.
 """
 
-from __future__ import annotations
-
 import shutil
 import sys
 import time

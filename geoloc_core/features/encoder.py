@@ -1,7 +1,5 @@
 """Loading a backbone: from a specification and a folder of checkpoints to an `Encoder`."""
 
-from __future__ import annotations
-
 from pathlib import Path
 
 import torch

@@ -8,8 +8,6 @@ identity of the checkpoint, counts, and a hash of the content. Without this modu
     matrix = numpy.frombuffer(b"".join(frame["vector"]), "<f2").reshape(len(frame), -1)
 """
 
-from __future__ import annotations
-
 import hashlib
 import json
 import os

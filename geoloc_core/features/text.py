@@ -3,8 +3,6 @@
 They are read by the published tokenizer and the text tower of the very checkpoint that makes the (projected) image vectors.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -3,8 +3,6 @@
 Labels are positions in the class list; -1 is a truth that is no class: never right, whatever is answered.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 

@@ -1,7 +1,5 @@
 """What a head is trained on: vectors held once, labels, who took the photos; and how rows are read from the vectors."""
 
-from __future__ import annotations
-
 import mmap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence

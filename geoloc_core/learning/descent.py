@@ -1,7 +1,5 @@
 """Training by gradient steps on mini-batches, with torch.optim: the plain loop of kinds "linear" and "mlp"."""
 
-from __future__ import annotations
-
 import copy
 import itertools
 import math

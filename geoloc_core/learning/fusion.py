@@ -4,8 +4,6 @@ A head reads the vectors of one photo from one or several backbones ("blocks"), 
 and gives one logit for each class. It never applies a softmax: the loss takes logits.
 """
 
-from __future__ import annotations
-
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace

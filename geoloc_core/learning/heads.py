@@ -4,8 +4,6 @@ To add a kind: a module with a body (`fusion.Body`) and a fit function, a line i
 `recipes.HEADS`. Whatever its kind, a head is calibrated, saved, loaded, packaged and reported in the same way.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 

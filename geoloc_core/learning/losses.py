@@ -4,8 +4,6 @@
 240 classes, whatever the head learns.)
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ The search is exact: matrix products a piece at a time, so it needs little memor
 them are within reach of two cores; its time grows with queries x references.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

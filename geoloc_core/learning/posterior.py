@@ -1,7 +1,5 @@
 """A trained head and what it answers; knows nothing of training."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

@@ -4,8 +4,6 @@ Radford et al. (2021, CLIP) fit their linear probes so: L-BFGS on all photos at 
 ones. The loss is convex, so there is one answer and no learning rate to be lucky with.
 """
 
-from __future__ import annotations
-
 import warnings
 
 import numpy as np

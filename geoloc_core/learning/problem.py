@@ -1,7 +1,5 @@
 """What a way of training is handed, and what it hands back: the same for every kind of head."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 To add a recipe: one entry in `RECIPES`. To add a head of an existing kind: one line in `HEADS`; for a new kind see `heads`.
 """
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TypeVar

@@ -4,8 +4,6 @@ The vectors are held once and read by shuffled row numbers; there is no per-phot
 and number of threads the weights are the same bit for bit.
 """
 
-from __future__ import annotations
-
 import contextlib
 import os
 from collections.abc import Iterator, Sequence

@@ -4,8 +4,6 @@ Every scheme is scaled so that the average weight over the training *photos* is 
 can be swapped without touching the learning rate. A class without photos has weight 0.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -4,8 +4,6 @@ The vectors of the names come from the text tower of the same checkpoint as thos
 ordinary head, one more row in every table.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

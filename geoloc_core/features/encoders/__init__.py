@@ -4,8 +4,6 @@ A library's module offers `ENCODER`, its subclass of `encoder_base.Encoder`; `wr
 checkpoint with random weights; and, if it has models that read text, `text_tower(spec, path, device)`.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any

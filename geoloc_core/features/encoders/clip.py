@@ -1,7 +1,5 @@
 """CLIP and SigLIP models through open_clip, where a warning about a mismatch is an error."""
 
-from __future__ import annotations
-
 import json
 import logging
 import warnings

@@ -1,7 +1,5 @@
 """What every loaded backbone is, whichever library runs it: pictures in, vectors out."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -5,8 +5,6 @@ model "ade20k-hrnetv2-c1". The encoder is timm's HRNet without its classifier, w
 timm enlarges coarse branches by repetition where CSAIL interpolates, so that is changed here.
 """
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Loading models of the transformers library strictly: every weight present, every shape right, no code executed."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any

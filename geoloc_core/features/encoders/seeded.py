@@ -1,7 +1,5 @@
 """What makes the random weights of a "seeded:<n>" checkpoint a bank of filters that tells pictures apart."""
 
-from __future__ import annotations
-
 import fnmatch
 from collections.abc import Callable, Mapping
 

@@ -3,8 +3,6 @@
 With pooling "class_area" the vector is the share of the picture that each class covers, and no second network is needed.
 """
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from pickle import UnpicklingError

@@ -1,7 +1,5 @@
 """Vision transformers through the transformers library: ViT, DINOv2, and the image tower of CLIP models kept there."""
 
-from __future__ import annotations
-
 from functools import partial
 from pathlib import Path
 from typing import Any

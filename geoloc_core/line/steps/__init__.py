@@ -4,8 +4,6 @@ The rooms work on arrays, frames and specifications; only these functions know w
 calls them and writes the receipt.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path

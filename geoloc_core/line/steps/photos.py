@@ -1,7 +1,5 @@
 """What is known of each photo: where it was taken, whether it can be opened, which cells it lies in, and its split."""
 
-from __future__ import annotations
-
 import shutil
 from pathlib import Path
 

@@ -20,7 +20,7 @@ from typing import Any, BinaryIO, TypeVar
 
 from filelock import FileLock
 
-from geoloc_core.errors import DiskFullError, GeolocError, StaleArtifactError
+from geoloc_core.errors import DiskFullError, GeolocError, InputError, StaleArtifactError
 
 T = TypeVar("T")
 TEMPORARY_PREFIX = ".geoloc-part-"
@@ -28,6 +28,10 @@ TEMPORARY_PREFIX = ".geoloc-part-"
 ABANDONED_AFTER_S = 86_400.0
 # No room, over the quota, or beyond the largest file that is allowed here.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_OURS = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
+}  # fmt: skip
+_NOT_OURS_WORDS = ("readonly database", "unable to open database file")
 _LEAST_ROOM_BYTES = 256 * 1024
 # The same in the words of libraries that give no number: Arrow, DuckDB, SQLite.
 _NO_ROOM_WORDS = ("No space left on device", "Disk quota exceeded", "File too large", "disk is full")
@@ -140,7 +144,7 @@ def no_room(error: BaseException | str) -> bool:
 
 @contextlib.contextmanager
 def room(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """A full disk gets one name, whoever met it first: our own writing, Dagster's records or MLflow's.
+    """A full disk, or a folder that may not be written to, is one sentence, whoever met it first: we, Dagster, or MLflow.
 
     SQLite calls it an I/O error, so that any failure on a disk with next to nothing left is reported as that.
     """
@@ -151,7 +155,19 @@ def room(folder: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:
         if no_room(error) or nearly_full(folder):
             raise disk_full(folder) from error
+        if why := _refused(error, Path(folder)):
+            raise InputError(f"{why}; give a data folder that is yours with --home") from error
         raise
+
+
+def _refused(error: Exception, folder: Path) -> str:
+    """What may not be written in or above a folder, by an error of the system or a database; an empty text for others."""
+    if isinstance(error, OSError) and error.filename and error.errno in _NOT_OURS:
+        where = Path(os.fsdecode(error.filename))
+        if where.is_relative_to(folder) or folder.is_relative_to(where):
+            return f"{where} cannot be used ({error.strerror})"
+    said = str(getattr(error, "orig", error))  # SQLAlchemy keeps what SQLite said
+    return f"{folder} cannot be written to ({said})" if any(words in said for words in _NOT_OURS_WORDS) else ""
 
 
 def nearly_full(folder: str | os.PathLike[str]) -> bool:

@@ -40,7 +40,7 @@ HIERARCHICAL = "hierarchical"
 # `${NAME}`, or `${NAME:-DEFAULT}` for a value where the environment has none.
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$"
-MOST_PROFILE_BYTES, MOST_VALUES = 2**20, 100_000
+MOST_PROFILE_BYTES, MOST_CHARACTERS = 2**20, 2**22
 Name = Annotated[str, Field(pattern=NAME)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -295,36 +295,34 @@ class Profile(Settings):
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML as plain data: no key twice, nothing that holds itself, and at most `MOST_VALUES` values, aliases written out."""
+    """YAML as plain data: no key twice, nothing that holds itself, and of a bounded size with its aliases written out."""
 
     def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for number, (key, _) in enumerate(node.value):
-            if isinstance(key, yaml.ScalarNode) and keys.index((key.tag, key.value)) < number:
+        node, seen = super().compose_mapping_node(anchor), set()
+        for key, _ in node.value:
+            if (name := (key.tag, str(key.value))) in seen:
                 raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
+            seen.add(name)
         return node
 
     def get_single_node(self) -> yaml.Node | None:
         node = super().get_single_node()
-        if node is not None and _weight(node, {}) > MOST_VALUES:
-            raise ValueError(f"with its aliases written out it has more than {MOST_VALUES:,} values")
+        if node is not None and _characters(node, {}) > MOST_CHARACTERS:
+            raise ValueError(f"with its aliases written out it has more than {MOST_CHARACTERS:,} characters")
         return node
 
 
-def _weight(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node stands for; `known` remembers those of nodes that aliases name, 0 while they are counted."""
-    if known.setdefault(id(node), -1) == 0:
+def _characters(node: yaml.Node, known: dict[int, int]) -> int:
+    """How long a node is with its aliases written out; `known` has what was counted before, -1 for what is being counted."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1 + len(node.value)
+    if known.setdefault(id(node), 0) == -1:
         raise ValueError("a value holds itself by an alias")
-    if known[id(node)] < 0:
-        known[id(node)] = 0
-        children = itertools.chain(*(item if isinstance(item, tuple) else (item,) for item in _items(node)))
-        known[id(node)] = 1 + sum(_weight(child, known) for child in children)
+    if not known[id(node)]:
+        known[id(node)] = -1
+        children = itertools.chain(*(item if isinstance(item, tuple) else (item,) for item in node.value))
+        known[id(node)] = 1 + sum(_characters(child, known) for child in children)
     return known[id(node)]
-
-
-def _items(node: yaml.Node) -> list[Any]:
-    return node.value if isinstance(node, yaml.CollectionNode) else []
 
 
 def load_profile(path: str | os.PathLike[str]) -> Profile:

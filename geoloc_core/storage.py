@@ -7,6 +7,7 @@ import contextlib
 import errno
 import functools
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -23,10 +24,10 @@ import yaml
 from filelock import FileLock
 from pydantic import AfterValidator, WithJsonSchema
 
-from geoloc_core.errors import DiskFullError, GeolocError, StaleArtifactError
+from geoloc_core.errors import DiskFullError, GeolocError, InputError, StaleArtifactError
 
-# Levels of lists and mappings in a YAML file.
-MOST_NESTED = 50
+# Levels of lists and mappings in a YAML file, and its length with its aliases written out.
+MOST_NESTED, MOST_YAML_CHARACTERS = 50, 2**22
 
 T = TypeVar("T")
 TEMPORARY_PREFIX = ".geoloc-part-"
@@ -34,6 +35,10 @@ TEMPORARY_PREFIX = ".geoloc-part-"
 ABANDONED_AFTER_S = 86_400.0
 # No room, over the quota, or beyond the largest file that is allowed here.
 _NO_ROOM = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NOT_OURS = {
+    errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.ELOOP,
+}  # fmt: skip
+_NOT_OURS_WORDS = ("readonly database", "unable to open database file")
 _LEAST_ROOM_BYTES = 256 * 1024
 # The same in the words of libraries that give no number: Arrow, DuckDB, SQLite.
 _NO_ROOM_WORDS = ("No space left on device", "Disk quota exceeded", "File too large", "disk is full")
@@ -161,7 +166,7 @@ def no_room(error: BaseException | str) -> bool:
 
 @contextlib.contextmanager
 def room(folder: str | os.PathLike[str]) -> Iterator[None]:
-    """A full disk gets one name, whoever met it first: our own writing, Dagster's records or MLflow's.
+    """A full disk, or a folder that may not be written to, is one sentence, whoever met it first: we, Dagster, or MLflow.
 
     SQLite calls it an I/O error, so that any failure on a disk with next to nothing left is reported as that.
     """
@@ -172,7 +177,19 @@ def room(folder: str | os.PathLike[str]) -> Iterator[None]:
     except Exception as error:
         if no_room(error) or nearly_full(folder):
             raise disk_full(folder) from error
+        if why := _refused(error, Path(folder)):
+            raise InputError(f"{why}; give a data folder that is yours with --home") from error
         raise
+
+
+def _refused(error: Exception, folder: Path) -> str:
+    """What may not be written in or above a folder, by an error of the system or a database; an empty text for others."""
+    if isinstance(error, OSError) and error.filename and error.errno in _NOT_OURS:
+        where = Path(os.fsdecode(error.filename))
+        if where.is_relative_to(folder) or folder.is_relative_to(where):
+            return f"{where} cannot be used ({error.strerror})"
+    said = str(getattr(error, "orig", error))  # SQLAlchemy keeps what SQLite said
+    return f"{folder} cannot be written to ({said})" if any(words in said for words in _NOT_OURS_WORDS) else ""
 
 
 def nearly_full(folder: str | os.PathLike[str]) -> bool:
@@ -233,28 +250,45 @@ def read_bounded(path: str | os.PathLike[str], most_bytes: int) -> bytes:
 
 
 class _PlainYaml(yaml.SafeLoader):
-    """YAML as plain data: no key twice, no deep nesting, and no aliases, as what these expand to has no bound."""
+    """YAML as plain data: no key twice, nothing that holds itself, and of a bounded size with its aliases written out."""
 
     depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        mark = self.peek_event().start_mark
-        if self.check_event(yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(problem="aliases (*name) are not read; write the value out", problem_mark=mark)
+        # The scanner takes minutes for what the composer's recursion would end.
         if self.depth >= MOST_NESTED:
-            raise yaml.MarkedYAMLError(problem="it is nested too deeply", problem_mark=mark)
+            raise yaml.MarkedYAMLError(problem="it is nested too deeply", problem_mark=self.peek_event().start_mark)
         self.depth += 1
         node = super().compose_node(parent, index)
         self.depth -= 1
         return node
 
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for number, key in enumerate(keys):
-            if key in keys[:number]:
-                mark = node.value[number][0].start_mark
-                raise yaml.MarkedYAMLError(problem=f"the key {key!r} is given twice", problem_mark=mark)
-        return super().construct_mapping(node, deep)
+    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
+        node, seen = super().compose_mapping_node(anchor), set()
+        for key, _ in node.value:
+            if (name := (key.tag, str(key.value))) in seen:
+                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
+            seen.add(name)
+        return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        node = super().get_single_node()
+        if node is not None and _characters(node, {}) > MOST_YAML_CHARACTERS:
+            raise ValueError(f"with its aliases written out it has more than {MOST_YAML_CHARACTERS:,} characters")
+        return node
+
+
+def _characters(node: yaml.Node, known: dict[int, int]) -> int:
+    """How long a node is with its aliases written out; `known` has what was counted before, -1 for what is being counted."""
+    if isinstance(node, yaml.ScalarNode):
+        return 1 + len(node.value)
+    if known.setdefault(id(node), 0) == -1:
+        raise ValueError("a value holds itself by an alias")
+    if not known[id(node)]:
+        known[id(node)] = -1
+        children = itertools.chain(*(item if isinstance(item, tuple) else (item,) for item in node.value))
+        known[id(node)] = 1 + sum(_characters(child, known) for child in children)
+    return known[id(node)]
 
 
 def read_yaml(path: str | os.PathLike[str], most_bytes: int = 2**20) -> Any:
@@ -262,7 +296,7 @@ def read_yaml(path: str | os.PathLike[str], most_bytes: int = 2**20) -> Any:
     try:
         return yaml.load(read_bounded(path, most_bytes), Loader=_PlainYaml)
     # PyYAML's constructors raise all of these where a tag does not fit its value.
-    except (yaml.YAMLError, TypeError, KeyError, AttributeError) as error:
+    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(" ".join(str(error).split())[:400]) from error
 
 

@@ -6,7 +6,6 @@ some photos were refused while others were answered; 2 the input, the profile or
 
 import argparse
 import contextlib
-import errno
 import io
 import json
 import os
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from geoloc_core import __version__
 from geoloc_core.errors import GeolocError, InputError
+from geoloc_core.line.layout import Layout
 from geoloc_core.line.project import Project, open_project, picture_folder_of
 from geoloc_core.photos.file_names import visible
 from geoloc_core.storage import room
@@ -28,15 +28,6 @@ if TYPE_CHECKING:
     from geoloc_dagster.refresh import Outcome
 
 FAILED, WRONG, STOPPED = 1, 2, 130
-NOT_OURS_TO_WRITE = {
-    errno.EACCES,
-    errno.EPERM,
-    errno.EROFS,
-    errno.ENOTDIR,
-    errno.EEXIST,
-    errno.ENAMETOOLONG,
-    errno.ELOOP,
-}
 NOTHING = "Nothing is stale; no asset was executed."
 
 
@@ -46,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     command: Callable[[argparse.Namespace], int] = options.command
     try:
         project = _project(options)
-        with room(project.home), usable(project.home):
+        with room(project.home), legible_records(project.layout):
             return command(options)
     except GeolocError as error:
         print(f"geoloc: {visible(str(error))}", file=sys.stderr)
@@ -61,27 +52,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 @contextlib.contextmanager
-def usable(home: Path) -> Iterator[None]:
-    """A data folder that may not be written to, and records of Dagster's that are damaged, are said in one sentence."""
+def legible_records(layout: Layout) -> Iterator[None]:
+    """Records of Dagster's that are damaged are said in one sentence."""
     try:
         yield
-    except OSError as error:
-        where = Path(str(error.filename or ""))
-        if error.errno not in NOT_OURS_TO_WRITE or not (where.is_relative_to(home) or home.is_relative_to(where)):
-            raise
-        raise InputError(
-            f"{where} cannot be used ({error.strerror}); give a data folder that is yours with --home"
-        ) from error
+    except GeolocError:
+        raise
     except Exception as error:
         said = str(getattr(error, "orig", error))  # SQLAlchemy keeps what SQLite said
-        if any(words in said for words in ("readonly database", "unable to open database file")):
-            raise InputError(
-                f"{home} cannot be written to ({said}); give a data folder that is yours with --home"
-            ) from error
         if not any(words in said for words in ("file is not a database", "disk image is malformed")):
             raise
         mend = "delete that folder and run `geoloc refresh`; the artifacts stay, and are registered anew"
-        raise InputError(f"Dagster's records in {home / 'dagster'} cannot be read ({said}): {mend}") from error
+        raise InputError(f"Dagster's records in {layout.dagster_home} cannot be read ({said}): {mend}") from error
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -180,9 +162,8 @@ def _plan(options: argparse.Namespace) -> int:
     for target in plan.orphans:
         print(f"{target}\n    no longer part of the profile: stays until `geoloc refresh --prune` removes it")
     counts = f"{len(plan.unregistered)} to register, {len(plan.orphans)} orphans"
-    print(
-        f"\n{len(plan.steps)} stale, {len(plan.following)} downstream may follow, {counts}. `geoloc refresh` does it."
-    )
+    stale = f"{len(plan.steps)} stale, {len(plan.following)} downstream may follow"
+    print(f"\n{stale}, {counts}. `geoloc refresh` does it.")
     for sentence in missing.values():
         print(f"Missing: {sentence}")
     _notice(project)

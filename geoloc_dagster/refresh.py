@@ -279,12 +279,9 @@ class _Walk:
         if target.asset != "embeddings":
             return ""
         shard = target.partition.split("|")[1]
-        others = [other for other in order if other.asset == "embeddings" and other.partition.endswith(f"|{shard}")]
-        return ",".join(
-            other.partition
-            for other in others
-            if other != target and not self._is_blocked(other) and self._reasons(other)
-        )
+        others = [item for item in order if item.asset == "embeddings" and item.partition.endswith(f"|{shard}")]
+        waiting = (item for item in others if item != target and not self._is_blocked(item) and self._reasons(item))
+        return ",".join(item.partition for item in waiting)
 
     def _make(self, step: Step, order: Sequence[Target]) -> None:
         project, target, started = self.state.project, step.target, time.monotonic()

@@ -57,7 +57,7 @@ def mend_store(layout: Layout) -> str:
                 return ""
             query = "SELECT artifact_location FROM experiments WHERE name = ?"
             (there,) = connection.execute(query, (EXPERIMENT,)).fetchone() or (here,)
-            if there == here or not there.startswith("file:"):
+            if there == here:
                 return ""
             for table, column in ADDRESSES:
                 change = f"UPDATE {table} SET {column} = ? || substr({column}, ?) WHERE {column} = ? OR {column} LIKE ? || '/%'"

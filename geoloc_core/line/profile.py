@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, WithJsonSchema, model_validator
 
 from geoloc_core.answers.kinds import ANSWERS, DEFAULT_ANSWER, THESIS_ANSWER
@@ -30,7 +29,7 @@ from geoloc_core.photos.settings import (
     Split,
     beside_profile,
 )  # fmt: skip
-from geoloc_core.storage import read_bounded
+from geoloc_core.storage import read_yaml
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
@@ -40,7 +39,6 @@ HIERARCHICAL = "hierarchical"
 # `${NAME}`, or `${NAME:-DEFAULT}` for a value where the environment has none.
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$"
-MOST_PROFILE_BYTES, MOST_VALUES = 2**20, 100_000
 Name = Annotated[str, Field(pattern=NAME)]
 Count = Annotated[int, Field(ge=1)]
 
@@ -294,39 +292,6 @@ class Profile(Settings):
         return parse_profile(extended.model_dump(by_alias=True), where)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML as plain data: no key twice, nothing that holds itself, and at most `MOST_VALUES` values, aliases written out."""
-
-    def compose_mapping_node(self, anchor: Any) -> yaml.MappingNode:
-        node = super().compose_mapping_node(anchor)
-        keys = [(key.tag, key.value) for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
-        for number, (key, _) in enumerate(node.value):
-            if isinstance(key, yaml.ScalarNode) and keys.index((key.tag, key.value)) < number:
-                raise yaml.MarkedYAMLError(problem=f"the key {key.value!r} is given twice", problem_mark=key.start_mark)
-        return node
-
-    def get_single_node(self) -> yaml.Node | None:
-        node = super().get_single_node()
-        if node is not None and _weight(node, {}) > MOST_VALUES:
-            raise ValueError(f"with its aliases written out it has more than {MOST_VALUES:,} values")
-        return node
-
-
-def _weight(node: yaml.Node, known: dict[int, int]) -> int:
-    """How many values a node stands for; `known` remembers those of nodes that aliases name, 0 while they are counted."""
-    if known.setdefault(id(node), -1) == 0:
-        raise ValueError("a value holds itself by an alias")
-    if known[id(node)] < 0:
-        known[id(node)] = 0
-        children = itertools.chain(*(item if isinstance(item, tuple) else (item,) for item in _items(node)))
-        known[id(node)] = 1 + sum(_weight(child, known) for child in children)
-    return known[id(node)]
-
-
-def _items(node: yaml.Node) -> list[Any]:
-    return node.value if isinstance(node, yaml.CollectionNode) else []
-
-
 def load_profile(path: str | os.PathLike[str]) -> Profile:
     """Read and check a profile; a `ProfileError` names the key that does not fit and how to mend it.
 
@@ -334,17 +299,14 @@ def load_profile(path: str | os.PathLike[str]) -> Profile:
     """
     file = Path(path)
     try:
-        values = yaml.load(read_bounded(file, MOST_PROFILE_BYTES), Loader=_Loader)
+        values = read_yaml(file)
         if not isinstance(values, dict):
             raise ProfileError(f"profile {file} must be a mapping of keys to values; see profiles/sample.yaml")
         json.dumps(values, default=str)
     except OSError as error:
         raise ProfileError(f"profile {file} cannot be read ({error.strerror}); name a YAML file that exists") from error
-    except RecursionError as error:
-        raise ProfileError(f"profile {file} is nested too deeply; see profiles/sample.yaml") from error
-    # PyYAML's constructors raise all of these where a tag does not fit its value.
-    except (yaml.YAMLError, ValueError, TypeError, KeyError, AttributeError) as error:
-        raise ProfileError(f"profile {file} is not valid YAML: {' '.join(str(error).split())}") from error
+    except (ValueError, TypeError) as error:
+        raise ProfileError(f"profile {file} is not valid YAML: {error}") from error
     # What a kind of sample takes from the environment is looked up when it is chosen.
     sample = {"sample": values.pop("sample")} if "sample" in values else {}
     values = _from_environment({"name": file.stem, **values}, file.name) | sample

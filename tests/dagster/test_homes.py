@@ -230,7 +230,7 @@ def test_a_shard_without_a_usable_picture_is_told_and_not_called_made(
     assert geoloc(project, "run", "images", "--partition", "mine") == 0
     said = capsys.readouterr()
     assert "EMPTY      images[mine]" in said.err
-    assert "20 of 20 pictures cannot be used: missing 20; nothing is left of mine\n" in said.out
+    assert "20 of 20 pictures cannot be used: missing_file 20; nothing is left of mine\n" in said.out
     assert "1 of 21 rows cannot be used: no_coordinates 1\n" in said.out
 
 

@@ -105,7 +105,8 @@ LEAST_YAML = "drawn: {shards: 1}\nfeatures: {a: [tiny-clip]}\nexperiments: [a.li
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (BOMB, "with its aliases written out it has more than 100,000 values"),
+        (BOMB, "with its aliases written out it has more than 4,194,304 characters"),
+        (f"a: &a {'x' * 900_000}\nb: [{', '.join(['*a'] * 9_000)}]\n", "it has more than 4,194,304 characters"),
         ("features: &me {again: *me}\n", "a value holds itself by an alias"),
         ("features: " + "[" * 20_000 + "]" * 20_000, "is nested too deeply"),
         ("seed: 1\nseed: 2\n" + LEAST_YAML, r"the key 'seed' is given twice.*line 2"),

@@ -35,7 +35,8 @@ from geoloc_core.photos.sources.row_choice import choose_row, columns_of_choice,
 # An id, a path or an address is shorter; a point in WKB has 21 bytes, with four dimensions and a reference system 41.
 MAX_VALUE_BYTES, MAX_POINT_BYTES = 1 << 13, 64
 # A Parquet file may repeat one value a billion times in a few bytes: the rows and bytes that it declares are bounded.
-ALWAYS_ALLOWED_ROWS, MAX_ROWS_AT_ONCE, MAX_CHUNK_BYTES = 1_000_000, 100_000, 1 << 30
+ALWAYS_ALLOWED_ROWS, MAX_CHUNK_BYTES = 1_000_000, 1 << 30
+MAX_ROWS_AT_ONCE, MAX_PREFIXED_ROWS_AT_ONCE = 100_000, 256
 _DELIMITERS = (",", "\t", ";", "|")
 _GEOMETRY = "geometry"
 Refine = Callable[[Mapping[str, str]], dict[str, str]]
@@ -144,12 +145,15 @@ def _read_parquet(
     columns = list(dict.fromkeys((*mapping.values(), *others)))
     with _open_parquet(path) as file:
         _require_readable(path, file, {**mapping, **{f"text of {name}": name for name in others}})
-        kinds = {name: file.schema_arrow.field(name).type for name in columns}
+        # A value may repeat the beginning of the one before: such columns cannot be dictionaries, and are read in small parts.
+        prefixed = {chunk.path_in_schema for chunk in _chunks(file, columns) if "DELTA_BYTE_ARRAY" in chunk.encodings}
+        text = [name for name in columns if _is_bytes(file.schema_arrow.field(name).type) and name not in prefixed]
         if _GEOMETRY in mapping:
             _require_degrees(path, file, mapping[_GEOMETRY])
     # Text is read as a dictionary, so that a value takes its bytes once, however often the file repeats it.
-    with _open_parquet(path, [name for name, kind in kinds.items() if _is_bytes(kind)]) as file:
-        batches = file.iter_batches(batch_size=min(rows_per_batch, _safe_rows(file, columns)), columns=columns)
+    with _open_parquet(path, text) as file:
+        most_rows = MAX_PREFIXED_ROWS_AT_ONCE if prefixed else MAX_ROWS_AT_ONCE
+        batches = file.iter_batches(batch_size=min(rows_per_batch, most_rows), columns=columns)
         while True:
             try:
                 batch = next(batches, None)
@@ -181,28 +185,17 @@ def _require_readable(path: Path, file: pq.ParquetFile, mapping: Mapping[str, st
     size, metadata = path.stat().st_size, file.metadata
     if metadata.num_rows > max(ALWAYS_ALLOWED_ROWS, size):
         raise InputError(f"{path} declares {metadata.num_rows} rows in {size} bytes, as no table of photos does")
-    chunks = [
-        chunk.total_uncompressed_size
-        for group in map(metadata.row_group, range(metadata.num_row_groups))
-        for chunk in map(group.column, range(group.num_columns))
-        if chunk.path_in_schema.split(".")[0] in mapping.values()
-    ]
+    chunks = [chunk.total_uncompressed_size for chunk in _chunks(file, list(mapping.values()))]
     most = max(ALWAYS_ALLOWED_BYTES, MAX_EXPANSION * size)
     if sum(chunks) > most or max(chunks, default=0) > MAX_CHUNK_BYTES:
         raise InputError(f"{path} unpacks to {sum(chunks)} bytes, beyond the limit of {min(most, MAX_CHUNK_BYTES)}")
 
 
-def _safe_rows(file: pq.ParquetFile, columns: Sequence[str]) -> int:
-    """How many rows may be read at once: few where each value may repeat the beginning of the one before."""
+def _chunks(file: pq.ParquetFile, columns: Sequence[str]) -> list[pq.ColumnChunkMetaData]:
+    """What the file says of each part of some of its columns."""
     groups = map(file.metadata.row_group, range(file.metadata.num_row_groups))
-    encodings = {
-        encoding
-        for group in groups
-        for chunk in map(group.column, range(group.num_columns))
-        if chunk.path_in_schema.split(".")[0] in columns
-        for encoding in chunk.encodings
-    }
-    return 256 if "DELTA_BYTE_ARRAY" in encodings else MAX_ROWS_AT_ONCE
+    chunks = [chunk for group in groups for chunk in map(group.column, range(group.num_columns))]
+    return [chunk for chunk in chunks if chunk.path_in_schema.split(".")[0] in columns]
 
 
 def _is_bytes(kind: pa.DataType) -> bool:

@@ -2,6 +2,7 @@
 
 import hashlib
 import ipaddress
+import json
 import random
 import time
 from datetime import UTC, datetime
@@ -40,7 +41,8 @@ def photos(server, paths, host="127.0.0.1"):
 
 def fetch(server, tmp_path, paths, **changes):
     policy = QUICK.model_copy(update=changes)
-    frame = fetch_images(photos(server, paths), tmp_path / "images", tmp_path / "ledger.jsonl", policy, LIMITS)
+    rows = paths if isinstance(paths, pd.DataFrame) else photos(server, paths)
+    frame = fetch_images(rows, tmp_path / "images", tmp_path / "ledger.jsonl", policy, LIMITS)
     assert set(frame["status"]) <= {"ok", *IMAGE_REASONS}
     return frame
 
@@ -221,3 +223,25 @@ def test_backoff_grows_and_is_jittered():
         pauses = [backoff_s(attempt, 0.5, 60.0, chance) for _ in range(4000)]
         assert 0.98 * most < max(pauses) <= most
         assert np.mean(pauses) == pytest.approx(most / 2, rel=0.05)
+
+
+def test_a_verdict_stands_as_long_as_the_settings_that_it_depends_on(server, tmp_path):
+    """Each was refused for good under one setting; under another it is asked for again, and no other is."""
+    paths = ["ok/settings", "declared-gigabyte/settings", "404/settings"]
+    first = fetch(server, tmp_path, paths, allowed_networks=("127.0.0.2/32",))
+    assert first["status"].tolist() == ["blocked_address"] * 3
+    assert first["permanent"].all()
+    second = fetch(server, tmp_path, paths)
+    assert second["status"].tolist() == ["ok", "too_many_bytes", "not_found"]
+    again = fetch(server, tmp_path, paths, per_host=2, attempts=9)  # what the verdicts do not depend on
+    assert again["status"].tolist() == second["status"].tolist()
+    assert again["attempts"].tolist() == [0, 0, 0]
+    larger = LIMITS.model_copy(update={"max_bytes": 400_000})
+    rows = photos(server, paths)
+    frame = fetch_images(rows, tmp_path / "images", tmp_path / "ledger.jsonl", QUICK, larger)
+    assert frame["attempts"].tolist() == [0, 1, 0]
+    # A ledger of before says nothing of settings: what depends on them is asked for once more.
+    old = {"photo_id": "p0", "url": rows["image_url"][0], "outcome": "permanent", "reason": "blocked_address"}
+    (tmp_path / "old").mkdir()
+    (tmp_path / "old" / "ledger.jsonl").write_text(json.dumps({**old, "detail": "", "http_status": 0, "attempts": 1}))
+    assert fetch(server, tmp_path / "old", paths[:1])["status"].tolist() == ["ok"]

@@ -147,7 +147,9 @@ def _rows_settings(profile: Profile, shard: str) -> dict[str, Any]:
     if (membership := profile.dataset_of(shard)) is None:
         return {}
     names = ("name", "source", "shards", "rows_per_shard", "columns")
-    return {f"rows of {membership[0].name}": {name: getattr(membership[0], name) for name in names}}
+    rows = {f"rows of {membership[0].name}": {name: getattr(membership[0], name) for name in names}}
+    # Rows of a folder or an archive are read from its pictures; the usual limits leave the settings as they were.
+    return rows | ({"images": profile.images} if changed_fields(profile.images) else {})
 
 
 def _picture_settings(profile: Profile, shard: str) -> dict[str, Any]:

@@ -30,7 +30,7 @@ from geoloc_core.photos.settings import (
     Split,
     beside_profile,
 )  # fmt: skip
-from geoloc_core.storage import read_bounded
+from geoloc_core.storage import FileName, read_bounded
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 HIERARCHICAL = "hierarchical"
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$"
 MOST_PROFILE_BYTES = 2**20
-Name = Annotated[str, Field(pattern=NAME)]
+Name = Annotated[FileName, Field(pattern=NAME)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -127,7 +127,7 @@ class Experiment(Settings):
 class Profile(Settings):
     """Everything that a run is made from, apart from the code."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    name: FileName
     features: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = Field(min_length=1)
     experiments: tuple[Experiment, ...] = Field(min_length=1)
     # The profile's own backbones, each `{of: NAME, ...}`; the method `backbones` names all that are used.
@@ -156,7 +156,7 @@ class Profile(Settings):
         shards, keys = self.shards(), self.experiment_keys()
         if not self.training_shards():
             raise ValueError("nothing to learn from; give `drawn` or at least one dataset under `training`")
-        if odd := [name for name in shards if not re.match(NAME, name)]:
+        if odd := [name for name in shards if not re.fullmatch(NAME, name)]:
             raise ValueError(f"the name {odd[0]!r} may have letters, digits, '-', '_', '+' and '@' only")
         if duplicates := sorted({name for name in shards if shards.count(name) > 1}):
             raise ValueError(f"two datasets give the shard {duplicates[0]!r}; rename one of them")

@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
+from geoloc_core.storage import FileName
+
 # How the pictures of a dataset lie in their folder; `picture_paths` says where each puts a photo.
 ImageLayout = Literal["as_given", "mp16", "by_name"]
 
@@ -36,7 +38,7 @@ class Dataset(Settings):
     of the project's own. Rows go to `shards` shards in the order of the file; the last takes all that is left.
     """
 
-    name: str
+    name: FileName
     metadata: ProfilePath
     images: ProfilePath = ""
     source: str = "auto"

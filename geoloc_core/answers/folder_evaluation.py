@@ -44,7 +44,7 @@ def evaluate_folder(
     """
     name = printable(folder.resolve().name)
     _check_output(out)
-    batches = list(read_metadata(folder, "folder", "photo_folder"))
+    batches = list(read_metadata(folder, "folder", "photo_folder", limits=predictor.limits))
     if not batches:
         raise InputError(f"{folder} has no file in it; give a folder of photos with GPS in their EXIF")
     photos = pd.concat([batch.accepted for batch in batches], ignore_index=True)

@@ -150,9 +150,11 @@ def _rows_settings(profile: Profile, shard: str) -> dict[str, Any]:
     # Options of a later day leave the settings of a dataset that does not use them as they were.
     later = changed_fields(membership[0])
     settings = {name: getattr(membership[0], name) for name in names}
-    return {
+    rows = {
         f"rows of {membership[0].name}": settings | {name: later[name] for name in ("rows", "url") if name in later}
     }
+    # Rows of a folder or an archive are read from its pictures; the usual limits leave the settings as they were.
+    return rows | ({"images": profile.images} if changed_fields(profile.images) else {})
 
 
 def _picture_settings(profile: Profile, shard: str) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from geoloc_core.photos.settings import (
     Split,
     beside_profile,
 )  # fmt: skip
-from geoloc_core.storage import read_yaml
+from geoloc_core.storage import FileName, read_yaml
 
 if TYPE_CHECKING:
     from geoloc_core.features.specification import BackboneSpec
@@ -39,7 +39,7 @@ HIERARCHICAL = "hierarchical"
 # `${NAME}`, or `${NAME:-DEFAULT}` for a value where the environment has none.
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
 NAME = r"^[A-Za-z0-9][A-Za-z0-9_+@-]*$"
-Name = Annotated[str, Field(pattern=NAME)]
+Name = Annotated[FileName, Field(pattern=NAME)]
 Count = Annotated[int, Field(ge=1)]
 
 
@@ -142,7 +142,7 @@ class SampleKind(Settings):
 class Profile(Settings):
     """Everything that a run is made from, apart from the code."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    name: FileName
     features: dict[Name, Annotated[tuple[Name, ...], Field(min_length=1)]] = Field(min_length=1)
     # Features whose experiments are taken only where their weights can be had.
     optional: tuple[Name, ...] = ()
@@ -179,7 +179,7 @@ class Profile(Settings):
             raise ValueError("nothing to learn from; give `drawn` or at least one dataset under `training`")
         if unknown := [name for name in self.optional if name not in self.features]:
             raise ValueError(f"`optional` names the features {unknown[0]!r}, which `features` does not name")
-        if odd := [name for name in shards if not re.match(NAME, name)]:
+        if odd := [name for name in shards if not re.fullmatch(NAME, name)]:
             raise ValueError(f"the name {odd[0]!r} may have letters, digits, '-', '_', '+' and '@' only")
         if duplicates := sorted({name for name in shards if shards.count(name) > 1}):
             raise ValueError(f"two datasets give the shard {duplicates[0]!r}; rename one of them")

@@ -80,7 +80,7 @@ class Project:
         sentences = []
         for dataset in (dataset for dataset in self.profile.benchmarks if dataset.name in names):
             with contextlib.suppress(GeolocError, OSError):  # the step that reads it says what is wrong
-                if reasons := refused_whole(dataset):
+                if reasons := refused_whole(dataset, self.profile.images):
                     counts = ", ".join(f"{reason} {count:,}" for reason, count in reasons.items())
                     what = f"no row of the benchmark {dataset.name!r}, {dataset.metadata}, is a photo with a place"
                     sentences.append(f"{what} ({counts}); correct it, or take it out of `benchmarks`")

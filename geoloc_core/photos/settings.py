@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo
 
+from geoloc_core.storage import FileName
+
 # How the pictures of a dataset lie in their folder; `picture_paths` says where each puts a photo.
 ImageLayout = Literal["as_given", "mp16", "by_name"]
 
@@ -78,7 +80,7 @@ class Dataset(Settings):
     `columns`, `rows` may choose some, and `url` may make the address of a picture: `https://host/{name}?width=330`.
     """
 
-    name: str
+    name: FileName
     metadata: ProfilePath
     images: ProfilePath = ""
     source: str = "auto"

@@ -61,7 +61,8 @@ def raw_photos(job: Job) -> Output:
     rows in.
     """
     dataset, number = dataset_of(job.profile, job.layout, job.key)
-    rows = read_shard_rows(dataset, number, job.layout.cut(dataset.name), LINE["raw_photos"].version)
+    cache, version = job.layout.cut(dataset.name), LINE["raw_photos"].version
+    rows = read_shard_rows(dataset, number, cache, version, job.profile.images)
     paths = [job.layout.raw_photos(job.key), job.layout.rejected_rows(job.key)]
     write_rows(rows.accepted, paths[0])
     write_rows(rows.rejected, paths[1])

@@ -10,6 +10,7 @@ as `pictures.unpack_once` unpacks it.
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
+from functools import partial
 from itertools import groupby
 from pathlib import Path, PurePosixPath
 
@@ -23,12 +24,11 @@ from geoloc_core.photos.sources.base import Facts, MetadataSource, SourceBatch, 
 from geoloc_core.photos.sources.photo_folder import position_facts
 
 MAX_SIDECAR_BYTES = 1 << 20
-_LIMITS = ImageLimits()
 # Why EXIF gives no usable position, which does not matter where the sidecar gives one.
 _POSITION_REASONS = ("no_coordinates", "no_hemisphere", "bad_gps", "out_of_range", "null_island")
 
 
-def _read(path: Path, dataset: str, rows_per_batch: int) -> Iterator[SourceBatch]:
+def _read(path: Path, dataset: str, rows_per_batch: int, limits: ImageLimits) -> Iterator[SourceBatch]:
     archives = archives_in(path)
     if not archives:
         raise InputError(f"{path} is neither a tar nor a zip nor a folder of them")
@@ -36,7 +36,7 @@ def _read(path: Path, dataset: str, rows_per_batch: int) -> Iterator[SourceBatch
         facts
         for archive in archives
         for _, sample in groupby(members(archive), _sample_name)
-        for facts in _sample_facts(sample, f"{archive.name}/" if path.is_dir() else "")
+        for facts in _sample_facts(sample, f"{archive.name}/" if path.is_dir() else "", limits)
     )
     rows = ((number, row, raw) for number, (row, raw) in enumerate(facts, start=1))
     yield from sort_rows(rows, dataset, rows_per_batch)
@@ -48,7 +48,7 @@ def _sample_name(member: Member) -> str:
     return f"{parent}/{name.split('.', 1)[0]}"
 
 
-def _sample_facts(sample: Iterator[Member], folder: str) -> Iterator[tuple[Facts, str]]:
+def _sample_facts(sample: Iterator[Member], folder: str, limits: ImageLimits) -> Iterator[tuple[Facts, str]]:
     """What the consecutive files of one sample say, and the name of each: its pictures, then what belongs to none."""
     pictures: list[tuple[str, Facts]] = []
     others: list[tuple[str, str]] = []
@@ -58,7 +58,7 @@ def _sample_facts(sample: Iterator[Member], folder: str) -> Iterator[tuple[Facts
         if name != member.name:
             others.append((folder + name, "undecodable_text"))
         elif not member.reason and is_image(name):
-            pictures.append((folder + name, _exif_facts(member)))
+            pictures.append((folder + name, _exif_facts(member, limits)))
         else:
             others.append((folder + name, member.reason or "not_a_photo"))
             is_json = not member.reason and PurePosixPath(name).suffix.lower() == ".json"
@@ -80,9 +80,9 @@ def _sample_facts(sample: Iterator[Member], folder: str) -> Iterator[tuple[Facts
             yield {"reason": reason}, name
 
 
-def _exif_facts(member: Member) -> Facts:
+def _exif_facts(member: Member, limits: ImageLimits) -> Facts:
     try:
-        return position_facts(read_gps(member.read(_LIMITS.max_bytes + 1), _LIMITS))
+        return position_facts(read_gps(member.read(limits.max_bytes + 1), limits))
     except RefusedImage as refusal:
         return {"reason": refusal.reason}
 
@@ -104,9 +104,11 @@ def _sidecar_facts(content: bytes) -> Facts:
     return {name: found[0] for name, found in ours.items() if found}
 
 
-PHOTO_ARCHIVE = MetadataSource(
-    name="photo_archive",
-    description="a tar, zip or WebDataset of photos, or a folder of these",
-    sniff=lambda path: bool(archives_in(path)),
-    read=_read,
-)
+def photo_archive(limits: ImageLimits) -> MetadataSource:
+    """The source of archives whose pictures are no larger than `limits`."""
+    return MetadataSource(
+        name="photo_archive",
+        description="a tar, zip or WebDataset of photos, or a folder of these",
+        sniff=lambda path: bool(archives_in(path)),
+        read=partial(_read, limits=limits),
+    )

@@ -6,23 +6,25 @@ folder, with its suffix: `a.jpg` and `a.png` are two photos. EXIF names no autho
 """
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from geoloc_core.errors import InputError
 from geoloc_core.photos.exif import GpsFix, read_gps
 from geoloc_core.photos.file_names import files_below, is_image, printable
 from geoloc_core.photos.images import RefusedImage, resolve_inside
+from geoloc_core.photos.settings import ImageLimits
 from geoloc_core.photos.sources.base import Facts, MetadataSource, Row, SourceBatch, sort_rows
 
 
-def _read(path: Path, dataset: str, rows_per_batch: int) -> Iterator[SourceBatch]:
+def _read(path: Path, dataset: str, rows_per_batch: int, limits: ImageLimits) -> Iterator[SourceBatch]:
     if not path.is_dir():
         raise InputError(f"{path} is not a folder")
-    rows = (_row(path, file, number) for number, file in enumerate(files_below(path), start=1))
+    rows = (_row(path, file, number, limits) for number, file in enumerate(files_below(path), start=1))
     yield from sort_rows(rows, dataset, rows_per_batch)
 
 
-def _row(folder: Path, file: str, number: int) -> Row:
+def _row(folder: Path, file: str, number: int, limits: ImageLimits) -> Row:
     name = printable(file)
     if name != file:
         facts: Facts = {"reason": "undecodable_text"}
@@ -30,7 +32,7 @@ def _row(folder: Path, file: str, number: int) -> Row:
         facts = {"reason": "not_a_photo"}
     else:
         try:
-            facts = position_facts(read_gps(resolve_inside(folder, file)))
+            facts = position_facts(read_gps(resolve_inside(folder, file), limits))
         except RefusedImage as refusal:
             facts = {"reason": refusal.reason}
     return number, {"photo_id": name, "image_path": name, **facts}, name
@@ -43,9 +45,11 @@ def position_facts(fix: GpsFix | str) -> Facts:
     return {"latitude": repr(fix.latitude), "longitude": repr(fix.longitude)}
 
 
-PHOTO_FOLDER = MetadataSource(
-    name="photo_folder",
-    description="a folder of photos with GPS in EXIF",
-    sniff=lambda path: path.is_dir() and any(map(is_image, files_below(path))),
-    read=_read,
-)
+def photo_folder(limits: ImageLimits) -> MetadataSource:
+    """The source of folders whose pictures are no larger than `limits`."""
+    return MetadataSource(
+        name="photo_folder",
+        description="a folder of photos with GPS in EXIF",
+        sniff=lambda path: path.is_dir() and any(map(is_image, files_below(path))),
+        read=partial(_read, limits=limits),
+    )

@@ -85,7 +85,7 @@ def test_the_environment_is_put_in_and_missed_when_it_is_not_there(tmp_path, mon
         ({"training": [{"name": "bench", "metadata": "m", "images": "i"}]}, "two datasets give the shard 'bench'"),
         ({"training": [{"name": "x"}]}, "the key 'training.0.metadata' is missing"),
         ({"benchmarks": [{"name": "x", "metadata": "m", "images": "i", "shards": 2}]}, "must be one shard"),
-        ({"name": "../up"}, "name: String should match pattern"),
+        ({"name": "../up"}, "name: '../up' cannot be the name of a file"),
         ({"features": {"a": "tiny-clip"}}, "features.a: Input should be a list, not 'tiny-clip'"),
         ({"device": "gpu"}, "device: Input should be 'auto', 'cpu' or 'cuda', not 'gpu'"),
         ({"near_cap_km": True}, "near_cap_km: Input should be a valid number, not True"),

@@ -23,9 +23,6 @@ from geoloc_core.features.encoders.loading import check_preprocessing, first_lin
 from geoloc_core.features.encoders.seeded import redraw, settle_batch_norms
 from geoloc_core.features.specification import BackboneSpec
 
-READINGS = {("pooled", "trunk"), ("last_hidden_state", "cls"), ("last_hidden_state", "mean")}
-"""Layer and pooling: timm's own pooling before the classifier, the first token, or the mean of the patches' tokens."""
-
 _STEM_AND_HEAD = {
     "_conv_stem": "conv_stem",
     "_bn0": "bn1",
@@ -48,22 +45,19 @@ _SEPARABLE = {**_EXPANDING, "_bn1": "bn1", "_project_conv": "conv_pw", "_bn2": "
 
 
 class TimmEncoder(Encoder):
-    """An image model of timm without its classifier."""
+    """An image model of timm without its classifier: its own pooling, the first token, or the mean of the patches' tokens."""
 
     def __init__(self, spec: BackboneSpec, path: Path, device: torch.device, _embedder: Encoder | None = None) -> None:
         super().__init__(spec, device)
         self.model = load_model(spec, path).to(device)
-        tokens = getattr(self.model, "num_prefix_tokens", None)
-        if (
-            (spec.layer, spec.pooling) not in READINGS
-            or (spec.pooling == "cls" and not tokens)
-            or (spec.pooling == "mean" and tokens is None)
-        ):
-            offered = ["pooled with trunk", *(["last_hidden_state with mean"] if tokens is not None else [])]
-            offered += ["last_hidden_state with cls"] if tokens else []
+        prefix = getattr(self.model, "num_prefix_tokens", None)  # none for a network without tokens
+        offered = ["pooled with trunk"]
+        offered += [] if prefix is None else ["last_hidden_state with mean"]
+        offered += [] if getattr(self.model, "cls_token", None) is None else ["last_hidden_state with cls"]
+        if f"{spec.layer} with {spec.pooling}" not in offered:
             problem = f"{spec.model_id} of timm offers {', '.join(offered)}; not {spec.layer} with {spec.pooling}"
             raise CheckpointError(f"backbone {spec.name!r}: {problem}")
-        self.first_patch: int = tokens or 0
+        self.first_patch: int = prefix or 0
         pooled = getattr(self.model, "head_hidden_size", None) or self.model.num_features
         self.trunk_width = pooled if spec.pooling == "trunk" else self.model.num_features
 

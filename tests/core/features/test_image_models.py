@@ -18,6 +18,7 @@ from geoloc_core.features.encoders.image_models import check_pretrained_cfg, ren
 from geoloc_core.features.encoders.loading import read_weights
 from geoloc_core.photos.images import load_image
 from tests.core.features.conftest import SHAPES, cosine, drawn
+from tests.core.features.families import SMALL
 
 LITE = [spec for spec in BACKBONES.values() if spec.name.startswith("efficientnet-lite")]
 STREET = {
@@ -165,3 +166,12 @@ def test_a_photo_of_any_mode_but_rgb_is_refused(tmp_path: Path):
     encoder = load_encoder(backbone("efficientnet-lite0"), tmp_path)
     with pytest.raises(ValueError, match="RGB pictures, not L"):
         encoder.preprocess(Image.new("L", (8, 8)))
+
+
+def test_a_model_without_a_class_token_has_no_first_one(tmp_path: Path):
+    aimv2 = SMALL["aimv2"].changed(layer="last_hidden_state")
+    with pytest.raises(
+        CheckpointError, match=r"offers pooled with trunk, last_hidden_state with mean; not .* with cls"
+    ):
+        load_encoder(aimv2.changed(pooling="cls"), tmp_path)
+    assert load_encoder(aimv2.changed(pooling="mean"), tmp_path).trunk_width == 64

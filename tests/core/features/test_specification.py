@@ -6,6 +6,7 @@ from dataclasses import asdict
 import pytest
 
 from geoloc_core.errors import ProfileError
+from geoloc_core.features import specification
 from geoloc_core.features.backbones import BACKBONES, backbone
 from geoloc_core.features.specification import specification_from
 
@@ -34,11 +35,21 @@ def test_each_field_changes_the_fingerprint(key: str):
 
 def test_prose_is_in_no_hash_and_an_embedder_is_in_both():
     spec = backbone("tiny-segvit")
-    assert spec.changed(source="elsewhere").fingerprint() == spec.fingerprint()
+    read = spec.changed(source="elsewhere", licence="MIT", parameters=3.4)
+    assert (read.fingerprint(), read.vector_fingerprint()) == (spec.fingerprint(), spec.vector_fingerprint())
     assert spec.embedder is not None
     other = spec.changed(embedder=spec.embedder.changed(pooling="cls"))
     assert other.fingerprint() != spec.fingerprint()
     assert other.vector_fingerprint() != spec.vector_fingerprint()
+
+
+@pytest.mark.parametrize("name", ["tiny-vit", "tiny-segvit"])
+def test_another_way_from_file_to_pixels_is_another_vector(name: str, monkeypatch: pytest.MonkeyPatch):
+    spec = backbone(name)
+    before = spec.fingerprint(), spec.vector_fingerprint()
+    monkeypatch.setattr(specification, "DECODE_VERSION", 3)
+    assert spec.fingerprint() == before[0]
+    assert spec.vector_fingerprint() != before[1]
 
 
 @pytest.mark.parametrize(

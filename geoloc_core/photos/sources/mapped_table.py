@@ -225,7 +225,7 @@ def _candidates(batch: pa.RecordBatch, mapping: Mapping[str, str], done: int) ->
             frame[name] = _coordinate(batch[theirs])
         elif name != _GEOMETRY:
             frame[name], bad = _text(batch[theirs])
-            frame["reason"] = frame["reason"].where(bad == "", bad)
+            frame.loc[bad != "", "reason"] = bad[bad != ""]
     if _GEOMETRY in mapping:
         frame["longitude"], frame["latitude"], bad = _points(batch[mapping[_GEOMETRY]])
         frame.loc[bad, "reason"] = "bad_coordinates"
@@ -324,8 +324,9 @@ def _require_degrees(path: Path, file: pq.ParquetFile, column: str) -> None:
     for key in ("columns", column, "crs"):
         crs = crs.get(key) if isinstance(crs, dict) else None
     identity = crs.get("id") if isinstance(crs, dict) else None
-    known = isinstance(identity, dict)
-    named = f"{identity.get('authority')}:{identity.get('code')}"[:100] if known else "another reference system"
+    named = "another reference system"
+    if isinstance(identity, dict):
+        named = f"{identity.get('authority')}:{identity.get('code')}"[:100]
     if crs is not None and named not in ("OGC:CRS84", "EPSG:4326"):
         raise InputError(f"the geometry of {path} is in {named}; reproject it to EPSG:4326 (degrees)")
 

@@ -15,7 +15,7 @@ from geoloc_core.photos.images import RefusedImage, build_manifest, load_image
 from geoloc_core.photos.reasons import IMAGE_REASONS
 from geoloc_core.photos.settings import ImageLimits
 from geoloc_core.photos.sources.base import collect
-from geoloc_core.photos.sources.photo_folder import PHOTO_FOLDER
+from geoloc_core.photos.sources.photo_folder import photo_folder
 
 
 def quadrants() -> Image.Image:
@@ -115,7 +115,7 @@ def test_a_plain_tiff_is_a_picture_and_a_jpeg_is_one_whatever_it_is_called(tmp_p
 def test_a_folder_of_photos_says_of_raw_what_it_is(tmp_path: Path):
     for name in ("pentax.pef", "adobe.dng"):
         (tmp_path / name).write_bytes(RAW[name])
-    batch = collect(PHOTO_FOLDER.read(tmp_path, "mine", 10))
+    batch = collect(photo_folder(ImageLimits()).read(tmp_path, "mine", 10))
     assert list(batch.rejected["reason"]) == ["raw_photo", "raw_photo"]
     rows = pd.DataFrame({"photo_id": ["a"], "image_path": ["pentax.pef"]})
     assert list(build_manifest(rows, tmp_path)["status"]) == ["raw_photo"]

@@ -8,7 +8,7 @@ from geoloc_core.photos.file_names import LONGEST_NAME, LONGEST_PATH, is_safe_pa
 from geoloc_core.photos.images import ImageLimits, RefusedImage, build_manifest, write_inside
 from tests.core.photos.conftest import jpeg, read, reasons
 from tests.core.photos.test_archives import tar, zipped
-from tests.core.photos.test_fetch import fetch, photos, server  # noqa: F401 - a fixture
+from tests.core.photos.test_fetch import fetch, photos
 
 LONG = "x" * 252 + ".jpg"  # 256 bytes
 CLASHES = [("a.jpg", jpeg(1.0)), ("a.jpg/b.jpg", jpeg(2.0)), ("c.jpg/d.jpg", jpeg(3.0)), ("c.jpg", jpeg(4.0))]
@@ -52,7 +52,7 @@ def test_a_picture_is_written_inside_or_refused(tmp_path):
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["a", "b.jpg"]
 
 
-def test_fetched_names_that_cannot_be_files(server, tmp_path):  # noqa: F811 - a fixture
+def test_fetched_names_that_cannot_be_files(server, tmp_path):
     frame = photos(server, [f"ok/{number}" for number in range(5)])
     frame["photo_id"] = ["i" * 300, "p1", "p2", "p3", "p4"]  # the first would become a file of that name
     frame["image_path"] = ["", "a.jpg", "a.jpg/b.jpg", ".", "good.jpg"]

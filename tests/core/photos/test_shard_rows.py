@@ -17,10 +17,10 @@ def readings(monkeypatch):
     """The files that were read, once for each reading."""
     paths = []
 
-    def counted(path, *arguments, limits):
+    def counted(path, dataset, source, rows_per_batch, limits):
         paths.append(path)
         # Small batches, so that shards and batches have borders of their own.
-        return read_metadata(path, *arguments, rows_per_batch=5, limits=limits)
+        return read_metadata(path, dataset, source, rows_per_batch=5, limits=limits)
 
     monkeypatch.setattr(shard_rows, "read_metadata", counted)
     return paths

@@ -100,6 +100,10 @@ class BackboneSpec:
             file_name(self.folder_name)
         except ValueError as error:
             raise self._error(f"its weights are kept in a folder of their own, and {error}") from error
+        try:
+            self.fingerprint()
+        except (TypeError, ValueError) as error:  # JSON has neither infinity nor NaN
+            raise self._error(f"a value in it is no JSON ({error}); give numbers and texts") from error
         for name, choices in CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 what = name.replace("weights_kind", "kind of weights")

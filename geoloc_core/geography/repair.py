@@ -8,9 +8,12 @@ import shapely
 import shapely.affinity
 from numpy.typing import NDArray
 
+from geoloc_core.errors import InputError
 from geoloc_core.geography.sphere import ring_edges
 
 _ROUNDING = 1e-6  # degrees by which a file may overshoot the globe
+# GEOS takes a time that grows with the square of these.
+MOST_CROSSINGS = 5_000
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ def repair_geometries(frame: gpd.GeoDataFrame, level: str) -> tuple[gpd.GeoDataF
         shapes[i] = cut_at_antimeridian(shapes[i])
         report.append(Repair(level, ids[i], "cut at the antimeridian"))
     for i in np.flatnonzero(~shapely.is_valid(shapes) & ~shapely.is_missing(shapes)):
+        if _crossings(shapes[i]) > MOST_CROSSINGS:
+            raise InputError(
+                f"the polygon of {ids[i][:60]} crosses itself more than {MOST_CROSSINGS} times; mend it first"
+            )
         reason, before = shapely.is_valid_reason(shapes[i]), shapely.area(shapes[i])
         shapes[i] = _valid(shapes[i])
         detail = f"{reason}; area {before:.6f} -> {shapely.area(shapes[i]):.6f} square degrees"
@@ -96,6 +103,19 @@ def _unwrapped(ring: NDArray[np.float64]) -> NDArray[np.float64]:
         pole = np.copysign(90.0, ring[:, 1].mean())
         ring = np.concatenate([ring, [[ring[-1, 0], pole], [ring[0, 0], pole], ring[0]]])
     return ring
+
+
+def _crossings(shape: shapely.Geometry) -> int:
+    """How often edges touch others than their neighbours; counted up to somewhat more than `MOST_CROSSINGS`."""
+    start, end, _ = ring_edges(np.array([shape], object))
+    edges = shapely.linestrings(np.stack([start, end], axis=1))
+    tree, found = shapely.STRtree(edges), 0
+    for first in range(0, len(edges), 64):
+        some = edges[first : first + 64]
+        found += tree.query(some, predicate="intersects").shape[1] - 3 * len(some)
+        if found > 2 * MOST_CROSSINGS:
+            break
+    return found // 2
 
 
 def _valid(shape: shapely.Geometry) -> shapely.Geometry:

@@ -7,7 +7,11 @@ traceback.
 
 
 class GeolocError(Exception):
-    """Something outside the program is wrong; the message names it and says how to mend it."""
+    """Something outside the program is wrong; the message names it and says how to mend it, in one line."""
+
+    def __str__(self) -> str:
+        """The message, with what a library said of it in several lines joined."""
+        return " ".join(line.strip() for line in super().__str__().splitlines())
 
 
 class InputError(GeolocError):

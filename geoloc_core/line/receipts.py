@@ -17,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, model_validator
 
 from geoloc_core.line.artifacts import Target
 from geoloc_core.line.layout import Layout
+from geoloc_core.photos.file_names import is_safe_path
 from geoloc_core.storage import file_sha256, read_checked, remembered_sha256, size_and_time, write_json
 
 # Never the time of a file's last change: such a stamp has the content read.
@@ -79,7 +80,7 @@ class Receipt(BaseModel):
         own = _ELSEWHERE.get(self.asset, (self.asset,))
         for name in self.files:
             parts = PurePosixPath(name).parts
-            if ".." in parts or "\0" in name or not parts or parts[0].split(".")[0] not in own:
+            if not parts or not is_safe_path(name) or parts[0].split(".")[0] not in own:
                 raise ValueError(f"the file {name!r} is not one of {self.asset}")
         return self
 

@@ -1,8 +1,11 @@
 """The house's structure: one direction, no circles, no Dagster in the core."""
 
 import ast
+import re
 from functools import cache
 from pathlib import Path
+
+import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("geoloc_core", "geoloc_dagster", "geoloc_sample")
@@ -76,3 +79,30 @@ def test_no_name_of_a_module_stands_for_two_things() -> None:
     names = [module.rsplit(".", 1)[-1] for module in FILES if ".steps." not in module]
     assert sorted({name for name in names if names.count(name) > 1}) == []
     assert not {"utils", "helpers", "common", "misc"} & set(names)
+
+
+# Expressions that hold a folder; a division of anything else is arithmetic.
+FOLDER = re.compile(r"folder|path|home|root|cache|parent|layout|Path\(|location|source", re.IGNORECASE)
+
+
+def joins(module: str) -> set[str]:
+    """What a module joins to folders, but for constants: by `/`, `joinpath`, `os.path.join` or `Path` of several parts."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(FILES[module].read_text(encoding="utf-8"))):
+        parts: list[ast.expr] = []
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div) and FOLDER.search(ast.unparse(node.left)):
+            parts = [] if isinstance(node.right, ast.BinOp) else [node.right]
+        elif isinstance(node, ast.Call):
+            name = ast.unparse(node.func)
+            parts = node.args if name.endswith((".joinpath", "path.join")) else node.args[1:] if name == "Path" else []
+        found |= {ast.unparse(part) for part in parts if not isinstance(part, ast.Constant)}
+    return found
+
+
+def test_every_name_that_is_joined_to_a_folder_was_looked_at() -> None:
+    """A name from outside goes through `storage.FileName`, or `is_safe_path` and `resolve_inside`: joins.yaml says which."""
+    reviewed: dict[str, dict[str, list[str]]] = yaml.safe_load(Path(__file__).with_name("joins.yaml").read_text())
+    known = {(module, name) for modules in reviewed.values() for module, names in modules.items() for name in names}
+    found = {(module, name) for module in FILES for name in joins(module)}
+    assert sorted(found - known) == [], "is this name from outside? Confine it, and say in joins.yaml how"
+    assert sorted(known - found) == [], "joins.yaml names joins that are gone"

@@ -229,9 +229,10 @@ def test_a_reduced_decode_changes_vectors_by_less_than_one_in_two_thousand(spec,
     for row, path in enumerate(large + small):
         # Both at once: neither gets the other's picture.
         decode_into(ImageItem("", path), {"a": spec, "b": draft}, ImageLimits(), {"a": whole, "b": reduced}, row)
-    differ = [row for row in range(len(whole)) if not np.array_equal(whole[row], reduced[row])]
+    levels = np.abs(whole.astype(int) - reduced).max(axis=(1, 2, 3))
+    differ = [row for row in range(len(large)) if levels[row] > 2]
     assert len(differ) >= 3
-    assert max(differ) < len(large)  # some are of a kind that libjpeg does not reduce
+    assert levels[len(large) :].max() <= 2  # what is not reduced is read by another library, and no more
     vectors = [encoder.encode(encoder.normalize(torch.from_numpy(pixels[differ]))) for pixels in (whole, reduced)]
     assert 0.9995 <= cosine(*vectors) < 1.0
 

@@ -73,7 +73,8 @@ def start(read: Callable[[Path, Path], None], path: Path, arena: Path) -> int:
         log = os.open(arena / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(log, 1)
         os.dup2(log, 2)
-        os.environ["TMPDIR"] = str(arena / "tmp")
+        os.environ |= {"HOME": str(arena / "cwd"), "HF_HUB_OFFLINE": "1"}
+        os.environ |= dict.fromkeys(("TMPDIR", "XDG_CACHE_HOME"), str(arena / "tmp"))
         mapped = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_AS, (mapped + MEMORY, mapped + MEMORY))
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

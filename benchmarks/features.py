@@ -2,15 +2,17 @@
 
     python benchmarks/features.py [--images N] [--rounds R] [--data ../shared/data]
 
-On a CPU: models of the size of CLIP B/32 and ViT-B/16 in float32; on a GPU: of CLIP L/14 and ViT-L/16 in bfloat16;
-with random weights, which compute as long as trained ones do. Every contender embeds the same JPEG files (real photos
+On a CPU: EfficientNet-Lite0, and models of the size of CLIP B/32 and ViT-B/16, in float32; on a GPU: EfficientNet-Lite0,
+and of CLIP L/14 and ViT-L/16 in bfloat16; CLIP and ViT with random weights, which compute as long as trained ones do. Every
+contender embeds the same JPEG files (real photos
 where ../shared/data is there, drawn ones elsewhere; the longer side 640 pixels) in the same batches, those that the
 engine chooses for the model:
 
 - forward: geoloc's network alone, its tensors ready in memory: the limit.
 - library_forward: the same of the library's own model.
 - geoloc: files to float16 vectors through the engine.
-- pipeline: transformers' image-feature-extraction pipeline (for the model that transformers runs).
+- pipeline: transformers' image-feature-extraction pipeline (for the model that transformers runs), or timm's own loader
+  and model (for the one that timm runs).
 - dataloader: a plain loop over a torch DataLoader with the library's own transform and model.
 
 Contenders take turns within a round and ratios are taken within a round, so that a machine that is busy with something
@@ -29,11 +31,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
 
 import numpy as np
+import timm
 import torch
 from peak_memory import peak_bytes
 from PIL import Image
@@ -47,6 +51,7 @@ from geoloc_core.features.embedding import ShardTarget, update_shards
 from geoloc_core.features.encoder import Encoder, load_encoder
 from geoloc_core.features.encoders.loading import silence_transformers
 from geoloc_core.features.extract import EmbeddingBlock, ImageItem, choose_batch_size, embed_images
+from geoloc_core.features.preprocessing import to_pixels
 from geoloc_core.features.shards import open_matrix, write_shard
 from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image
@@ -83,11 +88,13 @@ def main() -> None:
         paths = list(itertools.islice(itertools.cycle(files), n))
         for spec in model_specs(device):
             figures |= race(spec, folder / "checkpoints", paths, device, arguments.rounds)
-        figures["decode_per_s"] = decode_rate(paths if device.type == "cuda" else files * 3)
+        many = paths if device.type == "cuda" else files * 3
+        figures["decode_per_s"] = decode_rate(many)
+        figures["decode_per_s/pillow"] = decode_rate(many, "pillow")
         figures |= large_photo_rates(files, folder / "large")
         figures["read_gb_per_s"] = read_rate(folder)
         figures |= memory_ratio(folder)
-    for key in ("ratio_vs_hf_pipeline", "ratio_vs_dataloader"):
+    for key in ("ratio_vs_hf_pipeline", "ratio_vs_timm_pipeline", "ratio_vs_dataloader"):
         figures[key] = min(value for name, value in figures.items() if name.startswith(f"{key}/"))
     rounded = {key: round(value, 4) if isinstance(value, float) else value for key, value in figures.items()}
     write_json(ROOT / ".bench" / "features.json", rounded)
@@ -102,7 +109,7 @@ def device_name(device: torch.device) -> str:
 
 
 def model_specs(device: torch.device) -> list[BackboneSpec]:
-    """A CLIP and a ViT of full size and published preprocessing, with random weights."""
+    """EfficientNet-Lite0, and a CLIP and a ViT of full size and published preprocessing, with random weights."""
     if device.type == "cuda":
         clip, vit, width, layers, patch, dtype = "clip-l-14", "vit-l-16-in21k", 1024, 24, 14, "bfloat16"
     else:
@@ -110,6 +117,7 @@ def model_specs(device: torch.device) -> list[BackboneSpec]:
     vision = {"image_size": 224, "layers": layers, "width": width, "patch_size": patch}
     dimension = backbone(clip).dimension
     return [
+        backbone("efficientnet-lite0").changed(dtype=dtype),
         backbone(clip).changed(
             name=f"{clip}-sized",
             model_id="random",
@@ -170,8 +178,11 @@ def race(
         "dataloader": dataloader(library, device, paths, batch_size),
         "library_forward": forward_alone(encoder, library.encode, paths, batch_size),
     }
-    if spec.library == "transformers":
+    peer = {"transformers": "hf", "timm": "timm"}.get(spec.library)
+    if peer == "hf":
         contenders["pipeline"] = hf_pipeline(spec, checkpoints, paths, device, batch_size)
+    elif peer == "timm":
+        contenders["pipeline"] = timm_pipeline(spec, library, paths, device, batch_size)
     rates: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(-1, rounds):
         for name, run in contenders.items():
@@ -190,7 +201,7 @@ def race(
     figures[f"share_of_forward/{spec.name}"] = ratio("forward")
     figures[f"ratio_vs_dataloader/{spec.name}"] = ratio("dataloader")
     if "pipeline" in contenders:
-        figures[f"ratio_vs_hf_pipeline/{spec.name}"] = ratio("pipeline")
+        figures[f"ratio_vs_{peer}_pipeline/{spec.name}"] = ratio("pipeline")
     figures[f"bfloat16_cosine/{spec.name}"] = bfloat16_cosine(spec, checkpoints, paths, device)
     return figures
 
@@ -252,6 +263,9 @@ def library_model(spec: BackboneSpec, checkpoints: Path, device: torch.device) -
 
         model, transform = open_clip.create_model_from_pretrained(f"local-dir:{folder}")
         network = model.visual.to(device).eval()
+    elif spec.library == "timm":
+        network = timm.create_model(spec.model_id, num_classes=0).to(device).eval()
+        transform = timm.data.create_transform(**timm.data.resolve_data_config(model=network))
     else:
         from transformers import AutoImageProcessor, AutoModel
 
@@ -309,6 +323,35 @@ def hf_pipeline(
     return run
 
 
+def timm_pipeline(
+    spec: BackboneSpec, library: LibraryModel, paths: list[Path], device: torch.device, batch_size: int
+) -> Callable[[], int]:
+    """timm's own loader, with the settings of the model, and its own network."""
+
+    class Labelled(Photos):
+        def __getitem__(self, index: int) -> tuple[torch.Tensor, int]:
+            return super().__getitem__(index), 0
+
+    on_gpu = device.type == "cuda"
+    config = timm.data.resolve_data_config(pretrained_cfg=timm.get_pretrained_cfg(spec.model_id).to_dict())
+    settings = {key: config[key] for key in ("input_size", "interpolation", "mean", "std", "crop_pct")}
+
+    def run() -> int:
+        loader = timm.data.create_loader(
+            Labelled(paths, library.transform),
+            batch_size=batch_size,
+            use_prefetcher=on_gpu,
+            num_workers=os.cpu_count() or 1,
+            device=device,
+            persistent_workers=False,
+            **settings,
+        )
+        vectors = [library.encode(batch.to(device)).half().cpu() for batch, _ in loader]
+        return sum(map(len, vectors))
+
+    return run
+
+
 def bfloat16_cosine(spec: BackboneSpec, checkpoints: Path, paths: list[Path], device: torch.device) -> float:
     """The smallest cosine between a photo's vector in bfloat16 and in float32."""
     images = [load_image(path, LIMITS) for path in paths[:32]]
@@ -321,7 +364,7 @@ def bfloat16_cosine(spec: BackboneSpec, checkpoints: Path, paths: list[Path], de
 
 
 def large_photo_rates(files: list[Path], folder: Path) -> dict[str, float | str]:
-    """`decode_rate` of photos as cameras and collections hand them out, at full size and reduced (decode: draft)."""
+    """`decode_rate` of photos as cameras and collections hand them out: exact, reduced (draft), all by Pillow."""
     figures: dict[str, float | str] = {}
     for side in LARGE_SIDES:
         (folder / str(side)).mkdir(parents=True)
@@ -331,14 +374,19 @@ def large_photo_rates(files: list[Path], folder: Path) -> dict[str, float | str]
             size = (round(image.width * side / max(image.size)), round(image.height * side / max(image.size)))
             paths.append(folder / str(side) / path.name)
             image.resize(size, Image.Resampling.BICUBIC).save(paths[-1], quality=90)
-        for decode in ("exact", "draft"):
+        for decode in ("exact", "draft", "pillow"):
             figures[f"decode_per_s/{side} px, {decode}"] = decode_rate(paths * 4, decode)
     return figures
 
 
 def decode_rate(paths: list[Path], decode: str = "exact") -> float:
-    """Photos a second through decoding and resizing alone, with all processors."""
-    spec = backbone("vit-b-16-in21k").changed(decode=decode)
+    """Photos a second through decoding and resizing alone, with all processors; "pillow" is "exact" before torchvision."""
+    spec = backbone("vit-b-16-in21k").changed(decode="exact" if decode == "pillow" else decode)
+    if decode == "pillow":
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            started = time.perf_counter()
+            done = sum(1 for _ in pool.map(lambda path: to_pixels(load_image(path, LIMITS), spec), paths))
+            return done / (time.perf_counter() - started)
     items = [ImageItem(str(number), path) for number, path in enumerate(paths)]
     batches = decoded_batches(items, {"x": spec}, LIMITS, 32, ahead=3)
     first = next(batches)  # whose time is the pool's start
@@ -418,6 +466,7 @@ def goals(figures: dict[str, float | str]) -> list[Goal]:
     return [
         *shares,
         Goal("ratio_vs_hf_pipeline", at_least=1.0 if on_cpu else 1.5),
+        Goal("ratio_vs_timm_pipeline", at_least=1.0 if on_cpu else 1.5),
         Goal("ratio_vs_dataloader", at_least=1.0 if on_cpu else 1.5),
         Goal("peak_memory_ratio", at_most=1.1),
         Goal("read_gb_per_s", at_least=1.0),

@@ -1,4 +1,4 @@
-"""How bytes reach the disk: atomically, so that a reader never sees half a file.
+"""How bytes reach the disk: atomically, so that a reader never sees half a file, under names that stay in their folder.
 
 Bytes go to a temporary name in the same folder and are renamed into place.
 """
@@ -9,6 +9,7 @@ import functools
 import hashlib
 import json
 import os
+import re
 import shutil
 import socket
 import tempfile
@@ -16,9 +17,10 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import MISSING, fields, is_dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Annotated, Any, BinaryIO, TypeVar
 
 from filelock import FileLock
+from pydantic import AfterValidator, WithJsonSchema
 
 from geoloc_core.errors import DiskFullError, GeolocError, InputError, StaleArtifactError
 
@@ -35,6 +37,21 @@ _NOT_OURS_WORDS = ("readonly database", "unable to open database file")
 _LEAST_ROOM_BYTES = 256 * 1024
 # The same in the words of libraries that give no number: Arrow, DuckDB, SQLite.
 _NO_ROOM_WORDS = ("No space left on device", "Disk quota exceeded", "File too large", "disk is full")
+
+
+_FILE_NAME = r"[A-Za-z0-9][A-Za-z0-9_+@.-]{0,127}"
+
+
+def file_name(value: str) -> str:
+    """A name from outside that becomes part of a path: one plain component, which cannot leave its folder; else ValueError."""
+    if not re.fullmatch(_FILE_NAME, value):
+        allowed = "letters, digits, '_', '+', '@', '.' and '-', first a letter or a digit, and 128 characters at most"
+        raise ValueError(f"{value[:60]!r} cannot be the name of a file; it may have {allowed}")
+    return value
+
+
+FileName = Annotated[str, AfterValidator(file_name), WithJsonSchema({"type": "string", "pattern": f"^{_FILE_NAME}$"})]
+"""The type of every name in a profile or a packed model that becomes a path."""
 
 
 @contextlib.contextmanager

@@ -6,6 +6,7 @@ some photos were refused while others were answered; 2 the input, the profile or
 
 import argparse
 import contextlib
+import io
 import json
 import os
 import sys
@@ -17,14 +18,16 @@ from geoloc_core import __version__
 from geoloc_core.errors import GeolocError, InputError
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.project import Project, open_project, picture_folder_of
+from geoloc_core.photos.file_names import visible
 from geoloc_core.storage import room
 
 if TYPE_CHECKING:
+    from geoloc_core.answers.predict import Predictor
     from geoloc_core.line.artifacts import Target
     from geoloc_core.line.staleness import State
     from geoloc_dagster.refresh import Outcome
 
-FAILED, WRONG = 1, 2
+FAILED, WRONG, STOPPED = 1, 2, 130
 NOTHING = "Nothing is stale; no asset was executed."
 
 
@@ -37,11 +40,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with room(project.home), legible_records(project.layout):
             return command(options)
     except GeolocError as error:
-        print(f"geoloc: {error}", file=sys.stderr)
+        print(f"geoloc: {visible(str(error))}", file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
         print("geoloc: stopped; what was finished is kept, and `geoloc refresh` goes on from there", file=sys.stderr)
-        return 130
+        return STOPPED
     except BrokenPipeError:
         # Whoever reads us has gone (`geoloc plan | head`); that is no fault.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -101,8 +104,12 @@ def _parser() -> argparse.ArgumentParser:
     predict = add("predict", _predict, answers)
     predict.add_argument("files", nargs="+", type=Path, metavar="FILE")
     shape = predict.add_mutually_exclusive_group()
-    shape.add_argument("--json", action="store_true", help="as JSON, one list")
-    shape.add_argument("--csv", action="store_true", help="as CSV, one line for each photo")
+    for name, text in (
+        ("json", "as JSON, one list"),
+        ("jsonl", "as JSON, one line for each photo"),
+        ("csv", "as CSV, one line for each photo; names that a spreadsheet would compute begin with '"),
+    ):
+        shape.add_argument(f"--{name}", action="store_const", const=name, dest="shape", default="table", help=text)
     predict.add_argument("--model", type=Path, help="folder of a packed model (default: the champion)")
 
     evaluate = add("evaluate", _evaluate, "score the champion on a folder of photos with EXIF GPS, and map its errors")
@@ -114,6 +121,12 @@ def _parser() -> argparse.ArgumentParser:
     results = add("results", _results, "print the tables for a program")
     results.add_argument("--json", action="store_true", required=True, help="as JSON: every table as a list of rows")
     add("demo", _demo, "refresh, print the tables, and answer for one photo")
+    listed = add(
+        "backbones", _backbones, "list the backbones: dimension, size, licence, and whether their weights are here"
+    )
+    listed.add_argument(
+        "--json", action="store_true", help="as JSON, with where the weights come from, and the revision"
+    )
     schema = add("profile", _profile, "print what a profile may say, for editors and programs")
     schema.add_argument("what", choices=["schema"], help="a JSON Schema")
     ui = add("ui", _ui, "open the Dagster UI on 127.0.0.1 with this project's history")
@@ -255,49 +268,89 @@ def _profile(options: argparse.Namespace) -> int:
     return 0
 
 
+def _backbones(options: argparse.Namespace) -> int:
+    import pandas as pd
+
+    from geoloc_core.features.backbones import BACKBONES
+    from geoloc_core.features.checkpoints import describe
+
+    project = _project(options)
+    own = {name: project.profile.backbone(name) for name in project.profile.backbones()}
+    rows = [describe(spec, project.checkpoints) for spec in {**BACKBONES, **own}.values()]
+    if options.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    table = pd.DataFrame(rows).drop(columns="revision").rename(columns={"parameters": "parameters (M)", "bytes": "MB"})
+    table["weights"] = table["weights"].str.replace("(package:[^/]*).*", r"\1", regex=True)
+    print(table.assign(MB=(table["MB"] / 1e6).round(1).replace(0.0, "")).to_string(index=False))
+    return 0
+
+
 def _predict(options: argparse.Namespace) -> int:
-    from geoloc_core.answers.predict import Predictor, as_csv, as_table, in_words
+    from geoloc_core.answers.predict import Prediction, written
 
     project = _project(options)
     for file in options.files:
         if file.is_dir():
             raise InputError(f"{file} is a folder; give photos, or use `geoloc evaluate {file}`")
-    predictor = Predictor.load(options.model or project.layout.model, project.checkpoints, project.profile.device)
-    predictions = predictor.predict(options.files)
-    if options.json:
-        print(json.dumps([prediction.model_dump() for prediction in predictions], indent=2, ensure_ascii=False))
-    elif options.csv:
-        print(as_csv(predictions), end="")
-    else:
-        print(as_table(predictions))
-        print(in_words(predictor.answerer.head.promise))
-    refused = [prediction for prediction in predictions if prediction.status != "ok"]
-    for prediction in refused:
-        print(f"geoloc: {prediction.detail}", file=sys.stderr)
+    refused: list[str] = []
+    answered = 0
+    stopped = False
+
+    def batches() -> Iterator[list[Prediction]]:
+        nonlocal answered, stopped
+        try:
+            for batch in predictor.stream(options.files):
+                refused.extend(prediction.detail for prediction in batch if prediction.status != "ok")
+                answered += len(batch)
+                yield batch
+        except KeyboardInterrupt:
+            stopped = True  # the list or table is ended as usual: what was answered is whole
+
+    try:
+        predictor = _predictor(options, project)
+        for text in written(batches(), options.shape, predictor.answerer.head.promise):
+            print(text, end="", flush=True)
+    except KeyboardInterrupt:
+        stopped = True
+    for detail in refused:
+        print(f"geoloc: {visible(detail)}", file=sys.stderr)
+    if stopped:
+        words = f"the answers for {answered:,} of {len(options.files):,} photos are written; ask again for the others"
+        print(f"geoloc: stopped; {words}", file=sys.stderr)
+        return STOPPED
     _notice(project)
-    return WRONG if len(refused) == len(predictions) else FAILED if refused else 0
+    return WRONG if len(refused) == answered else FAILED if refused else 0
+
+
+def _predictor(options: argparse.Namespace, project: Project) -> "Predictor":
+    """The packed model that the options name, or the champion, with what the profile says of devices and pictures."""
+    from geoloc_core.answers.predict import Predictor
+
+    # An encoding of the output that lacks a letter of a name must not end the answers.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+    model, profile = options.model or project.layout.model, project.profile
+    return Predictor.load(model, project.checkpoints, profile.device, profile.images)
 
 
 def _evaluate(options: argparse.Namespace) -> int:
     from geoloc_core.answers.folder_evaluation import evaluate_folder
-    from geoloc_core.answers.predict import Predictor
     from geoloc_core.geography.boundaries import load_boundaries
 
     project = _project(options)
     profile = project.profile
     if not options.folder.is_dir():
         raise InputError(f"{options.folder} is not a folder; give a folder of photos with GPS in their EXIF")
-    predictor = Predictor.load(options.model or project.layout.model, project.checkpoints, project.profile.device)
     out = options.out or project.home / "evaluations" / options.folder.resolve().name
     boundaries = load_boundaries(profile.boundaries)
-    done = evaluate_folder(
-        predictor, options.folder, out, boundaries, near_cap_km=profile.near_cap_km, notice=profile.notice
-    )
+    predictor, cap = _predictor(options, project), profile.near_cap_km
+    done = evaluate_folder(predictor, options.folder, out, boundaries, near_cap_km=cap, notice=profile.notice)
     print(done.table)
     print(f"{done.accepted} photos evaluated, {done.refused} of {done.accepted + done.refused} files refused:")
     for reason, count in done.reasons.items():
         print(f"  {count:5d}  {reason}")
-    print(f"Page with the map of errors: {done.page}")
+    print(f"Page with the map of errors: {visible(str(done.page))}")
     _notice(project)
     # A folder holds other things than photos; only one in which nothing could be judged is a wrong input.
     return 0 if done.accepted else WRONG
@@ -350,7 +403,7 @@ def _demo(options: argparse.Namespace) -> int:
     usable = manifest.loc[manifest["status"] == "ok", "image_path"]
     photo = picture_folder_of(project.profile, project.layout, shard) / str(usable.iloc[0])
     print(f"\n$ geoloc predict {os.path.relpath(photo)}", flush=True)
-    status = _predict(argparse.Namespace(**vars(options), files=[photo], json=False, csv=False, model=None))
+    status = _predict(argparse.Namespace(**vars(options), files=[photo], shape="table", model=None))
     mine = "`.venv/bin/geoloc predict YOUR_PHOTO.jpg` answers for a photo of yours"
     print(f"\nNext: `make ui` opens the Dagster UI; {mine}.")
     return status

@@ -32,6 +32,7 @@ from geoloc_dagster.build import ALSO_TAG, synchronise
 from geoloc_dagster.checks.standing import OF_ALL_PARTITIONS, report_current
 from geoloc_dagster.failures import failure_of
 from geoloc_dagster.requests import LONGEST_REASON, REASON_TAG, TARGET_TAG, chosen_project
+from geoloc_dagster.resources import configured
 
 # Hears of an event, the target that it is about (None where it is about no one target), and a detail.
 Listener = Callable[[str, Target | None, str], None]
@@ -285,20 +286,21 @@ class _Walk:
     def _make(self, step: Step, order: Sequence[Target]) -> None:
         project, target, started = self.state.project, step.target, time.monotonic()
         also = self._also(target, order)
-        result = self.jobs.of(target.asset).execute_in_process(
-            run_config=run_config(project),
-            partition_key=target.partition or None,
-            instance=self.instance,
-            tags={
-                TARGET_TAG: str(target),
-                REASON_TAG: step.why[:LONGEST_REASON],
-                MAKER_TAG: str(project.home),
-                # After a kill a person or the next refresh goes on, not a daemon.
-                MAX_RETRIES_TAG: "0",
-                **({ALSO_TAG: also} if also else {}),
-            },
-            raise_on_error=False,
-        )
+        with configured(project):
+            result = self.jobs.of(target.asset).execute_in_process(
+                run_config=run_config(project),
+                partition_key=target.partition or None,
+                instance=self.instance,
+                tags={
+                    TARGET_TAG: str(target),
+                    REASON_TAG: step.why[:LONGEST_REASON],
+                    MAKER_TAG: str(project.home),
+                    # After a kill a person or the next refresh goes on, not a daemon.
+                    MAX_RETRIES_TAG: "0",
+                    **({ALSO_TAG: also} if also else {}),
+                },
+                raise_on_error=False,
+            )
         if result.success:
             self.outcome.made.append(target)
             number, lost = losses(project.layout, target) if target.asset in COUNTED else (0, Counter[str]())

@@ -10,6 +10,7 @@ import pwd
 import secrets
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from typing import NoReturn
 
 from geoloc_core.errors import GeolocError, InputError
 from geoloc_core.line.project import SOURCE_ROOT, Project, open_project
+from geoloc_dagster.guard import allowed_hosts
 
 HOST = "127.0.0.1"
 USER = "geoloc"
@@ -28,9 +30,11 @@ def serve(project: Project) -> NoReturn:
     settings, honcho = SOURCE_ROOT / "docker", Path(sys.executable).with_name("honcho")
     if not (honcho.is_file() and (settings / "Procfile").is_file()):
         raise InputError("the stack needs the source tree and the packages of the extra `stack`; use `make stack`")
+    allowed_hosts()
     folder = project.layout.home / "stack"
-    (folder / "dagster").mkdir(parents=True, exist_ok=True)
-    folder.chmod(0o700)
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_private(folder, os.geteuid())
+    (folder / "dagster").mkdir(exist_ok=True)
     for name in ("dagster.yaml", "workspace.yaml"):
         shutil.copyfile(settings / name, folder / "dagster" / name)
     variables = environment(project, folder)
@@ -39,6 +43,18 @@ def serve(project: Project) -> NoReturn:
     os.chdir(folder)
     command = [str(honcho), "--env", os.devnull, "--procfile", str(settings / "Procfile"), "start"]
     os.execve(honcho, command, {**os.environ, **variables})
+
+
+def check_private(folder: Path, owner: int) -> None:
+    """Refuse a folder that another user of the machine could have made, or may enter: a cluster that lies ready there gives
+    whoever made it our connections, and its superuser runs programs.
+    """
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != owner or stat.S_IMODE(found.st_mode) & 0o077:
+        raise InputError(
+            f"{folder} must be a folder that the user {owner} alone owns and enters (mode 0700); look who made it, then remove "
+            "it to begin anew, or correct owner and mode"
+        )
 
 
 def environment(project: Project, folder: Path) -> dict[str, str]:
@@ -85,18 +101,22 @@ def prepare_postgres(programs: Path, place: Path, password: str) -> tuple[Path, 
     """The folder of a cluster with our databases and this password, and the prefix of commands that may run it.
 
     PostgreSQL refuses to run as root; root runs it as `postgres` or `nobody`. They cannot enter our private folder, so
-    the cluster gets one of its own below the system's temporary folder, and `place` is a link to it.
+    the cluster gets one of its own in /var/lib, where only root makes folders, and `place` is a link to it.
     """
     prefix: list[str] = []
+    owner = os.geteuid()
     if os.geteuid() == 0:
         users = {entry.pw_name: entry for entry in pwd.getpwall()}
         user = users.get("postgres") or users["nobody"]
         prefix = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+        owner = user.pw_uid
         if not place.is_dir():
             place.unlink(missing_ok=True)
-            place.symlink_to(tempfile.mkdtemp(prefix="geoloc-postgres-"))
+            place.symlink_to(tempfile.mkdtemp(prefix="geoloc-postgres-", dir="/var/lib"))
             os.chown(place, user.pw_uid, user.pw_gid)
+    place.mkdir(mode=0o700, exist_ok=True)
     data = place.resolve()
+    check_private(data, owner)
 
     def run(program: str, *arguments: str, statements: str = "") -> None:
         command, variables = [*prefix, str(programs / program), *arguments], {**os.environ, "PGDATA": str(data)}

@@ -9,32 +9,37 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import pydantic
 
 from geoloc_core.answers.answer import Answerer, Answers
-from geoloc_core.answers.package import read_answerer, read_description
+from geoloc_core.answers.package import ModelDescription, TrainedWith, read_answerer, read_description
 from geoloc_core.devices import pick_device
-from geoloc_core.errors import CheckpointError, InputError
-from geoloc_core.features.checkpoints import open_checkpoint
+from geoloc_core.errors import CheckpointError
+from geoloc_core.features.checkpoints import locate_checkpoint, open_checkpoint
 from geoloc_core.features.encoder import Encoder, load_encoder
-from geoloc_core.features.extract import OK, ImageItem, embed_images
-from geoloc_core.features.specification import specification_from
+from geoloc_core.features.extract import OK, ImageItem, embed_batches, embed_images
+from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.learning.posterior import Head, Promise
+from geoloc_core.photos.file_names import printable, visible
 from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image
 from geoloc_core.photos.rows import read_rows
+from geoloc_core.progress import bar
 
 NEXT_BEST = 5
 HEADINGS = (
     "photo", "country", "prob.", "sure", "sub-division", "prob.", "latitude", "longitude", "set of countries", "next best",
 )  # fmt: skip
+WIDTHS = (28, 30, 6, 8, 34, 6, 9, 10, 30, 0)
 # A set of more countries is shown by its size.
 MOST_LISTED = 6
 
@@ -80,7 +85,7 @@ class Prediction(pydantic.BaseModel):
 class Predictor:
     """A packed head, loaded; the champion as a rule."""
 
-    description: dict[str, Any]
+    description: ModelDescription
     answerer: Answerer
     regions: pd.DataFrame
     encoders: dict[str, Encoder]
@@ -90,55 +95,58 @@ class Predictor:
     def load(
         cls, folder: Path, checkpoints: Path, device: str = "auto", limits: ImageLimits | None = None
     ) -> Predictor:
-        """Load a package; CheckpointError where it is missing, or a backbone's weights are not those that it names."""
+        """Load a package; CheckpointError where it is missing, or a backbone's weights are not those that it names.
+
+        Nothing is written to either folder; weights of a hub that `checkpoints` lacks are fetched into `own_cache`.
+        """
         description = read_description(folder)
+        answerer = read_answerer(folder, description)
+        regions = read_rows(folder / "regions.parquet", ["region_id", "name"])
         target = pick_device(device)
         encoders = {}
-        for name, trained in description["backbones"].items():
-            spec = specification_from(description["specifications"][name])
-            encoders[name] = load_encoder(spec, checkpoints, target)
-            present = open_checkpoint(spec, checkpoints).identity
-            if present.version != trained["version"]:
-                raise CheckpointError(
-                    f"the checkpoint of {name} in {checkpoints} (weights {present.weights_sha256[:12]}) is not the one that "
-                    f"the model was trained with (weights {trained['weights_sha256'][:12]}); put that one there, or retrain"
-                )
-        regions = read_rows(folder / "regions.parquet")
-        return cls(description, read_answerer(folder, description), regions, encoders, limits or ImageLimits())
+        for name, trained in description.backbones.items():
+            spec = description.specification(name)
+            where = weights_folder(spec, trained, checkpoints)
+            encoders[name] = load_encoder(spec, where, target, read_only=True)
+        return cls(description, answerer, regions, encoders, limits or ImageLimits())
 
     def predict(self, photos: Sequence[Path | bytes], names: Sequence[str] | None = None) -> list[Prediction]:
         """Answers in the order of `photos` (paths or the bytes of image files); `names` are what to call them."""
-        if not photos:
-            return []
-        files = names or [str(photo) if isinstance(photo, Path) else "" for photo in photos]
-        vectors, status = self.vectors(photos)
-        predictions = [
-            Prediction(file=file, status=reason, detail="" if reason == OK else self._in_words(photo, reason))
-            for file, photo, reason in zip(files, photos, status, strict=True)
-        ]
-        usable = [number for number, reason in enumerate(status) if reason == OK]
-        if usable:
-            answers = self.answers({name: block[usable] for name, block in vectors.items()})
-            for row, number in enumerate(usable):
-                predictions[number] = self._prediction(answers, row, files[number])
-        return predictions
+        return [prediction for batch in self.stream(photos, names) for prediction in batch]
+
+    def stream(self, photos: Sequence[Path | bytes], names: Sequence[str] | None = None) -> Iterator[list[Prediction]]:
+        """The same, a batch at a time, each as soon as it is ready; memory does not depend on how many photos there are."""
+        files = names or [printable(str(photo)) if isinstance(photo, Path) else "" for photo in photos]
+        items = [ImageItem(str(row), photo) for row, photo in enumerate(photos)]
+        with bar("photos", total=len(photos), unit="photo") as progress:
+            for batch in embed_batches(items, self.encoders, self.limits) if items else ():
+                status = first_reasons(batch.status.values())
+                rows = range(batch.start, batch.start + len(status))
+                predictions = [
+                    Prediction(file=files[row], status=reason, detail=self._in_words(photos[row], reason))
+                    for row, reason in zip(rows, status, strict=True)
+                ]
+                usable = [number for number, reason in enumerate(status) if reason == OK]
+                if usable:
+                    answers = self.answers({name: block[usable] for name, block in batch.vectors.items()})
+                    for row, number in enumerate(usable):
+                        predictions[number] = self._prediction(answers, row, predictions[number].file)
+                progress.clear()
+                yield predictions
+                progress.update(len(predictions))
 
     def vectors(self, photos: Sequence[Path | bytes]) -> tuple[dict[str, np.ndarray], list[str]]:
         """float16 (n, D) by backbone, and for each photo "ok" or the reason why one of its vectors is missing."""
         items = [ImageItem(str(row), photo) for row, photo in enumerate(photos)]
         embedded = embed_images(items, self.encoders, self.limits, what="photos")
-        by_photo = zip(*(block.status for block in embedded.values()), strict=True)
-        status = [next((reason for reason in reasons if reason != OK), OK) for reasons in by_photo]
+        status = first_reasons(block.status for block in embedded.values())
         return {name: block.vectors for name, block in embedded.items()}, status
 
     def answers(self, vectors: dict[str, np.ndarray]) -> Answers:
         """The model's answers for vectors (n, D) by backbone; the sub-division may come from its companion."""
 
         def blocks(head: Head | None) -> list[np.ndarray]:
-            names = [feature["backbone"] for feature in head.features] if head else []
-            if missing := [name for name in names if name not in vectors]:
-                raise InputError(f"the model needs vectors of {missing[0]} and has {', '.join(vectors)}; pack it again")
-            return [vectors[name] for name in names]
+            return [vectors[feature["backbone"]] for feature in head.features] if head else []
 
         return self.answerer.answers(blocks(self.answerer.head), blocks(self.answerer.companion))
 
@@ -183,32 +191,110 @@ class Predictor:
 
     def _in_words(self, photo: Path | bytes, reason: str) -> str:
         """What is wrong with a picture, in the words of the check that refused it."""
+        if reason == OK:
+            return ""
         try:
             load_image(photo, self.limits)
         except RefusedImage as refusal:
-            return str(refusal)
+            return printable(str(refusal))
         return f"the encoder gave no vector ({reason})"
+
+
+def first_reasons(statuses: Iterable[Sequence[str]]) -> list[str]:
+    """For each photo "ok", or the first reason why one of its vectors, a sequence of reasons for each backbone, is missing."""
+    return [next((reason for reason in of_photo if reason != OK), OK) for of_photo in zip(*statuses, strict=True)]
+
+
+def own_cache() -> Path:
+    """Where answers keep weights that no project has: $GEOLOC_CACHE, or `geoloc` in the user's folder of caches."""
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "geoloc"
+    return Path(os.environ.get("GEOLOC_CACHE") or usual)
+
+
+def weights_folder(spec: BackboneSpec, trained: TrainedWith, checkpoints: Path) -> Path:
+    """The folder of checkpoints that holds the very weights of `spec` that a head was trained with; CheckpointError.
+
+    `checkpoints` is only read, as it is a project's, and the model perhaps a stranger's. Weights of a hub that it lacks are
+    kept in `own_cache`, in a folder of that version's own; none are made from a seed, as a stranger would name the network.
+    """
+    where = checkpoints
+    try:
+        locate_checkpoint(spec, checkpoints)
+    except CheckpointError:
+        if spec.weights_kind != "hub":
+            raise
+        where = own_cache() / "weights" / trained.version
+    try:
+        present = open_checkpoint(spec, where, read_only=where == checkpoints).identity
+    except OSError as error:
+        raise CheckpointError(f"{where} cannot be used ({error.strerror}); name another with GEOLOC_CACHE") from error
+    if present.version != trained.version:
+        raise CheckpointError(
+            f"the checkpoint of {spec.name} in {where} (weights {present.weights_sha256[:12]}) is not the one that the model "
+            f"was trained with (weights {trained.weights_sha256[:12]}); put that one there, or retrain"
+        )
+    return where
+
+
+class Shape(NamedTuple):
+    """How answers are written: what comes first, the text of some of them, what comes between two such texts, and last."""
+
+    first: str
+    text: Callable[[Sequence[Prediction]], str]
+    between: str = ""
+    last: str = ""
+
+
+def written(batches: Iterable[Sequence[Prediction]], shape: str, promise: Promise) -> Iterator[str]:
+    """The answers as text, piece by piece as they come. shape: "json" (one list), "jsonl" (a line each), "csv" or "table"."""
+    chosen = {
+        "json": Shape("[\n", lambda batch: ",\n".join(map(as_json, batch)), ",\n", "\n]\n"),
+        "jsonl": Shape("", lambda batch: "".join(f"{as_json(prediction)}\n" for prediction in batch)),
+        "csv": Shape(as_csv([Prediction.model_fields]), lambda batch: as_csv(map(in_cells, batch))),
+        "table": Shape(f"{as_line(HEADINGS)}\n{'-' * 120}\n", as_table, last=f"{in_words(promise)}\n"),
+    }[shape]
+    yield chosen.first
+    for number, batch in enumerate(batches):
+        yield (chosen.between if number else "") + chosen.text(batch)
+    yield chosen.last
+
+
+def as_json(prediction: Prediction) -> str:
+    """One line of ASCII, so that no name says anything to a terminal, and any encoding of the output can hold it."""
+    return json.dumps(prediction.model_dump())
+
+
+def in_cells(prediction: Prediction) -> list[Any]:
+    """A prediction as cells of a CSV file; lists of countries read "FRA 0.4213; DEU 0.1077".
+
+    A text that a spreadsheet would take for a formula is quoted as such (`'=...`), and what does not print is escaped.
+    """
+
+    def cell(value: Any) -> Any:
+        if isinstance(value, list):
+            return "; ".join(f"{region.region_id} {region.probability:.4f}" for region in value)
+        if not isinstance(value, str):
+            return value
+        return f"'{visible(value)}" if value.startswith(("=", "+", "-", "@", "\t", "\r")) else visible(value)
+
+    return [cell(value) for _, value in prediction]
+
+
+def as_csv(rows: Iterable[Iterable[Any]]) -> str:
+    """Rows of cells as lines of CSV."""
+    out = io.StringIO()
+    csv.writer(out, lineterminator="\n").writerows(rows)
+    return out.getvalue()
 
 
 def as_table(predictions: Sequence[Prediction]) -> str:
     """One line for each photo, in columns; a refused photo has its reason in place of a country."""
-    rows = [HEADINGS, *(_row(prediction) for prediction in predictions)]
-    widths = [max(len(row[column]) for row in rows) for column in range(len(HEADINGS))]
-    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return "\n".join([lines[0], "-" * min(120, sum(widths) + 2 * len(widths)), *lines[1:]])
+    return "".join(f"{as_line(_row(prediction))}\n" for prediction in predictions)
 
 
-def as_csv(predictions: Sequence[Prediction]) -> str:
-    """One line for each photo; lists of countries read "FRA 0.4213; DEU 0.1077"."""
-    out = io.StringIO()
-    writer = csv.DictWriter(out, list(Prediction.model_fields), lineterminator="\n")
-    writer.writeheader()
-    for prediction in predictions:
-        values = dict(prediction)
-        for name in ("country_set", "next_best"):
-            values[name] = "; ".join(f"{region.region_id} {region.probability:.4f}" for region in values[name])
-        writer.writerow(values)
-    return out.getvalue()
+def as_line(cells: Iterable[str]) -> str:
+    """Cells in columns of fixed widths, as later lines are not known yet; one that is wider moves those behind it."""
+    return "  ".join(visible(cell).ljust(width) for cell, width in zip(cells, WIDTHS, strict=True)).rstrip()
 
 
 def in_words(promise: Promise) -> str:

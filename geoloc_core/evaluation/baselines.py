@@ -14,7 +14,7 @@ import pandas as pd
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.metrics import geoscore
 from geoloc_core.evaluation.predictions import ANSWERED, predictions_frame
-from geoloc_core.geography.cells import ROOT, id_column
+from geoloc_core.geography.cells import LEVELS, ROOT, id_column
 from geoloc_core.geography.sphere import haversine_km, pairwise_haversine_km
 
 CLASS_PRIOR = "class prior"
@@ -49,11 +49,17 @@ def class_shares(training: pd.DataFrame) -> tuple[list[str], np.ndarray]:
 def class_prior_predictions(
     training: pd.DataFrame, photos: pd.DataFrame, anchors: pd.DataFrame, **others: Any
 ) -> pd.DataFrame:
-    """For every photo the country shares of the training photos; anchors: one for each country (region_id, its point)."""
+    """For every photo the country shares of the training photos, and the commonest sub-division of the commonest country.
+
+    anchors: one for each country (region_id, its point).
+    """
     classes, shares = class_shares(training)
     best = classes[int(np.argmax(shares))]
     point = anchors.loc[anchors["region_id"] == best, ["latitude", "longitude"]].to_numpy(dtype=np.float64)
     posterior = np.broadcast_to(shares, (len(photos), len(classes)))
+    rows = _labelled(training)
+    cells = _cells_of(rows[rows["country_id"] == best])
+    others["predicted_cells"] = {level: [pd.Series(ids).mode()[0]] * len(photos) for level, ids in cells.items()}
     return predictions_frame(photos, posterior, classes, np.repeat(point, len(photos), axis=0), **others)
 
 
@@ -65,7 +71,9 @@ def constant_point_predictions(training: pd.DataFrame, photos: pd.DataFrame, **o
     rows, labelled = training[training["split"] == "train"], _labelled(training)
     point = best_constant_point(rows["latitude"].to_numpy(), rows["longitude"].to_numpy())
     distance = haversine_km(point[0], point[1], labelled["latitude"].to_numpy(), labelled["longitude"].to_numpy())
-    country = str(labelled["country_id"].iloc[int(np.argmin(distance))])
+    nearest = labelled.iloc[np.repeat(np.argmin(distance), len(photos))]
+    country = str(nearest["country_id"].iloc[0])
+    others["predicted_cells"] = _cells_of(nearest)
     points = np.broadcast_to(np.array(point), (len(photos), 2))
     return predictions_frame(photos, np.ones((len(photos), 1)), [country], points, **others)
 
@@ -80,6 +88,7 @@ def random_photo_predictions(
     posterior = np.zeros((len(photos), len(classes)))
     posterior[np.arange(len(photos)), column] = 1.0
     points = drawn[["latitude", "longitude"]].to_numpy(dtype=np.float64)
+    others["predicted_cells"] = _cells_of(drawn)
     return predictions_frame(photos, posterior, [str(name) for name in classes], points, **others)
 
 
@@ -103,6 +112,8 @@ def perfect_predictions(
     reasons[(reasons == ANSWERED) & (np.isnan(points[:, 0]) | (country == ""))] = "no_region"
     classes = sorted({name for name in country if name != ""}) or ["none"]
     posterior = (country[:, None] == np.array(classes, dtype=object)[None, :]).astype(np.float64)
+    if level != ROOT:
+        others["predicted_cells"] = _cells_of(photos)
     return predictions_frame(photos, posterior, classes, points, status=list(reasons), **others)
 
 
@@ -152,6 +163,11 @@ def _neighbours(point: np.ndarray, step: float) -> np.ndarray:
     moves = np.array([(a, b) for a in (-1, 0, 1) for b in (-1, 0, 1) if (a, b) != (0, 0)])
     latitude, longitude = (point + moves * (step, east)).T
     return np.column_stack([np.clip(latitude, -90.0, 90.0), (longitude + 180.0) % 360.0 - 180.0])
+
+
+def _cells_of(photos: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The ids of the finer levels, as far as there are any."""
+    return {level: photos[id_column(level)].to_numpy(object) for level in LEVELS[1:] if id_column(level) in photos}
 
 
 def _labelled(training: pd.DataFrame) -> pd.DataFrame:

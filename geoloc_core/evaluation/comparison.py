@@ -20,13 +20,15 @@ def verdicts(boots: Mapping[str, Bootstrap]) -> dict[str, dict[str, str]]:
     """
     words = {name: dict.fromkeys(DEFINITIONS, BEHIND) for name in boots}
     for metric in DEFINITIONS:
-        values = {name: boot.estimate[metric] for name, boot in boots.items()}
+        values = {name: boot.estimate[metric] for name, boot in boots.items() if metric in boot.estimate}
+        if not values:
+            continue  # nobody answers with sub-divisions
         best = (max if DEFINITIONS[metric].more_is_better else min)(values, key=lambda name: values[name])
         shared = sum(value == values[best] for value in values.values()) > 1
-        for name, boot in boots.items():
+        for name in values:
             if name == best and not shared:
                 words[name][metric] = BEST
-            elif difference(boot, boots[best], metric).tie:
+            elif difference(boots[name], boots[best], metric).tie:
                 words[name][metric] = TIE
     return words
 

@@ -15,7 +15,7 @@ import pydantic
 import scipy.sparse
 
 from geoloc_core.errors import InputError
-from geoloc_core.evaluation.metrics import DEFINITIONS, MEAN_METRICS, photo_scores
+from geoloc_core.evaluation.metrics import DEFINITIONS, photo_scores
 from geoloc_core.evaluation.predictions import bootstrap_units
 
 RESAMPLES = 1_000
@@ -62,7 +62,7 @@ def bootstrap(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int =
     authors, author = np.unique(bootstrap_units(frame).astype(str), return_inverse=True)
     n_authors = len(authors)
     photos_of = np.bincount(author).astype(np.float64)  # (A,)
-    sums = np.column_stack([np.bincount(author, scores[name]) for name in MEAN_METRICS])  # (A, M)
+    sums = np.column_stack([np.bincount(author, scores[name]) for name in scores])  # (A, M)
     known = (frame["country_id"] != "").to_numpy()
     countries, country = np.unique(frame["country_id"].to_numpy(dtype=str)[known], return_inverse=True)
     # Photos, and per cent right, of each author in each true country: (A, C) each.
@@ -78,7 +78,7 @@ def bootstrap(predictions: pd.DataFrame, resamples: int = RESAMPLES, seed: int =
         macro = _macro(weights, photos_in, hits_in)
         median = _weighted_median(distance[by_distance], author[by_distance], weights)
         parts.append(np.column_stack([means, macro, median]))
-    values = pd.DataFrame(np.vstack(parts), columns=[*MEAN_METRICS, "macro_accuracy", "median_km"])
+    values = pd.DataFrame(np.vstack(parts), columns=[*scores, "macro_accuracy", "median_km"])
     estimate = scores.mean()
     estimate["macro_accuracy"] = float(_macro(np.ones((1, n_authors)), photos_in, hits_in)[0])
     estimate["median_km"] = float(np.median(distance))
@@ -97,12 +97,12 @@ def author_weights(n_authors: int, resamples: int, seed: int, row_length: int) -
 
 
 def intervals(boot: Bootstrap) -> dict[str, Interval]:
-    """The percentile interval (Efron, 1979) of every metric of `DEFINITIONS`.
+    """The percentile interval (Efron, 1979) of every metric of `DEFINITIONS` that there is.
 
     A share of 0 or 100 % is the same on every resample, which would look like certainty. Its other end is the exact
     bound of Clopper and Pearson (1934) for none, or all, of the authors.
     """
-    result = {name: _percentiles(boot.estimate[name], boot.values[name]) for name in DEFINITIONS}
+    result = {name: _percentiles(boot.estimate[name], boot.values[name]) for name in DEFINITIONS if name in boot.values}
     possible = 100.0 * (1.0 - ((1.0 - CONFIDENCE) / 2.0) ** (1.0 / boot.n_authors))
     for name, span in result.items():
         if DEFINITIONS[name].unit == "%" and span in (Interval(0.0, 0.0, 0.0), Interval(100.0, 100.0, 100.0)):

@@ -46,8 +46,8 @@ DEFINITIONS = {
     name: Metric(**entry)
     for name, entry in yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding="utf-8")).items()
 }
-# Metrics that are means over photos; the others (macro accuracy, median) need all photos at once.
-MEAN_METRICS = ("accuracy", "top5", "top10", "mean_km", *(f"within_{radius}" for radius in RADII_KM), "geoscore")
+WITHIN = tuple(f"within_{radius}" for radius in RADII_KM)
+CELL_METRICS = ("continent_accuracy", *(f"{level}_accuracy" for level in LEVELS[1:]))
 
 
 def geoscore(distance_km: np.ndarray) -> np.ndarray:
@@ -56,14 +56,23 @@ def geoscore(distance_km: np.ndarray) -> np.ndarray:
 
 
 def photo_scores(predictions: pd.DataFrame) -> pd.DataFrame:
-    """What each photo adds to each metric of `MEAN_METRICS`, whose mean is the metric: shares are 0 or 100, so in per cent."""
+    """What each photo adds to each metric that is a mean over photos; shares are 0 or 100, so that the mean is per cent.
+
+    A level of which no cell was predicted has no column: a head of countries is not asked for sub-divisions.
+    """
     answered = (predictions["status"] == ANSWERED).to_numpy()
     distance = np.where(answered, predictions["distance_km"].to_numpy(dtype=np.float64), FARTHEST_KM)
     known = answered & (predictions["country_id"] != "").to_numpy()
     rank = predictions["rank"].to_numpy()
+    cells = {}
+    for name, column in zip(CELL_METRICS, ("continent", *map(id_column, LEVELS[1:])), strict=True):
+        if f"predicted_{column}" in predictions and (predictions[f"predicted_{column}"] != "").any():
+            truth, answer = predictions[column].to_numpy(), predictions[f"predicted_{column}"].to_numpy()
+            cells[name] = 100.0 * (answered & (truth == answer) & (truth != ""))
     scores = {
         "accuracy": 100.0 * (known & (rank == 1)),
         **{f"top{top}": 100.0 * (known & (rank <= top)) for top in TOP_RANKS},
+        **cells,
         "mean_km": distance,
         **{f"within_{radius}": 100.0 * (answered & (distance <= radius)) for radius in RADII_KM},
         "geoscore": np.where(answered, geoscore(distance), 0.0),
@@ -75,8 +84,7 @@ def score(predictions: pd.DataFrame) -> dict[str, float]:
     """All metrics of one predictions frame, and how many photos they are of.
 
     n, n_missing (no answer), n_no_country (the truth lies in no country), n_unseen_country (answered, but the true country is
-    not a class), every key of `DEFINITIONS`, mean_km_answered (NaN when nothing was answered), and the accuracy of each finer
-    level whose cells were predicted (subdivision_accuracy).
+    not a class), the keys of `DEFINITIONS` (see `photo_scores`), and mean_km_answered (NaN when nothing was answered).
     """
     if predictions.empty:
         raise InputError("there is no prediction to score; give at least one photo")
@@ -84,23 +92,17 @@ def score(predictions: pd.DataFrame) -> dict[str, float]:
     answered = (predictions["status"] == ANSWERED).to_numpy()
     truth = predictions["country_id"].to_numpy(dtype=object)
     # numpy's median of an even number of photos is the mean of the middle two, as in the literature.
-    result: dict[str, float] = {
+    return {
         "n": len(predictions),
         "n_missing": int((~answered).sum()),
         "n_no_country": int((truth == "").sum()),
         "n_unseen_country": int((answered & (truth != "") & (predictions["rank"] == NEVER)).sum()),
-        **{name: float(photos[name].mean()) for name in MEAN_METRICS},
+        **{str(name): float(mean) for name, mean in photos.mean().items()},
         "median_km": float(np.median(photos["mean_km"])),
         # NaN when no photo lies in a country
         "macro_accuracy": float(photos["accuracy"][truth != ""].groupby(truth[truth != ""]).mean().mean()),
         "mean_km_answered": float(photos["mean_km"].to_numpy()[answered].mean()) if answered.any() else float("nan"),
     }
-    for level in LEVELS[1:]:
-        true_cell, predicted_cell = predictions[id_column(level)], predictions[f"predicted_{id_column(level)}"]
-        if (predicted_cell != "").any():
-            right = answered & ((true_cell == predicted_cell) & (true_cell != "")).to_numpy()
-            result[f"{level}_accuracy"] = float(100.0 * right.mean())
-    return result
 
 
 def distance_curve(predictions: pd.DataFrame, radii_km: Sequence[float] | np.ndarray) -> np.ndarray:

@@ -58,6 +58,7 @@ Predictions = table(
         "country_id": text("The true country; empty where there is none", COUNTRY),
         "continent": text("Continent of the true country", COUNTRY),
         "predicted_country_id": text("The most probable country", VECTOR),
+        "predicted_continent": text("Its continent", VECTOR),
         "probability": number(np.float32, "Its probability", VECTOR, **PROBABILITY),
         "rank": number(np.int32, "Rank of the true country among all, from 1", VECTOR, COUNTRY, low=1),
         "topk_ids": column(object, "The most probable countries, best first", VECTOR),

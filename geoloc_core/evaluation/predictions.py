@@ -112,6 +112,7 @@ def predictions_frame(
             "country_id": truth,
             "continent": np.array([continents.get(name, "") for name in truth], dtype=object),
             "predicted_country_id": best_ids,
+            "predicted_continent": np.array([continents.get(name, "") for name in best_ids], dtype=object),
             "probability": best_probability,
             "rank": rank,
             "topk_ids": topk_ids,

@@ -17,12 +17,12 @@ import pandas as pd
 from geoloc_core.errors import InputError
 from geoloc_core.evaluation.evaluate import KINDS, Evaluation
 from geoloc_core.evaluation.intervals import Interval
-from geoloc_core.evaluation.metrics import DEFINITIONS, RADII_KM
+from geoloc_core.evaluation.metrics import CELL_METRICS, DEFINITIONS, WITHIN
 from geoloc_core.geography.cells import ROOT
 
 # Table 2 is of the validation photos, Table 3 of the benchmarks.
-TABLE2_METRICS = ("accuracy", "mean_km", "top5", "top10")
-TABLE3_METRICS = tuple(f"within_{radius}" for radius in RADII_KM)
+TABLE2_METRICS = ("accuracy", "mean_km", "top5", "top10", *CELL_METRICS)
+TABLE3_METRICS = (*WITHIN, "accuracy", *CELL_METRICS)
 # Columns that belong to the one before them and are shown in its cells.
 COMPANIONS = ("_low", "_high", "_verdict")
 HEADINGS = {

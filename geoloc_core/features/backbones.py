@@ -39,7 +39,8 @@ def derived_backbone(
         changes["kept_as"] = start.folder_name
     if isinstance(changes.get("embedder"), str):
         changes["embedder"] = backbone(changes["embedder"], specs)
-    return start.changed(name=name, **changes)
+    facts = {"licence": "", "parameters": 0.0, "source": ""} if "weights" in changes else {}
+    return start.changed(name=name, **{**facts, **changes})
 
 
 def _read_list(file: Path) -> Mapping[str, BackboneSpec]:

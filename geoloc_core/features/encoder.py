@@ -11,13 +11,19 @@ from geoloc_core.features.encoders.encoder_base import Encoder as Encoder
 from geoloc_core.features.specification import BackboneSpec
 
 
-def load_encoder(spec: BackboneSpec, checkpoints: Path | str, device: torch.device | str = "cpu") -> Encoder:
-    """Load the backbone of `spec` from the folder `checkpoints` onto `device`.
+def load_encoder(
+    spec: BackboneSpec, checkpoints: Path | str, device: torch.device | str = "cpu", *, read_only: bool = False
+) -> Encoder:
+    """Load the backbone of `spec` from the folder `checkpoints` onto `device`; `read_only`: see `open_checkpoint`.
 
     Raises CheckpointError when weights are missing, damaged, or do not fit the specification.
     """
-    path = open_checkpoint(spec, checkpoints).path
-    embedder = None if spec.embedder is None else load_encoder(spec.embedder, checkpoints, device)
+    if spec.decode == "nvjpeg" and torch.device(device).type != "cuda":
+        raise CheckpointError(f"backbone {spec.name!r}: decode: nvjpeg needs an NVIDIA GPU; set decode: exact")
+    path = open_checkpoint(spec, checkpoints, read_only=read_only).path
+    embedder = None
+    if spec.embedder is not None:
+        embedder = load_encoder(spec.embedder, checkpoints, device, read_only=read_only)
     encoder: Encoder = library_module(spec.library).ENCODER(spec, path, torch.device(device), embedder)
     _try_out(encoder, path)
     return encoder
@@ -38,7 +44,7 @@ def _try_out(encoder: Encoder, path: Path) -> None:
     finally:
         measuring.remove()
     width = vector.shape[-1]
-    if spec.pooling == "trunk" and width != encoder.trunk_width:
+    if encoder.trunk_width not in (0, width):
         problem = (
             f"have {width} numbers and its trunk has {encoder.trunk_width}, so they are not those before the projection"
         )

@@ -1,7 +1,8 @@
 """From a picture to the numbers that a network expects, as the network's own library does it.
 
-Pillow resamples, as for the published models' training. A picture stays uint8 until it is on the device and is normalised
-there: a quarter of the bytes to carry.
+What torchvision decoded it also resizes, what Pillow decoded Pillow does, as for the published models' training; both filter
+alike and differ by a rounding. A picture stays uint8 until it is on the device and is normalised there: a quarter of the
+bytes to carry.
 """
 
 from __future__ import annotations
@@ -34,8 +35,12 @@ def crop_offset(margin: int, rule: str) -> int:
     return round(margin / 2.0) if rule == "center_round" else margin // 2
 
 
-def to_pixels(image: Image.Image, spec: BackboneSpec) -> np.ndarray:
-    """Resize and crop `image` (RGB) to uint8 (S, S, 3) with S = `spec.input_size`."""
+def to_pixels(image: Image.Image | np.ndarray, spec: BackboneSpec) -> np.ndarray:
+    """Resize and crop `image` (RGB, or uint8 (H, W, 3)) to uint8 (S, S, 3) with S = `spec.input_size`."""
+    if isinstance(image, np.ndarray):
+        import torch
+
+        return resize_batch(torch.from_numpy(image)[None], spec)[0].numpy()
     if image.mode != "RGB":
         raise ValueError(f"preprocessing takes RGB pictures, not {image.mode}; open them with photos.images.load_image")
     width, height = resized_size(*image.size, spec)

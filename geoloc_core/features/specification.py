@@ -12,7 +12,7 @@ from typing import Any
 
 from geoloc_core.errors import ProfileError
 from geoloc_core.features.encoders import LIBRARIES
-from geoloc_core.storage import fingerprint, value_sha256
+from geoloc_core.storage import file_name, fingerprint, value_sha256
 
 CHOICES = {
     "library": tuple(LIBRARIES),
@@ -21,13 +21,16 @@ CHOICES = {
     "crop": ("none", "center_floor", "center_round"),
     "interpolation": ("bilinear", "bicubic"),
     "dtype": ("float32", "bfloat16"),
-    "decode": ("exact", "draft"),
-    "weights_kind": ("hub", "path", "site", "seeded"),
+    "decode": ("exact", "draft", "nvjpeg"),
+    "weights_kind": ("hub", "package", "path", "site", "seeded"),
 }
 
 DRAFT_MARGIN = 2
 """A reduced decode keeps at least this many times the side that a picture is resized to; see docs/performance.md."""
-_ORIGIN = ("weights", "revision", "source", "kept_as")
+DECODE_VERSION = 2
+"""How files become pixels: 2 since JPEGs are decoded and resized by torchvision. Raised, all is embedded again."""
+_FACTS = ("licence", "parameters", "source")
+_ORIGIN = ("weights", "revision", "kept_as", *_FACTS)
 """Fields that say where weights are or who described them; in an identity the weights' own hash stands for them."""
 
 
@@ -36,12 +39,13 @@ class BackboneSpec:
     """A frozen encoder with its preprocessing.
 
     name: what profiles, partitions and tables call it. library: whose classes run it, one of `encoders.LIBRARIES`.
-    model_id: the hub id of a transformers model, the architecture of an open_clip model, or "hrnetv2-c1".
-    weights: "hub:<id>"; "path:<directory or file>"; "site:<address>" (files that a person downloads from there); or
-        "seeded:<n>" (random weights for `architecture`, from seed n). revision: the hub's branch, tag or commit.
+    model_id: the hub id of a transformers model, the architecture of an open_clip or timm model, or "hrnetv2-c1".
+    weights: "hub:<id>"; "package:<distribution>/<path>" (a file that an installed distribution brings); "path:<directory
+        or file>"; "site:<address>" (files that a person downloads from there); or "seeded:<n>" (random weights for
+        `architecture`, from seed n). revision: the hub's branch, tag or commit.
     layer: "last_hidden_state", "image_embeds" (after the projection), "pooled" (before it), "class_map" (segmentation).
-    pooling: "cls" (first token), "mean" (of all tokens), "projected" (the library's own pooling and projection),
-        "trunk" (the library's own pooling, before the projection), "class_area" (share of the picture per class).
+    pooling: "cls" (first token), "mean" (of all tokens; timm: of the patches'), "projected" (the library's own pooling and
+        projection), "trunk" (its own pooling, before projection or classifier), "class_area" (share of the picture per class).
     dimension: length D of the vector. input_size: side, in pixels, of the square that the network sees.
     resize: "shortest" (short side to `resize_size`, ratio kept) or "squash" (both sides to it).
     resize_size: what the picture is resized to before cropping; 0 means `input_size` (DINOv2: 256, then a crop of 224).
@@ -50,12 +54,15 @@ class BackboneSpec:
     interpolation: "bilinear" or "bicubic", as Pillow does them (with antialiasing).
     mean, std: per channel, of values in 0..1. dtype: what the weights compute in.
     decode: "exact", at full size, or "draft": a JPEG is decoded at the smallest of 1/1, 1/2, 1/4, 1/8 whose short side is
-        still DRAFT_MARGIN times `resized_side`. Faster for large photos; vectors change a little.
+        still DRAFT_MARGIN times `resized_side`. Faster for large photos; vectors change a little. "nvjpeg": at full size,
+        JPEGs by the GPU's decoder.
     pretrained: the open_clip tag that the weights carry ("openai"), with which `model_id` and preprocessing must agree.
     architecture, initial_std: for "seeded:" weights, the arguments of the library's own configuration class, and name
         pattern -> standard deviation of the normal distribution of those weights.
     embedder: for "segmentation", the backbone that reads the class map; None for "class_area". n_classes: of the network.
-    kept_as: name of the folder of the weights, where several backbones share one. source: of these values; in no hash.
+    kept_as: name of the folder of the weights, where several backbones share one.
+    licence, parameters, source: of the weights; millions of the network that makes the vector; where these values were
+        published. In no hash.
     """
 
     name: str
@@ -81,12 +88,18 @@ class BackboneSpec:
     embedder: BackboneSpec | None = None
     n_classes: int = 0
     kept_as: str = ""
+    licence: str = ""
+    parameters: float = 0.0
     source: str = ""
 
     def __post_init__(self) -> None:
         """Refuse values that no library knows; which weights exist is up to `checkpoints`."""
         for name in ("mean", "std"):  # lists in YAML and JSON
             object.__setattr__(self, name, tuple(getattr(self, name)))
+        try:
+            file_name(self.folder_name)
+        except ValueError as error:
+            raise self._error(f"its weights are kept in a folder of their own, and {error}") from error
         for name, choices in CHOICES.items():
             if (value := getattr(self, name)) not in choices:
                 what = name.replace("weights_kind", "kind of weights")
@@ -124,7 +137,7 @@ class BackboneSpec:
 
     @property
     def weights_kind(self) -> str:
-        """How `weights` is to be understood: "hub", "path", "site" or "seeded"."""
+        """How `weights` is to be understood: "hub", "package", "path", "site" or "seeded"."""
         return self.weights.partition(":")[0]
 
     @property
@@ -138,13 +151,13 @@ class BackboneSpec:
         return self.kept_as or self.name
 
     def fingerprint(self) -> str:
-        """Hex SHA-256 of all fields that differ from their defaults, without `source`, which is prose."""
-        return fingerprint(self, without=("source",))
+        """Hex SHA-256 of all fields that differ from their defaults, without what only people read."""
+        return fingerprint(self, without=_FACTS)
 
     def vector_fingerprint(self) -> str:
         """Hex SHA-256 of the fields that can change a vector of given weights, and of the code versions of its libraries."""
         own = fingerprint(self, code_version=LIBRARIES[self.library].code_version, without=_ORIGIN)
-        return own if self.embedder is None else value_sha256([own, self.embedder.vector_fingerprint()])
+        return value_sha256([DECODE_VERSION, own, self.embedder and self.embedder.vector_fingerprint()])
 
     def changed(self, **changes: Any) -> BackboneSpec:
         """This specification with some fields replaced, as a profile asks for. ProfileError for an unknown field."""

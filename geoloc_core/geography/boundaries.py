@@ -30,6 +30,7 @@ from geoloc_core.geography.locate import RegionLocator
 from geoloc_core.geography.repair import Repair, repair_geometries
 
 _ROUNDING = 1e-6  # degrees by which a file may overshoot the globe
+MAX_BOUNDARY_BYTES = 1 << 33  # GADM's file of all levels has a third of it
 _CONTINENT_CAP_KM = 1000.0
 Rows: TypeAlias = gpd.GeoDataFrame | None  # `region_rows` of a level, where there is a file of it
 
@@ -105,11 +106,15 @@ def _read_file(file: str, layer: str, level: str, report: list[Repair]) -> gpd.G
     path = Path(file)
     if not path.exists():
         raise InputError(f"boundary file {path} is missing: check the path in the specification.")
+    if path.stat().st_size > MAX_BOUNDARY_BYTES:
+        raise InputError(f"boundary file {path} is larger than the limit of {MAX_BOUNDARY_BYTES} bytes.")
     try:
         is_parquet = path.suffix == ".parquet"
         frame = gpd.read_parquet(path) if is_parquet else gpd.read_file(path, layer=_layer(path, layer, level))
-    except (pyogrio.errors.DataSourceError, pyogrio.errors.DataLayerError, ValueError, OSError) as error:
-        raise InputError(f"boundary file {path} cannot be read as polygons ({error}).") from error
+    except InputError:
+        raise
+    except Exception as error:  # on hostile bytes a parser may raise anything
+        raise InputError(f"boundary file {path} cannot be read as polygons ({str(error)[:400]}).") from error
     if not isinstance(frame, gpd.GeoDataFrame) or not len(frame):
         raise InputError(f"boundary file {path} holds no polygons.")
     if frame.geometry.name != "geometry":

@@ -30,6 +30,7 @@ _TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding=
 ATTRIBUTIONS: Mapping[str, str] = _TABLES["attributions"]
 NATURAL_EARTH_TO_USER_ASSIGNED: Mapping[str, Sequence[str]] = _TABLES["natural_earth_to_user_assigned"]
 COLUMN_DOCS: Mapping[str, str] = _TABLES["columns"]
+MAX_SPEC_BYTES = 1 << 20
 _ROW_COLUMNS = ("region_id", "name", "country_id", "country_name", "iso_a2", "continent")
 COLUMN_ROLES = ("country_id", "country_name", "iso_a2", "continent", "subdivision_id", "subdivision_name")
 
@@ -81,8 +82,13 @@ def read_boundary_spec(path: str | os.PathLike[str]) -> BoundarySpec:
     """The specification in the YAML file at `path`; ProfileError where a key is unknown or missing."""
     path = Path(path)
     try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        with path.open("rb") as file:
+            text = file.read(MAX_SPEC_BYTES + 1).decode("utf-8")
+        if len(text) > MAX_SPEC_BYTES or any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            # Aliases of aliases make gigabytes of a few lines, and no specification needs one.
+            raise yaml.YAMLError(f"it has an alias, or more than {MAX_SPEC_BYTES} bytes")
+        content: Any = yaml.safe_load(text)
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ProfileError(
             f"boundary specification {path} cannot be read as YAML ({error}): check the path."
         ) from error

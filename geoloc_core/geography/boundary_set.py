@@ -149,15 +149,16 @@ def read_boundaries(path: str | os.PathLike[str]) -> BoundarySet:
     try:
         metadata = pq.read_schema(io.BytesIO(content)).metadata or {}
         frame = gpd.read_parquet(io.BytesIO(content))
-    except (pa.ArrowException, OSError, ValueError, KeyError, shapely.errors.ShapelyError) as error:
-        raise InputError(f"boundary file {os.fspath(path)} is not GeoParquet ({error}).") from error
+        repairs = tuple(Repair(*repair) for repair in json.loads(metadata.get(b"geoloc:repairs", b"[]")))
+    except Exception as error:  # on hostile bytes a parser may raise anything
+        raise InputError(f"boundary file {os.fspath(path)} is not GeoParquet ({str(error)[:400]}).") from error
     if "level" not in frame.columns:
         raise InputError(f"boundary file {os.fspath(path)} has no column `level`: it was not written by this project.")
     return make_boundary_set(
         metadata.get(b"geoloc:name", Path(path).stem.encode()).decode(),
         metadata.get(b"geoloc:attribution", b"").decode(),
         *(frame[frame["level"] == level] for level in LEVELS),
-        repairs=tuple(Repair(*repair) for repair in json.loads(metadata.get(b"geoloc:repairs", b"[]"))),
+        repairs=repairs,
     )
 
 

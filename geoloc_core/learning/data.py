@@ -1,5 +1,6 @@
 """What a head is trained on: vectors held once, labels, who took the photos; and how rows are read from the vectors."""
 
+import itertools
 import mmap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -64,11 +65,15 @@ class TrainingData:
 
 @dataclass(frozen=True)
 class Split:
-    """Which rows are fitted and which decide when to stop: int64 tensors, ascending, all with a label."""
+    """Which rows are fitted and which decide when to stop: int64 tensors, all with a label.
+
+    folds: (fitted, held out) of each fold of a cross-validation; without one, fit and stopping themselves.
+    """
 
     fit: Tensor
     stopping: Tensor
     stopping_source: str
+    folds: tuple[tuple[Tensor, Tensor], ...]
 
 
 def encode_labels(region_ids: np.ndarray, is_train: np.ndarray) -> tuple[list[str], np.ndarray]:
@@ -81,32 +86,44 @@ def encode_labels(region_ids: np.ndarray, is_train: np.ndarray) -> tuple[list[st
     return classes, pd.Index(classes, dtype=object).get_indexer(pd.Index(region_ids)).astype(np.int64)
 
 
-def split_rows(data: TrainingData, held_out_share: float, seed: int) -> Split:
+def split_rows(data: TrainingData, held_out_share: float, seed: int, n_folds: int = 0) -> Split:
     """Divide the training rows into those that are fitted and those that decide when to stop.
 
-    held_out_share > 0 holds out about that share of the photos, by *training author*, for stopping and calibration, so
+    n_folds > 1 cross-validates: all rows are fitted in the end, and each part of the authors is held out from one fold.
+    Else held_out_share > 0 holds out about that share of the photos, by *training author*, for stopping and calibration, so
     that the validation photos are only reported on. 0 is the thesis's way: the validation photos also decide when to stop.
     Where no photo is left to decide, the fitted ones do, and `stopping_source` says so.
     """
     rows = data.training_rows
-    if held_out_share > 0:
-        held_out = _held_out(data.author_id[rows].astype(str), data.labels[rows], held_out_share, seed)
-        source, stopping, fit = "held-out training authors", rows[held_out], rows[~held_out]
+    edges = np.linspace(0.0, 1.0, n_folds + 1) if n_folds else (0.0, held_out_share)
+    held_out = [_held_out(data, rows, low, high, seed) for low, high in itertools.pairwise(edges)]
+    folds = [(rows[~held], rows[held]) for held in held_out if held.any()]
+    if n_folds:
+        source, fit, stopping = "cross-validation by author", rows, np.concatenate([rows[held] for held in held_out])
+    elif held_out_share > 0:
+        source, fit, stopping = "held-out training authors", rows[~held_out[0]], rows[held_out[0]]
     else:
-        source, stopping, fit = "validation", np.flatnonzero(~data.is_train & (data.labels >= 0)), rows
+        source, fit, stopping = "validation", rows, np.flatnonzero(~data.is_train & (data.labels >= 0))
     if not len(stopping):
         source, stopping = "training", fit
-    return Split(torch.from_numpy(fit), torch.from_numpy(stopping), source)
+    if not n_folds or source == "training":
+        folds = [(fit, stopping)]
+    tensors = tuple((torch.from_numpy(fitted), torch.from_numpy(held)) for fitted, held in folds)
+    return Split(torch.from_numpy(fit), torch.from_numpy(stopping), source, tensors)
 
 
-def _held_out(author_id: np.ndarray, labels: np.ndarray, share: float, seed: int) -> np.ndarray:
-    """Which photos are held out, bool (n,): whole authors, and never the last author of a class."""
-    authors, author, photos_of = np.unique(author_id, return_inverse=True, return_counts=True)
+def _held_out(data: TrainingData, rows: np.ndarray, low: float, high: float, seed: int) -> np.ndarray:
+    """Which of `rows` are held out, bool: the authors from a share `low` to `high` of the photos, in an order drawn by
+    the seed; never the last author of a class.
+    """
+    authors, author, photos_of = np.unique(data.author_id[rows].astype(str), return_inverse=True, return_counts=True)
     order = np.random.default_rng(seed).permutation(len(authors))
     # Authors differ in size by orders of magnitude: take them until the share of the *photos* is reached.
-    held_out = np.isin(author, order[np.cumsum(photos_of[order]) <= share * len(author)])
-    lost = ~np.isin(labels, labels[~held_out])
-    return held_out & ~np.isin(author, author[lost])
+    reached = np.cumsum(photos_of[order])
+    held_out = np.isin(author, order[(reached > low * len(rows)) & (reached <= high * len(rows))])
+    labels = data.labels[rows]
+    last = ~np.isin(labels, labels[~held_out])
+    return held_out & ~np.isin(author, author[last])
 
 
 class RowReader:

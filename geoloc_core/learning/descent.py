@@ -16,7 +16,7 @@ from geoloc_core.learning.problem import Fit, Problem
 from geoloc_core.learning.recipes import Recipe
 
 TRIAL_RATES = (0.3, 0.1, 0.03, 0.01, 3e-3, 1e-3, 3e-4)
-TRIAL_STEPS = 200
+TRIAL_STEPS = (25, 25, 50)
 # A run that diverges is begun again at a third of its rate, at most so often: together a factor of half a million.
 MAX_RESTARTS = 12
 STEPS_BETWEEN_CHECKS = 100
@@ -42,21 +42,24 @@ def descend(network: FusionHead, problem: Problem) -> Fit:
 
 
 def best_trial_rate(network: FusionHead, problem: Problem) -> float:
-    """The one of `TRIAL_RATES` that lowers the training loss furthest within `TRIAL_STEPS` steps.
+    """The one of `TRIAL_RATES` that lowers the training loss furthest, by successive halving (Jamieson & Talwalkar 2016).
 
-    Every rate starts from the network's present weights and sees the same batches; the loss is the mean over the second
-    half of the steps. A rate that diverges, or kills the units of an MLP, loses by itself.
+    Every rate starts from the network's present weights and sees the same batches; after each round the better half goes
+    on. The loss is the mean over the second half of the round. A rate that diverges, or kills the units of an MLP, loses.
     """
-    initial = copy.deepcopy(network.state_dict())
-    losses: dict[float, float] = {}
-    for rate in TRIAL_RATES:
-        network.load_state_dict(initial)
-        optimiser = build_optimiser(network, problem.recipe, rate)
-        batches = itertools.islice(itertools.chain.from_iterable(shuffled_epochs(problem)), TRIAL_STEPS)
-        steps = [_step(network, optimiser, problem, rows) for rows in batches]
-        loss = torch.stack(steps[TRIAL_STEPS // 2 :]).mean().item()
-        losses[rate] = loss if math.isfinite(loss) else math.inf
-    return min(losses, key=lambda rate: losses[rate])
+    trials = {rate: copy.deepcopy(network) for rate in TRIAL_RATES}
+    runs = {rate: (trial, build_optimiser(trial, problem.recipe, rate)) for rate, trial in trials.items()}
+    batches = itertools.chain.from_iterable(shuffled_epochs(problem))
+    for n_steps in TRIAL_STEPS:
+        rows = list(itertools.islice(batches, n_steps))
+        losses = {}
+        for rate, (trial, optimiser) in runs.items():
+            steps = [_step(trial, optimiser, problem, batch) for batch in rows]
+            loss = torch.stack(steps[n_steps // 2 :]).mean().item()
+            losses[rate] = loss if math.isfinite(loss) else math.inf
+        kept = sorted(losses, key=lambda rate: losses[rate])[: math.ceil(len(losses) / 2)]
+        runs = {rate: runs[rate] for rate in kept}
+    return kept[0]
 
 
 def _train(network: FusionHead, problem: Problem, rate: float) -> Fit | None:

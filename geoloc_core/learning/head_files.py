@@ -12,17 +12,21 @@ import os
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
+import pydantic
 import safetensors.torch
+from pydantic import Field
 
 from geoloc_core import storage
 from geoloc_core.errors import CheckpointError, GeolocError
+from geoloc_core.learning.calibrate import COVERAGE, MAX_RISK
 from geoloc_core.learning.posterior import Head
 from geoloc_core.learning.recipes import HeadSpec
 from geoloc_core.learning.refine import References
 from geoloc_core.learning.weights import LEVELS
+from geoloc_core.storage import FileName
 
 if TYPE_CHECKING:
     from geoloc_core.learning.train import TrainedHead
@@ -30,7 +34,70 @@ if TYPE_CHECKING:
 FORMAT = 3
 PLAIN_FIELDS = ("level", "classes", "parents", "temperature", "within_temperature", "logit_adjustment", "calibration")
 
-UNFIT = (GeolocError, OSError, ValueError, KeyError, TypeError, AttributeError, safetensors.SafetensorError)
+# All that torch and safetensors raise where weights and sizes are not those of a head.
+UNFIT = (
+    GeolocError,
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    RuntimeError,
+    OverflowError,
+    safetensors.SafetensorError,
+)
+RegionId = Annotated[str, Field(min_length=1)]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+# Calibration looks between 0.02 and 50.
+Temperature = Annotated[float, Field(ge=1e-3, le=1e3)]
+
+
+class Calibrated(pydantic.BaseModel, extra="allow"):
+    """What `Head.promise` reads of the calibration; all of it may be missing."""
+
+    set_coverage: Share = COVERAGE
+    set_threshold: float = 0.0
+    sure_max_risk: Share = MAX_RISK
+    sure_threshold: float = math.inf
+    n_calibration: Annotated[int, Field(ge=0)] = 0
+    stopping_source: str = ""
+
+
+class BlockDescription(pydantic.BaseModel, extra="allow"):
+    """Which backbone one block of vectors comes from."""
+
+    backbone: FileName
+    version: str
+    dimension: Annotated[int, Field(ge=1)]
+
+
+class HeadDescription(pydantic.BaseModel):
+    """What head.json says, as `save_head` writes it."""
+
+    format: Literal[FORMAT]  # type: ignore[valid-type]
+    weights_sha256: str
+    head: HeadSpec
+    block_dims: Annotated[list[Annotated[int, Field(ge=1, le=2**20)]], Field(min_length=1)]
+    level: Literal[LEVELS]  # type: ignore[valid-type]
+    classes: Annotated[list[RegionId], Field(min_length=1)]
+    parents: list[RegionId]
+    class_counts: list[Annotated[int, Field(ge=1, lt=2**63)]]
+    temperature: Temperature
+    within_temperature: Temperature
+    logit_adjustment: Annotated[float, Field(ge=-100.0, le=100.0)]
+    calibration: Calibrated
+    features: list[BlockDescription]
+    recipe: dict[str, Any]
+    seed: int
+    best_epoch: int
+    meta: dict[str, Any]
+
+    @pydantic.model_validator(mode="after")
+    def _belongs_together(self) -> Self:
+        if len(set(self.classes)) != len(self.classes):
+            raise ValueError("classes names a region twice")
+        if not len(self.classes) == len(self.parents) == len(self.class_counts):
+            raise ValueError("classes, parents and class_counts do not belong together")
+        return self
 
 
 def save_head(folder: str | os.PathLike[str], trained: TrainedHead, meta: Mapping[str, Any] | None = None) -> None:
@@ -64,7 +131,8 @@ def load_head(folder: str | os.PathLike[str]) -> Head:
     """Read a head that `save_head` wrote; CheckpointError with the reason when it is missing, damaged or unfit."""
     base = os.fspath(folder).rstrip("/")
     try:
-        head = _assemble(storage.read_json(f"{base}/head.json"), Path(base, "head.safetensors").read_bytes())
+        described = storage.read_checked(f"{base}/head.json", HeadDescription)
+        head = _assemble(described, Path(base, "head.safetensors").read_bytes())
         _ = head.module  # builds the network and puts the weights in: shapes and names are checked here
     except FileNotFoundError as error:
         raise CheckpointError(
@@ -73,7 +141,7 @@ def load_head(folder: str | os.PathLike[str]) -> Head:
     except CheckpointError:
         raise
     except UNFIT as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+        reason = " ".join(str(error).split())
         raise CheckpointError(f"the head in {base} cannot be read: {reason}; train it again") from error
     return head
 
@@ -83,34 +151,17 @@ def read_references(folder: str | os.PathLike[str], head: Head) -> References:
     return References.load(folder, head.meta.get("references_sha256", ""))
 
 
-def _assemble(description: Any, weights: bytes) -> Head:
-    if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise ValueError(f"head.json is not of format {FORMAT}")
-    if hashlib.sha256(weights).hexdigest() != description["weights_sha256"]:
+def _assemble(described: HeadDescription, weights: bytes) -> Head:
+    if hashlib.sha256(weights).hexdigest() != described.weights_sha256:
         raise ValueError("head.safetensors is not the file that head.json was written with")
-    classes, parents, level = (description[name] for name in ("classes", "parents", "level"))
-    counts = np.asarray(description["class_counts"], dtype=np.int64)
-    for name, ids in (("classes", classes), ("parents", parents)):
-        if not isinstance(ids, list) or not all(isinstance(region_id, str) and region_id for region_id in ids):
-            raise ValueError(f"{name} is not a list of region ids")
-    if len(set(classes)) != len(classes) or not classes:
-        raise ValueError("the class list is empty or names a region twice")
-    if len(parents) != len(classes) or counts.shape != (len(classes),) or (counts < 1).any():
-        raise ValueError("classes, parents and class counts do not belong together")
-    if level not in LEVELS:
-        raise ValueError(f"level {level!r} is not known")
-    for number in (description["temperature"], description["within_temperature"]):
-        if not (math.isfinite(number) and number > 0):
-            raise ValueError(f"temperature {number} is not a positive number")
+    plain = described.model_dump(exclude_unset=True)
+    kept = {name: plain[name] for name in ("recipe", "seed", "best_epoch", "weights_sha256")}
     return Head(
-        spec=HeadSpec(**description["head"]),
-        block_dims=tuple(description["block_dims"]),
+        spec=described.head,
+        block_dims=tuple(described.block_dims),
         state=safetensors.torch.load(weights),
-        class_counts=counts,
-        **{name: description[name] for name in PLAIN_FIELDS},
-        features=[dict(feature) for feature in description["features"]],
-        meta={
-            **description["meta"],
-            **{name: description[name] for name in ("recipe", "seed", "best_epoch", "weights_sha256")},
-        },
+        class_counts=np.asarray(described.class_counts, dtype=np.int64),
+        **{name: plain[name] for name in PLAIN_FIELDS},
+        features=plain["features"],
+        meta={**described.meta, **kept},
     )

@@ -17,17 +17,20 @@ from geoloc_core.learning.recipes import FUSIONS, HeadSpec
 
 
 class Kind(NamedTuple):
-    """body: builds the network; fit: leaves it with its best weights; fusions: those that the fit can handle."""
+    """body: builds the network; fit: leaves it with its best weights; fusions: those that the fit can handle;
+    cross_validates: whether it follows a recipe that says so, or holds photos out instead.
+    """
 
     body: Body
     fit: Callable[[FusionHead, Problem], Fit]
     fusions: tuple[str, ...]
+    cross_validates: bool = False
 
 
 KINDS = {
     "linear": Kind(linear, descend, FUSIONS),
     "mlp": Kind(multilayer, descend, FUSIONS),
-    "probe": Kind(linear, fit_probe, ("concat", "normalised")),
+    "probe": Kind(linear, fit_probe, ("concat", "normalised"), cross_validates=True),
     "neighbours": Kind(NeighbourVote, fit_neighbours, ("concat", "normalised")),
 }
 

@@ -81,12 +81,16 @@ def build_objective(
     if recipe.smoothing_mass > 0 and n_classes > 1:
         photos = torch.from_numpy(unit_vectors(data.latitude, data.longitude).astype(np.float32))
         labels = torch.from_numpy(data.labels)
-        # A class's anchor is the mean direction of its photos.
-        anchors = normalize(torch.zeros((n_classes, 3)).index_add_(0, labels[rows], photos[rows]), dim=1)
+        anchors = class_anchors(photos[rows], labels[rows], n_classes)
         sample = np.random.default_rng(seed).permutation(rows)[:PHOTOS_FOR_TAU]
         tau_km = fit_tau_km(great_circle_km(photos[sample], anchors), labels[sample], recipe.smoothing_mass)
         smoothing = photos.to(device), anchors.to(device), tau_km
     return Objective(weights, parent_of_class, smoothing)
+
+
+def class_anchors(photos: Tensor, labels: Tensor, n_classes: int) -> Tensor:
+    """The mean direction (K, 3) of each class's photos: unit vectors (n, 3), labels (n,)."""
+    return normalize(torch.zeros((n_classes, 3)).index_add_(0, labels, photos), dim=1)
 
 
 def parent_cross_entropy(logits: Tensor, parent_of_class: Tensor, parents: Tensor) -> Tensor:

@@ -110,17 +110,12 @@ def fit_neighbours(network: FusionHead, problem: Problem) -> Fit:
         vote.labels = problem.labels[rows.to(device)].int()
         counts = torch.bincount(problem.labels[problem.split.fit.to(device)], minlength=len(vote.prior))
         vote.prior.copy_(counts / counts.sum())
-        truth = problem.labels[measured.to(device)]
         cosines, voters = vote.look_up(network.fused(problem.reader.read(measured)))
         history: list[dict[str, float]] = []
         for width in WIDTHS if problem.split.stopping_source != "training" else (MIDDLE_WIDTH,):
             vote.width.fill_(width)
-            logits = vote.vote(cosines, voters)
-            loss = problem.objective.stopping_loss(logits, truth).item() / len(truth)
-            accuracy = (logits.argmax(dim=1) == truth).double().mean().item()
-            history.append(
-                {"epoch": len(history) + 1, "width": width, "stopping_loss": loss, "stopping_accuracy": accuracy}
-            )
+            judged = problem.judge([(measured, vote.vote(cosines, voters))])
+            history.append({"epoch": len(history) + 1, "width": width, **judged})
         best = min(history, key=lambda row: row["stopping_loss"])
         vote.width.fill_(best["width"])
     return Fit(history, int(best["epoch"]))

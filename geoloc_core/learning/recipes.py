@@ -65,6 +65,7 @@ class Recipe:
 
     Every head:
     standardise: see `HeadSpec`. class_weights: a scheme of `weights`.
+    fusion: in place of the head's own, where it is not "".
     held_out_share: share of the training photos (by author) that decide when to stop; 0: the validation photos do.
     calibrate: fit a temperature on the photos that decided when to stop.
     logit_adjustment: subtract this many log class frequencies from the logits when answering (Menon et al. 2021);
@@ -77,6 +78,10 @@ class Recipe:
     epochs: the most epochs; where an epoch is so short that they make fewer than `min_steps` steps, as many epochs as
     make `min_steps`. Training ends `patience` epochs after the best one (0: never), and the best one is kept.
     smoothing_mass: the probability that haversine label smoothing gives to other regions on average; 0 is none.
+
+    Heads fitted to convergence (kind "probe"): folds: choose the penalty and calibrate by cross-validation over so many
+    parts of the authors, and fit all photos; 0 holds authors out. shared, shared_km: the correlation, a priori, of the
+    weights of two regions as near as can be, and the distance over which it falls to 1/e.
     """
 
     name: str
@@ -97,6 +102,10 @@ class Recipe:
     held_out_share: float = 0.0
     calibrate: bool = False
     logit_adjustment: float = 0.0
+    fusion: str = ""
+    folds: int = 0
+    shared: float = 0.0
+    shared_km: float = 1000.0
 
 
 # Okkerman (2024) names SGD, batches of 128, inverse-frequency weights, cross-entropy, ReduceLROnPlateau and "until
@@ -137,7 +146,10 @@ DEFAULT = Recipe(
     calibrate=True,
 )
 
-RECIPES = {recipe.name: recipe for recipe in (THESIS, THESIS_UNWEIGHTED, DEFAULT)}
+# For some hundred to some thousand photos: nobody is held out from the fit, and near regions share strength.
+SMALL = replace(DEFAULT, name="small", fusion="normalised", smoothing_mass=0.0, folds=5, shared=0.5)
+
+RECIPES = {recipe.name: recipe for recipe in (THESIS, THESIS_UNWEIGHTED, DEFAULT, SMALL)}
 """The recipes that an experiment (features.head.level.recipe) may name."""
 
 

@@ -22,7 +22,7 @@ from geoloc_core.learning.fusion import FusionHead, Standardise
 from geoloc_core.learning.heads import build_head, kind_of
 from geoloc_core.learning.losses import build_objective
 from geoloc_core.learning.posterior import Head
-from geoloc_core.learning.problem import Problem
+from geoloc_core.learning.problem import Fit, Problem
 from geoloc_core.learning.recipes import HeadSpec, Recipe
 from geoloc_core.learning.weights import HIERARCHICAL, LEVELS
 from geoloc_core.progress import bar
@@ -70,11 +70,12 @@ def train_head(
     """
     target = device if isinstance(device, torch.device) else pick_device(device)
     _check_classes(data, classes, level, parents)
-    spec = replace(spec, standardise=recipe.standardise)
+    spec = replace(spec, standardise=recipe.standardise, fusion=recipe.fusion or spec.fusion)
     name = f"{spec.kind} / {level} / {recipe.name}"
     with _deterministic(target), bar(name, unit="step") if progress else contextlib.nullcontext() as steps:
         reader = RowReader(data.blocks, target)
-        split = split_rows(data, recipe.held_out_share, seed)
+        n_folds = recipe.folds if kind_of(spec).cross_validates else 0
+        split = split_rows(data, recipe.held_out_share, seed, n_folds)
         with torch.random.fork_rng(devices=[]):  # the random numbers of the rest of the program stay as they are
             torch.manual_seed(seed)
             network = build_head(spec, data.block_dims, len(classes)).to(target)
@@ -88,7 +89,7 @@ def train_head(
         objective = build_objective(data, recipe, len(classes), split.fit.numpy(), both, seed, target)
         labels = torch.from_numpy(np.ascontiguousarray(data.labels, dtype=np.int64)).to(target)
         advance = steps.update if steps is not None else lambda: None
-        problem = Problem(name, reader, labels, split, recipe, objective, seed, advance)
+        problem = Problem(name, data, reader, labels, split, recipe, objective, seed, advance)
         fit = kind_of(spec).fit(network, problem)
         head = Head(
             spec=spec,
@@ -100,13 +101,13 @@ def train_head(
             class_counts=np.bincount(data.labels[data.training_rows], minlength=len(classes)),
             logit_adjustment=recipe.logit_adjustment,
         )
-        head = _calibrated(head, network, problem, data.author_id)
+        head = _calibrated(head, network, problem, fit)
     history = pd.DataFrame(fit.history).astype({"epoch": "int64"})
     recipe = replace(recipe, learning_rate=fit.learning_rate or recipe.learning_rate)
     return TrainedHead(head, recipe, history, fit.best_epoch, seed)
 
 
-def _calibrated(head: Head, network: FusionHead, problem: Problem, author_id: np.ndarray) -> Head:
+def _calibrated(head: Head, network: FusionHead, problem: Problem, fit: Fit) -> Head:
     """The head with its temperatures, and what the photos that decided when to stop say of it (`Head.calibration`).
 
     stopping_source and n_stopping: which photos decided, and how many; n_calibration: how many of them, drawn at random,
@@ -115,10 +116,12 @@ def _calibrated(head: Head, network: FusionHead, problem: Problem, author_id: np
     which an answer is sure, at most sure_max_risk of such being wrong (2: never).
     """
     most = max(1, min(MAX_CALIBRATION_PHOTOS, MAX_CALIBRATION_LOGITS // len(head.classes)))
-    sample, source = problem.sample(problem.split.stopping, most), problem.split.stopping_source
-    with torch.no_grad():
-        batches = problem.reader.batches(sample, CALIBRATION_ROWS_AT_ONCE)
-        logits = torch.cat([network(vectors).cpu() for _, vectors in batches]).numpy()
+    source = problem.split.stopping_source
+    if fit.held_out is None:
+        sample = problem.sample(problem.split.stopping, most)
+        logits = problem.logits(network, sample, CALIBRATION_ROWS_AT_ONCE).cpu().numpy()
+    else:  # by the fits that have not seen them: the network has
+        sample, logits = fit.held_out[0], fit.held_out[1].cpu().numpy()
     rows, labels = sample.numpy(), problem.labels.cpu()[sample].numpy()
     if problem.recipe.calibrate and head.has_parents:
         among, within = calibrate.fit_group_temperatures(logits, labels, head.country_of_class)
@@ -132,7 +135,9 @@ def _calibrated(head: Head, network: FusionHead, problem: Problem, author_id: np
     # Photos that were learned from say nothing about new ones: then nothing is promised.
     set_threshold, sure_threshold = 0.0, calibrate.NEVER_SURE
     if source != "training":
-        set_threshold = calibrate.set_threshold(by_country[np.arange(len(rows)), countries], author_id[rows])
+        set_threshold = calibrate.set_threshold(
+            by_country[np.arange(len(rows)), countries], problem.data.author_id[rows]
+        )
         sure_threshold = min(sure_threshold, calibrate.sure_threshold(country_confidence, country_correct))
     at_truth = posterior[np.arange(len(rows)), labels].astype(np.float64)
     calibration = {

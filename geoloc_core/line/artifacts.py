@@ -158,7 +158,11 @@ def _rows_settings(profile: Profile, shard: str) -> dict[str, Any]:
 def _picture_settings(profile: Profile, shard: str) -> dict[str, Any]:
     if (membership := profile.dataset_of(shard)) is None:
         return {"images": profile.images}
-    return {"images": profile.images, f"pictures of {membership[0].name}": lambda: pictures_version(membership[0])}
+    dataset = membership[0]
+    pictures = {f"pictures of {dataset.name}": lambda: pictures_version(dataset)}
+    # What was blocked is asked for again once its network is allowed.
+    networks = profile.fetching.allowed_networks if dataset.fetch else ()
+    return {"images": profile.images, **pictures, **({"networks": networks} if networks else {})}
 
 
 def _split_settings(profile: Profile, key: str) -> dict[str, Any]:
@@ -214,20 +218,20 @@ LINE: dict[str, Artifact] = {
     "region_anchors": Artifact(
         "learning", "3", by=(LEVEL,), suffix=".parquet", made_from={"training_photos": whole, "regions": whole}),
     "heads": Artifact(
-        "learning", "4", by=(EXPERIMENT,), kinds=("pytorch", "mlflow"), pool="gpu", settings=_head_settings,
+        "learning", "5", by=(EXPERIMENT,), kinds=("pytorch", "mlflow"), pool="gpu", settings=_head_settings,
         made_from={"training_photos": whole, "embeddings": _training_vectors,
                    "class_weights": lambda profile, key: (profile.experiment(key).cells,)}),
     "validation_report": Artifact(
-        "evaluation", "3", by=(EXPERIMENT,), settings=from_profile("name", "notice", "split", answers=same),
+        "evaluation", "4", by=(EXPERIMENT,), settings=from_profile("name", "notice", "split", answers=same),
         # Regions and backbones: what the packed head says of itself, beyond its own files.
         made_from={"heads": same, "training_photos": whole, "region_anchors": every(LEVEL), "embeddings": _training_vectors,
                    "regions": whole, "backbones": lambda profile, key: profile.backbones_of(key)}),
     "benchmark_report": Artifact(
-        "evaluation", "3", by=(BENCHMARK, EXPERIMENT), settings=from_profile(answers=second),
+        "evaluation", "4", by=(BENCHMARK, EXPERIMENT), settings=from_profile(answers=second),
         made_from={"heads": second, "labeled_photos": first, "region_anchors": every(LEVEL),
                    "embeddings": _benchmark_vectors}),
     "results": Artifact(
-        "evaluation", "4", kinds=("markdown",),
+        "evaluation", "5", kinds=("markdown",),
         settings=from_profile("name", "notice", "map_country", answers=every(EXPERIMENT)),
         made_from={"class_distribution": whole, "training_photos": whole, "regions": whole,
                    "labeled_photos": every(BENCHMARK), "images": every(BENCHMARK), "region_anchors": every(LEVEL),

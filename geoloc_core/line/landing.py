@@ -18,6 +18,7 @@ from pydantic import Field
 from geoloc_core.errors import GeolocError, InputError
 from geoloc_core.line.layout import Layout
 from geoloc_core.line.profile import Profile
+from geoloc_core.photos.file_names import printable
 from geoloc_core.photos.settings import Dataset, Settings
 from geoloc_core.storage import file_sha256, one_at_a_time, read_checked, write_json
 
@@ -93,18 +94,24 @@ def take_in(profile: Profile, layout: Layout, now: float | None = None) -> Intak
         deliveries = {delivery.dataset.name: delivery for delivery in before.deliveries}
         seen = {name: entry for name, entry in before.seen.items() if name in files}
         for name, file in files.items():
-            status = file.stat()
-            changed_ns = max(status.st_mtime_ns, status.st_ctime_ns)
-            if name in seen and (seen[name].bytes, seen[name].changed_ns) == (status.st_size, changed_ns):
-                if seen[name].verdict.startswith("refused"):
-                    intake.refused[name] = seen[name].verdict
-            elif now - changed_ns / 1e9 < SETTLED_AFTER_S:
-                intake.waiting[name] = f"{name} was changed a moment ago and is given time to be complete"
-            else:
-                sha256 = file_sha256(file)
-                verdict = _judge(profile, layout, deliveries, file, sha256)
-                seen[name] = Seen(bytes=status.st_size, changed_ns=changed_ns, sha256=sha256, verdict=verdict)
-                (intake.refused if verdict.startswith("refused") else intake.taken_in)[name] = verdict
+            if name != printable(name):
+                intake.refused[printable(name)] = f"refused {printable(name)}: its name is not UTF-8; rename it"
+                continue
+            try:
+                status = file.stat()
+                changed_ns = max(status.st_mtime_ns, status.st_ctime_ns)
+                if name in seen and (seen[name].bytes, seen[name].changed_ns) == (status.st_size, changed_ns):
+                    if seen[name].verdict.startswith("refused"):
+                        intake.refused[name] = seen[name].verdict
+                elif now - changed_ns / 1e9 < SETTLED_AFTER_S:
+                    intake.waiting[name] = f"{name} was changed a moment ago and is given time to be complete"
+                else:
+                    sha256 = file_sha256(file)
+                    verdict = _judge(profile, layout, deliveries, file, sha256)
+                    seen[name] = Seen(bytes=status.st_size, changed_ns=changed_ns, sha256=sha256, verdict=verdict)
+                    (intake.refused if verdict.startswith("refused") else intake.taken_in)[name] = verdict
+            except OSError as error:  # it went away, or may not be read: the others are taken in all the same
+                intake.refused[name] = f"refused {name}: it cannot be read ({error.strerror or error})"
         after = Ledger(deliveries=tuple(deliveries.values()), seen=seen)
         if after != before:
             # Relative to the data folder, so that it can be moved.
@@ -126,6 +133,7 @@ def _with_places(ledger: Ledger, place: Callable[[str], str]) -> Ledger:
 def _judge(profile: Profile, layout: Layout, deliveries: dict[str, Delivery], file: Path, sha256: str) -> str:
     """What is said of a complete file; `deliveries`, by the dataset's name, is brought up to date in place."""
     from geoloc_core.photos.archives import archives_in
+    from geoloc_core.photos.images import one_line
     from geoloc_core.photos.sources.registry import detect_source
 
     earlier_name = None
@@ -143,8 +151,8 @@ def _judge(profile: Profile, layout: Layout, deliveries: dict[str, Delivery], fi
     try:
         source = detect_source(file).name if landing.source == "auto" else landing.source
         rows = count_rows(file)
-    except (GeolocError, OSError) as error:
-        return f"refused {file.name}: {error}"
+    except Exception as error:  # noqa: BLE001 - on hostile bytes a parser may raise anything; others must not wait for it
+        return f"refused {file.name}: {error if isinstance(error, GeolocError | OSError) else one_line(error)}"
     own_pictures = landing.fetch or bool(archives_in(file))
     landed = [shard for delivery in deliveries.values() for shard in delivery.dataset.shard_names()]
     dataset = Dataset(

@@ -17,7 +17,7 @@ from typing import Any
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
-from geoloc_core.answers.package import Packed, pack, read_answerer, read_description
+from geoloc_core.answers.package import ModelDescription, Packed, pack, read_answerer, read_description
 from geoloc_core.errors import CheckpointError, StaleArtifactError
 from geoloc_core.evaluation.baselines import CLASS_PRIOR, class_prior_predictions
 from geoloc_core.evaluation.champion import CONTINENT_MARGIN, METRIC, challenge
@@ -94,7 +94,7 @@ def choose_champion(profile: Profile, layout: Layout, warehouse: Warehouse) -> P
     if history and history[0]["accepted"]:
         with contextlib.suppress(CheckpointError):
             standing = read_description(layout.model)
-    champion = standing["experiment"] if standing else ""
+    champion = standing.experiment if standing else ""
     same_head = bool(standing) and _same_head(layout, champion)
     if same_head and champion == challenger:
         return Promotion(_pack(profile, layout, challenger, evaluations), True, history[0])
@@ -169,13 +169,13 @@ def _same_head(layout: Layout, key: str) -> bool:
 
 
 def _answers_of_standing(
-    profile: Profile, layout: Layout, photos: pd.DataFrame, same_head: bool, standing: Mapping[str, Any]
+    profile: Profile, layout: Layout, photos: pd.DataFrame, same_head: bool, standing: ModelDescription
 ) -> tuple[pd.DataFrame | None, str]:
     """The champion's predictions on the validation photos; None, and why, where it cannot answer for them."""
-    if profile.split.model_dump() != standing["split"]:
+    if profile.split.model_dump() != standing.split:
         return None, "The champion may have learned from these validation photos, as the split has changed."
-    if same_head and standing["experiment"] in profile.experiment_keys():
-        return read_predictions(layout.validation_report(standing["experiment"]) / "predictions.parquet"), ""
+    if same_head and standing.experiment in profile.experiment_keys():
+        return read_predictions(layout.validation_report(standing.experiment) / "predictions.parquet"), ""
     try:
         head, shards = read_answerer(layout.model, standing).head, profile.training_shards()
     except CheckpointError as error:  # packed by an earlier version of the program

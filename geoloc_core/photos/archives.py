@@ -1,32 +1,36 @@
 """Tar and zip archives of pictures: read member by member, and unpacked safely.
 
-An archive comes from outside: a member is read up to a limit, links and devices are not followed, a name that leads out
-of the folder is refused, and an archive that is a decompression bomb is refused.
+An archive comes from outside: a member is read up to a limit, a name or a link that leads out of the folder is refused, and
+so is an archive that is a decompression bomb.
 """
 
 import os
+import posixpath
 import tarfile
 import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Self
 
 from geoloc_core.errors import InputError
-from geoloc_core.photos.file_names import is_image, is_safe_path
-from geoloc_core.photos.images import ImageLimits, RefusedImage
+from geoloc_core.photos.compressed import open_bytes
+from geoloc_core.photos.file_names import LONGEST_PATH, is_image, is_safe_path
+from geoloc_core.photos.images import ImageLimits, RefusedImage, resolve_inside, write_inside
 from geoloc_core.progress import track
-from geoloc_core.storage import write_bytes
 
 # Pictures are compressed already: an archive of them hardly shrinks.
 MAX_EXPANSION, ALWAYS_ALLOWED_BYTES = 20, 1 << 30
 
 ARCHIVE_SUFFIXES = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz", ".zip")
 
-# What the readers of the standard library raise on damaged, encrypted or unknown content.
-_DAMAGE = (tarfile.TarError, zipfile.BadZipFile, OSError, EOFError, zlib.error, NotImplementedError, RuntimeError)
+MAX_HEADER_BYTES = 1 << 20  # of a long name or of PAX records
+_LONG_HEADERS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
 
 
 @dataclass(frozen=True)
@@ -39,15 +43,17 @@ class Member:
 
     name: str
     size: int  # as the archive declares it
-    is_file: bool  # False for a link or a device
+    reason: str  # "" for a file; of a link or a device, why it is none
     read: Callable[[int], bytes]
 
 
 def is_archive(path: Path) -> bool:
-    """Whether the content is a tar, plain or compressed, or a zip."""
+    """Whether the content is a zip, or a tar, plain or compressed, that begins with a file."""
     try:
-        return path.is_file() and (zipfile.is_zipfile(path) or tarfile.is_tarfile(path))
-    except (OSError, EOFError, zlib.error):
+        return path.is_file() and (
+            zipfile.is_zipfile(path) or next(_tar_members(path, tarfile.BLOCKSIZE), None) is not None
+        )
+    except Exception:  # noqa: BLE001 - on hostile bytes a parser may raise anything
         return False
 
 
@@ -78,7 +84,9 @@ def members(path: Path) -> Iterator[Member]:
                 )
             yield member
             done += 1
-    except _DAMAGE as error:
+    except InputError:
+        raise
+    except Exception as error:  # on hostile bytes a parser may raise anything
         raise InputError(f"{path} is damaged after {done} files ({error}); fetch it again") from error
 
 
@@ -93,55 +101,80 @@ def unpack_images(path: Path, folder: Path, limits: ImageLimits) -> Mapping[str,
 
 
 def _unpack(member: Member, folder: Path, limits: ImageLimits) -> str:
-    if not is_safe_path(member.name):
-        return "unsafe_path"
-    if not (member.is_file and is_image(member.name)):
-        return "not_a_photo"
+    if member.reason or not is_image(member.name):
+        return member.reason or ("not_a_photo" if is_safe_path(member.name) else "unsafe_path")
     if member.size > limits.max_bytes:
         return "too_many_bytes"
-    target = folder / member.name
-    if target.is_file() and target.stat().st_size == member.size:
-        return "already_there"
-    if not target.parent.resolve().is_relative_to(folder.resolve()):
-        return "unsafe_path"
     try:
+        target = resolve_inside(folder, member.name)
+        if target.is_file() and target.stat().st_size == member.size:
+            return "already_there"
         content = member.read(limits.max_bytes + 1)
+        if len(content) > limits.max_bytes:
+            return "too_many_bytes"
+        write_inside(folder, member.name, content)
     except RefusedImage as refusal:
         return refusal.reason
-    if len(content) > limits.max_bytes:
-        return "too_many_bytes"
-    write_bytes(target, content)
     return "written"
+
+
+def _link_reason(folder: str, target: str) -> str:
+    """Why a link is no photo: it leads out of the archive, or to a member, which is a photo of its own."""
+    return "not_a_photo" if is_safe_path(posixpath.normpath(posixpath.join(folder, target))) else "unsafe_path"
 
 
 def _zip_members(path: Path) -> Iterator[Member]:
     with zipfile.ZipFile(path) as archive:
         for info in archive.infolist():
             if not info.is_dir():
-                # The upper half of the attributes is the Unix mode; 0o12 is a symbolic link.
+                read = partial(_read_zip, archive, info)
+                # The upper half of the attributes is the Unix mode; 0o12 is a symbolic link, whose content is its target.
                 is_link = info.external_attr >> 28 == 0o12
-                yield Member(info.filename, info.file_size, not is_link, partial(_read_zip, archive, info))
+                target = read(LONGEST_PATH).decode("utf-8", "replace") if is_link else ""
+                reason = _link_reason(posixpath.dirname(info.filename), target) if is_link else ""
+                yield Member(info.filename, info.file_size, reason, read)
 
 
 def _read_zip(archive: zipfile.ZipFile, info: zipfile.ZipInfo, limit: int) -> bytes:
     try:
         with archive.open(info) as file:
             return file.read(limit)
-    except _DAMAGE as error:
+    except Exception as error:  # on hostile bytes a parser may raise anything
         name = f"{info.filename} of {archive.filename}"
         raise RefusedImage("unreadable_file", f"{name} cannot be read: {error}", str(error)) from error
 
 
-def _tar_members(path: Path) -> Iterator[Member]:
-    with tarfile.open(path, "r|*") as archive:
-        for info in archive:
+class _Header(tarfile.TarInfo):
+    """A header of a tar; `tarfile` itself would hold any length of name or records that one declares."""
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+        info = super().frombuf(buf, encoding, errors)
+        if info.size > MAX_HEADER_BYTES and info.type in _LONG_HEADERS:
+            raise InputError(f"the archive declares a name of {info.size} bytes; the limit is {MAX_HEADER_BYTES}")
+        return info
+
+
+def _tar_members(path: Path, read_bytes: int = 20 * tarfile.BLOCKSIZE) -> Iterator[Member]:
+    with (
+        open_bytes(path, MAX_EXPANSION, ALWAYS_ALLOWED_BYTES) as file,
+        tarfile.open(fileobj=file, mode="r|", tarinfo=_Header, bufsize=read_bytes) as archive,
+    ):
+        while (info := archive.next()) is not None:
+            archive.members.clear()  # read once, from first to last: the list of all would take a kilobyte for each
+            name = info.name.removeprefix("./")
             if not info.isdir():
-                yield Member(info.name.removeprefix("./"), info.size, info.isfile(), partial(_read_tar, archive, info))
+                folder = posixpath.dirname(name) if info.issym() else ""
+                reason = _link_reason(folder, info.linkname) if info.issym() or info.islnk() else ""
+                reason = reason or ("" if info.isfile() else "not_a_photo")
+                yield Member(name, info.size, reason, partial(_read_tar, path, archive, info))
 
 
-def _read_tar(archive: tarfile.TarFile, info: tarfile.TarInfo, limit: int) -> bytes:
+def _read_tar(path: Path, archive: tarfile.TarFile, info: tarfile.TarInfo, limit: int) -> bytes:
     try:
         file = archive.extractfile(info)
         return file.read(limit) if file is not None else b""
-    except _DAMAGE as error:
-        raise InputError(f"{archive.name!s} is damaged in its file {info.name} ({error}); fetch it again") from error
+    except InputError:
+        raise
+    except Exception as error:  # on hostile bytes a parser may raise anything
+        raise InputError(f"{path} is damaged in its file {info.name} ({error}); fetch it again") from error

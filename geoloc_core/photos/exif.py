@@ -11,7 +11,6 @@ The GPS block (Exif 2.32, section 4.6.6) holds a latitude and a longitude, each 
 - Minutes or seconds above 60 are damage. Altitude, heading, speed and the receiver's status are not read.
 """
 
-import io
 import math
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,7 +18,8 @@ from typing import Any, NamedTuple
 
 from PIL import ExifTags, Image
 
-from geoloc_core.photos.images import FORMATS, ImageLimits, RefusedImage, read_image_bytes
+from geoloc_core.photos.formats import RefusedImage, open_header
+from geoloc_core.photos.images import ImageLimits, read_image_bytes
 
 _LATITUDE = (1, 2, "N", "S", 90.0)  # tag of the reference, tag of the value, positive letter, negative letter, range
 _LONGITUDE = (3, 4, "E", "W", 180.0)
@@ -40,7 +40,7 @@ def read_gps(source: Path | bytes, limits: ImageLimits | None = None) -> GpsFix 
     limits = limits or ImageLimits()
     try:
         content = read_image_bytes(source, limits)
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with open_header(content, str(source) if isinstance(source, Path) else "the picture") as image:
             if image.width * image.height > limits.max_pixels:
                 return "too_many_pixels"
             # The base class's method: PNG's own would decode the whole picture in search of a late EXIF chunk.
@@ -49,8 +49,6 @@ def read_gps(source: Path | bytes, limits: ImageLimits | None = None) -> GpsFix 
         return refusal.reason
     except Image.DecompressionBombError:
         return "too_many_pixels"
-    except Image.UnidentifiedImageError:
-        return "not_an_image"
     except Exception:  # noqa: BLE001 - on hostile bytes a parser may raise anything
         return "undecodable_image"
     return interpret_gps(block)

@@ -1,8 +1,8 @@
 """Pictures from outside: how they are opened, and what is known of each.
 
-`load_image` is the one way in which this project opens a picture: the bytes are bounded before reading, the pixels that
-the header declares before decoding, the formats are a short list, and a picture that ends early or does not decode is
-refused with a reason.
+`load_image` is the one way in which this project opens a picture (and `load_pixels` the same with a faster decoder of
+JPEGs): the bytes are bounded before reading, the pixels that the header declares before decoding, the formats are a short
+list (`formats.py`), and a picture that ends early or does not decode is refused with a reason.
 
 Every picture becomes 8-bit RGB, as its photographer saw it upright: EXIF orientation is applied, and a damaged EXIF
 block means upright. Transparent pixels are laid over white, the colour of the page on which such pictures are usually
@@ -10,40 +10,43 @@ seen; 16-bit greys are scaled (v / 257, rounded), not clipped; all else is conve
 applied, as the backbones were trained without. Of an animation or a multi-page file the first frame is taken.
 """
 
+import errno
 import hashlib
-import io
 import math
 import os
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 from PIL import ExifTags, Image
 
-from geoloc_core.errors import InputError
 from geoloc_core.photos.file_names import is_safe_path
+from geoloc_core.photos.formats import RefusedImage as RefusedImage
+from geoloc_core.photos.formats import open_header, refuse_raw
 from geoloc_core.photos.perceptual import perceptual_hash
 from geoloc_core.photos.schemas import ImageManifest
 from geoloc_core.photos.settings import ImageLimits
 from geoloc_core.progress import bar
+from geoloc_core.storage import write_bytes
 from geoloc_core.tables import empty, validate
 
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")  # Pillow opens a camera's multi-picture JPEG (MPO) as JPEG
-
+Picture = TypeVar("Picture")
 _TURNS = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
 _UPRIGHT = {orientation: Image.Transpose[turn] for orientation, turn in enumerate(_TURNS, start=2)}
-
-
-class RefusedImage(InputError):
-    """A picture that cannot be used; `reason` is one of `reasons.IMAGE_REASONS`, `detail` says more, or ""."""
-
-    def __init__(self, reason: str, sentence: str, detail: str = "") -> None:
-        super().__init__(sentence)
-        self.reason = reason
-        self.detail = detail
+_TURNED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
+    2: lambda pixels: pixels[:, ::-1],
+    3: lambda pixels: pixels[::-1, ::-1],
+    4: lambda pixels: pixels[::-1],
+    5: lambda pixels: pixels.swapaxes(0, 1),
+    6: lambda pixels: np.rot90(pixels, -1),
+    7: lambda pixels: pixels[::-1, ::-1].swapaxes(0, 1),
+    8: np.rot90,
+}
+"""The same of (H, W, 3), by EXIF's orientation."""
 
 
 def load_image(source: Path | bytes, limits: ImageLimits | None = None, smallest_side: int = 0) -> Image.Image:
@@ -52,24 +55,50 @@ def load_image(source: Path | bytes, limits: ImageLimits | None = None, smallest
     smallest_side: pixels that the short side must have; a JPEG is then decoded at the smallest of 1/1, 1/2, 1/4, 1/8 that
     is large enough, which saves most of the time of a large photo and changes its pixels a little. 0: every pixel.
     """
+
+    def read(image: Image.Image, name: str) -> Image.Image:
+        if smallest_side > 0 and image.format == "JPEG" and image.mode in {"RGB", "L"}:
+            scale = smallest_side / min(image.size)
+            image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
+        image.load()
+        return _to_rgb(_upright(image), name)
+
+    return _bounded(source, limits, read)
+
+
+def load_pixels(
+    content: bytes, limits: ImageLimits | None, decode_jpeg: Callable[[bytes], np.ndarray | None]
+) -> np.ndarray | Image.Image:
+    """As `load_image`, with another decoder for JPEGs in RGB or grey: uint8 (H, W, 3), upright.
+
+    What `decode_jpeg` gives None for, Pillow reads, or refuses with the reason.
+    """
+
+    def read(image: Image.Image, name: str) -> np.ndarray | Image.Image:
+        if image.format in {"JPEG", "MPO"} and image.mode in {"RGB", "L"}:
+            pixels = decode_jpeg(content)
+            if pixels is not None and pixels.shape == (image.height, image.width, 3):
+                return np.ascontiguousarray(_TURNED.get(_orientation(image), np.asarray)(pixels))
+        image.load()
+        return _to_rgb(_upright(image), name)
+
+    return _bounded(content, limits, read)
+
+
+def _bounded(source: Path | bytes, limits: ImageLimits | None, read: Callable[[Image.Image, str], Picture]) -> Picture:
+    """What `read` makes of a picture within the limits; whatever goes wrong is a `RefusedImage`."""
     limits = limits or ImageLimits()
     name = _name(source)
     content = read_image_bytes(source, limits)
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+        with open_header(content, name) as image:
             pixels = image.width * image.height
             if pixels > limits.max_pixels:
                 sentence = f"{name} has {pixels} pixels, more than the limit of {limits.max_pixels}"
                 raise RefusedImage("too_many_pixels", sentence)
-            if smallest_side > 0 and image.format == "JPEG" and image.mode in {"RGB", "L"}:
-                scale = smallest_side / min(image.size)
-                image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))
-            image.load()
-            return _to_rgb(_upright(image), name)
+            return read(image, name)
     except RefusedImage:
         raise
-    except Image.UnidentifiedImageError as error:
-        raise RefusedImage("not_an_image", f"{name} is not a JPEG, PNG, WebP, GIF, TIFF or BMP picture") from error
     except Image.DecompressionBombError as error:
         raise RefusedImage("too_many_pixels", f"{name} declares far more pixels than a photo has") from error
     except Exception as error:  # on hostile bytes a decoder may raise anything
@@ -95,6 +124,7 @@ def read_image_bytes(source: Path | bytes, limits: ImageLimits) -> bytes:
         raise RefusedImage("empty_file", f"{name} is empty")
     if len(content) > limits.max_bytes:
         raise RefusedImage("too_many_bytes", f"{name} is larger than the limit of {limits.max_bytes} bytes")
+    refuse_raw(content, name)
     return content
 
 
@@ -147,12 +177,28 @@ def resolve_inside(root: Path, relative: str) -> Path:
     return path
 
 
-def _upright(image: Image.Image) -> Image.Image:
+def write_inside(root: Path, relative: str, content: bytes) -> None:
+    """Write a picture to `root / relative`, atomically; `RefusedImage` where that cannot be a file inside `root`."""
+    path = resolve_inside(root, relative)
+    try:
+        write_bytes(path, content)
+    except OSError as error:
+        # A folder has the name already, or a file that of one of its folders.
+        if error.errno not in (errno.EEXIST, errno.EISDIR, errno.ENOTDIR, errno.ENAMETOOLONG):
+            raise
+        raise RefusedImage("unsafe_path", f"{path} cannot be a file: {error.strerror}", one_line(error)) from error
+
+
+def _orientation(image: Image.Image) -> int:
     try:
         orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
     except Exception:  # noqa: BLE001 - the pixels are good; a damaged EXIF block says nothing of which way is up
-        orientation = 1
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+        return 1
+    return orientation if isinstance(orientation, int) else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    method = _UPRIGHT.get(_orientation(image))
     return image if method is None else image.transpose(method)
 
 

@@ -8,9 +8,7 @@ import contextlib
 import os
 import random
 import re
-import threading
 import time
-from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 import duckdb
 import pandas as pd
 import pyarrow as pa
+from filelock import FileLock, Timeout
 
 from geoloc_core.errors import DamagedWarehouseError, InputError
 from geoloc_core.storage import disk_full, no_room, temporary_folder
@@ -25,8 +24,6 @@ from geoloc_core.storage import disk_full, no_room, temporary_folder
 _TABLE_NAME = re.compile(r"^[a-z][a-z0-9_]*$")
 # What DuckDB says when another process, or another thread of this one, has the file open in another way.
 _BUSY = ("Could not set lock", "different configuration", "being used by another process", "Conflicting lock")
-# Threads of one process share DuckDB's view of the file, and its lock does not hold them apart.
-_WRITERS: defaultdict[Path, threading.Lock] = defaultdict(threading.Lock)
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.05, 2.0
 
 
@@ -48,9 +45,14 @@ class Warehouse:
 
     @contextlib.contextmanager
     def writer(self) -> Iterator[duckdb.DuckDBPyConnection]:
-        """A connection in a transaction: committed when the block ends well, rolled back when it does not."""
+        """A connection in a transaction: committed when the block ends well, rolled back when it does not.
+
+        A lock of our own is held until the file is closed: DuckDB's does not hold threads apart, and while it closes the file
+        (it moves the log of changes into it) a writer in another process may open it already.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with _WRITERS[self.path.resolve()], self._named_errors():
+        lock = FileLock(self.path.with_name(f"{self.path.name}.lock"), timeout=self.patience_s)
+        with self._named_errors(), lock:
             if not self.path.exists():
                 self._create()
             # To close a connection in a transaction is to roll back.
@@ -73,6 +75,8 @@ class Warehouse:
         broken = (duckdb.IOException, duckdb.FatalException, duckdb.InternalException, duckdb.SerializationException)
         try:
             yield
+        except Timeout as error:
+            raise self._in_use() from error
         except duckdb.Error as error:
             sentence = " ".join(str(error).split())
             if no_room(sentence):
@@ -100,12 +104,15 @@ class Warehouse:
                         " `geoloc refresh` sets it aside and makes its tables anew"
                     ) from error
                 if time.monotonic() + pause > deadline:
-                    raise InputError(
-                        f"the warehouse {self.path} has been in use by another process for {self.patience_s:.0f} s;"
-                        " close what holds it (a DuckDB shell, another run) and try again"
-                    ) from error
+                    raise self._in_use() from error
             time.sleep(pause * random.uniform(0.5, 1.5))
             pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    def _in_use(self) -> InputError:
+        return InputError(
+            f"the warehouse {self.path} has been in use by another process for {self.patience_s:.0f} s;"
+            " close what holds it (a DuckDB shell, another run) and try again"
+        )
 
     def set_aside_if_damaged(self, every_byte: bool = False) -> Path | None:
         """Move a file that DuckDB cannot read, or an empty one, out of the way; where it is now, None where nothing was

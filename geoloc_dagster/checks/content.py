@@ -148,7 +148,7 @@ def delivery_is_not_garbage(project: Project, shard: str) -> Verdict:
 
 def delivery_as_expected(project: Project, shard: str) -> Verdict:
     """Shares of rejected, near and unlabelled rows, the largest author's share, and the drift of the countries against the
-    shard before lie within what is usual. A warning: a person should look at the Data Docs.
+    shard before lie within what is usual. A warning: a person should look at the page in `data_docs`.
     """
     pages = project.layout.data_docs / shard
     outcomes = delivery_outcomes(project, shard, pages)

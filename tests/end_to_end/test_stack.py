@@ -1,9 +1,13 @@
 """`make stack` over a small project: its sensors do the work; the test switches them on by GraphQL and asks for results."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +17,7 @@ import pytest
 from geoloc_core.errors import InputError
 from geoloc_core.line.project import Project
 from geoloc_dagster.cli import main
-from scripts.stack import postgres_programs
+from scripts.stack import check_private, postgres_programs, prepare_postgres
 from tests.conftest import copy_of
 from tests.dagster.tiny_line import forget, log_of, start
 from tests.servers import answers, ask, last_materialization, printed_address, stop, wait_until
@@ -80,6 +84,18 @@ def command_of(process_id: int) -> str:
     return file.read_text(errors="replace") if file.is_file() else ""
 
 
+def status(address: str, path: str, content: object = None, **headers: str) -> int:
+    """The status of an answer; what is sent as JSON is POSTed."""
+    body = None if content is None else json.dumps(content).encode()
+    named = {name.capitalize(): text for name, text in headers.items()}
+    request = urllib.request.Request(f"{address}{path}", body, {"Content-Type": "application/json", **named})
+    try:
+        with urllib.request.urlopen(request, timeout=60) as response:
+            return int(response.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
 def switch_on(stack: Stack, sensor: str) -> None:
     selector = {"repositoryName": "__repository__", "repositoryLocationName": "geoloc", "sensorName": sensor}
     assert ask(stack.ui, START, selector=selector)["startSensor"]["sensorState"]["status"] == "RUNNING"
@@ -90,6 +106,44 @@ def finished_assets(stack: Stack) -> set[str]:
     runs = ask(stack.ui, RUNS)["runsOrError"]["results"]
     assert not [run for run in runs if run["status"] == "FAILURE"], stack.log
     return {key["path"][0] for run in runs if run["status"] == "SUCCESS" for key in run["assetSelection"] or ()}
+
+
+def test_a_planted_folder_is_refused(tmp_path: Path) -> None:
+    folder = tmp_path / "stack"
+    folder.mkdir(mode=0o700)
+    check_private(folder, os.geteuid())
+    (link := tmp_path / "link").symlink_to(folder)
+    for planted, mode, owner in (
+        (folder, 0o777, os.geteuid()),
+        (folder, 0o750, os.geteuid()),
+        (folder, 0o700, os.geteuid() + 1),
+        (link, 0o700, os.geteuid()),
+    ):
+        folder.chmod(mode)
+        with pytest.raises(InputError, match=r"alone owns and enters \(mode 0700\)"):
+            check_private(planted, owner)
+
+    # A cluster of somebody else's, where ours was before the system emptied its temporary folder: nothing of it runs.
+    cluster = tmp_path / "cluster"
+    cluster.mkdir(mode=0o755)
+    (cluster / "PG_VERSION").write_text("15\n")
+    (cluster / "postgresql.conf").write_text(f"archive_command = 'touch {tmp_path}/ran'\n")
+    (tmp_path / "place").symlink_to(cluster)
+    with pytest.raises(InputError, match=f"{cluster} must be a folder"):
+        prepare_postgres(postgres_programs(), tmp_path / "place", "password")
+    assert sorted(path.name for path in cluster.iterdir()) == ["PG_VERSION", "postgresql.conf"]
+
+
+def test_the_stack_does_not_start_in_a_folder_that_others_may_enter(made_project: Project, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    (home / "stack").mkdir(parents=True)
+    (home / "stack").chmod(0o777)
+    variables = {**os.environ, "GEOLOC_PROFILE": str(made_project.profile_path), "GEOLOC_HOME": str(home)}
+    done = subprocess.run([sys.executable, "-m", "scripts.stack"], env=variables, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f"stack: {home}/stack must be a folder that")
+    assert len(done.stderr.splitlines()) == 1
+    assert not list((home / "stack").iterdir())
 
 
 @pytest.mark.slow
@@ -107,6 +161,19 @@ def test_sensors_of_the_stack_make_what_is_stale(stack: Stack, capsys: pytest.Ca
     assert last_materialization(stack.ui, "heads", HEAD)["mlflow_run"].startswith(f"{stack.mlflow}/#/experiments/")
     assert answers(stack.mlflow)
     assert list((stack.project.layout.home / "stack" / "mlflow").rglob("head.safetensors"))
+
+    # Both guards: names that are not ours, of which MLflow would by default take the second, and pages of other origins.
+    search = {"max_results": 1}
+    assert status(stack.mlflow, "/ajax-api/2.0/mlflow/experiments/search", search) == 200
+    for host in ("evil.test", "10.evil.test", "127.0.0.1.evil.test:80"):
+        assert status(stack.ui, "/server_info", host=host) == 403
+        assert status(stack.mlflow, "/ajax-api/2.0/mlflow/experiments/search?max_results=1", host=host) == 403
+    create = {"name": "planted"}
+    for origin in ("http://evil.test", "null"):
+        assert status(stack.ui, "/graphql", {"query": "{ version }"}, origin=origin) == 403
+        assert status(stack.mlflow, "/ajax-api/2.0/mlflow/experiments/create", create, origin=origin) == 403
+    assert status(stack.mlflow, "/ajax-api/2.0/mlflow/experiments/get-by-name?experiment_name=planted") == 404
+    assert status(stack.mlflow, "/ajax-api/2.0/mlflow/experiments/create", create, origin=stack.mlflow) == 200
 
     variables = dict(
         entry.partition("=")[::2]
@@ -139,4 +206,7 @@ def test_sensors_of_the_stack_make_what_is_stale(stack: Stack, capsys: pytest.Ca
     assert password not in output
     assert set(re.findall(r"(\w+)\.1 stopped \(rc=", output)) == SERVICES
     assert not [process for process in processes if command_of(process)], "a process of the stack is still running"
-    assert (stack.project.layout.home / "stack").stat().st_mode & 0o777 == 0o700
+    folder = stack.project.layout.home / "stack"
+    assert folder.stat().st_mode & 0o777 == 0o700
+    files = [path for top in (folder, (folder / "postgres").resolve()) for path in top.rglob("*") if path.is_file()]
+    assert not [path for path in files if password.encode() in path.read_bytes()], "the password is in a file"

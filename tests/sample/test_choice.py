@@ -14,7 +14,7 @@ from geoloc_core.errors import ProfileError
 from geoloc_core.features.backbones import backbone
 from geoloc_core.features.checkpoints import open_checkpoint
 from geoloc_core.line.artifacts import targets
-from geoloc_core.line.choice import answers
+from geoloc_core.line.choice import Choice, answers, read_choice, record_choice
 from geoloc_core.line.make import make
 from geoloc_core.line.profile import load_profile
 from geoloc_core.line.project import SOURCE_ROOT, dataset_of, open_project
@@ -193,6 +193,18 @@ def test_a_data_folder_never_turns_into_another_data_set(photos, profile, tmp_pa
     shutil.move(photos, tmp_path / "moved")
     monkeypatch.setenv("GEOLOC_SAMPLE_PHOTOS", str(tmp_path / "moved"))
     assert opened(profile, tmp_path).profile.training[0].metadata == str(tmp_path / "moved" / "labels.csv")
+
+
+def test_of_two_processes_the_first_decides_and_a_damaged_record_is_named(tmp_path):
+    path = tmp_path / "home" / "choice.json"
+    record_choice(path, Choice("photos", (("GEOLOC_SAMPLE_PHOTOS", "/p"),), ("clip",)))
+    record_choice(path, Choice("photos", (("GEOLOC_SAMPLE_PHOTOS", "/p"),), ("clip",)))
+    with pytest.raises(ProfileError, match="another process chose other photos"):
+        record_choice(path, Choice("drawn"))
+    assert read_choice(path).sample == "photos"
+    path.write_text('{"sample": "photos"}')
+    with pytest.raises(ProfileError, match=r"choice\.json is damaged; delete"):
+        read_choice(path)
 
 
 @pytest.mark.parametrize(

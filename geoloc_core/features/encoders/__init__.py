@@ -11,22 +11,30 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Library:
-    """A library: its module here, and the files of a checkpoint in its published layout.
+    """A library: its module here, and the names in its published layout of the weights (best first) and of the settings.
 
     Raise `code_version` when the module's code changes the vectors of given weights: all of them are then embedded again.
     """
 
     module: str
-    files: tuple[str, ...]
+    weights: tuple[str, ...]
+    settings: tuple[str, ...]
     code_version: int = 1
 
+    @property
+    def files(self) -> tuple[str, ...]:
+        """What a checkpoint folder needs."""
+        return tuple(sorted((*self.settings, self.weights[0])))
 
-TRANSFORMERS_FILES = ("config.json", "model.safetensors", "preprocessor_config.json")
 
+_HUB_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_TRANSFORMERS = ("config.json", "preprocessor_config.json")
+_OPEN_CLIP_WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 LIBRARIES = {
-    "transformers": Library("vit", TRANSFORMERS_FILES),
-    "open_clip": Library("clip", ("open_clip_config.json", "open_clip_model.safetensors")),
-    "segmentation": Library("segmentation", TRANSFORMERS_FILES),
+    "transformers": Library("vit", _HUB_WEIGHTS, _TRANSFORMERS),
+    "open_clip": Library("clip", _OPEN_CLIP_WEIGHTS, ("open_clip_config.json",)),
+    "timm": Library("image_models", _HUB_WEIGHTS, ("config.json",)),
+    "segmentation": Library("segmentation", _HUB_WEIGHTS, _TRANSFORMERS),
 }
 
 HRNET_MODEL_ID = "hrnetv2-c1"

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from geoloc_core.errors import CheckpointError
-from geoloc_core.features.checkpoints import checkpoint_error, weights_file
+from geoloc_core.features.checkpoints import checkpoint_error, weights_files
 from geoloc_core.features.encoders.encoder_base import Encoder, TextTower
 from geoloc_core.features.encoders.loading import check_preprocessing, first_line, load_tokenizer
 from geoloc_core.features.encoders.seeded import redraw
@@ -70,10 +70,13 @@ def load_model(spec: BackboneSpec, path: Path) -> Any:
     import open_clip
 
     configured = (path / "open_clip_config.json").is_file()
-    source = (f"local-dir:{path}", None) if configured else (spec.model_id, str(weights_file(path)))
+    name = f"local-dir:{path}" if configured else spec.model_id
+    (weights,) = weights_files(spec, path)
     try:
         with _warnings_are_errors():
-            model = open_clip.create_model(*source, device="cpu", weights_only=True, require_pretrained=True)
+            # By itself the library takes any file that it finds in the folder; it gets the one that was hashed.
+            model = open_clip.create_model(name, load_weights=False, pretrained_text=False)
+            open_clip.load_checkpoint(model, str(weights), weights_only=True)
     except Exception as error:  # the library raises many kinds for one cause: these files are not that model
         problem = f"cannot be loaded by open_clip: {first_line(error)}; restore it from its source, or correct model_id"
         raise checkpoint_error(spec, path, problem) from error
@@ -88,18 +91,17 @@ def _warnings_are_errors() -> Iterator[None]:
     messages: list[str] = []
 
     def collect(record: logging.LogRecord) -> bool:
-        if record.levelno >= logging.WARNING and "open_clip" in record.pathname:
+        ours = "open_clip" in record.pathname
+        if ours and record.levelno >= logging.WARNING and "No pretrained weights loaded" not in record.getMessage():
             messages.append(record.getMessage())
-        return False
+        return not ours
 
-    handler = logging.Handler()
-    handler.addFilter(collect)
-    logging.getLogger().addHandler(handler)
+    logging.getLogger().addFilter(collect)
     try:
         with warnings.catch_warnings(action="error", category=UserWarning):
             yield
     finally:
-        logging.getLogger().removeHandler(handler)
+        logging.getLogger().removeFilter(collect)
     if messages:
         raise CheckpointError(messages[0])
 

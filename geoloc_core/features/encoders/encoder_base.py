@@ -15,7 +15,7 @@ class Encoder(ABC):
     """A loaded backbone on a device.
 
     widest_bytes: size of the largest tensor that a module of the network returns for one picture (set by `load_encoder`).
-    trunk_width: for pooling "trunk", the width of the model before its projection as its library states it; 0 otherwise.
+    trunk_width: the width of the model before any projection as its library states it; 0 if the vector is projected.
     """
 
     def __init__(self, spec: BackboneSpec, device: torch.device) -> None:

@@ -5,9 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 
 from geoloc_core.errors import CheckpointError
-from geoloc_core.features.checkpoints import checkpoint_error, ensure_tokenizer, weights_file
+from geoloc_core.features.checkpoints import checkpoint_error, ensure_tokenizer, weights_files
 from geoloc_core.features.preprocessing import RESAMPLING
 from geoloc_core.features.specification import BackboneSpec
 from geoloc_core.storage import read_json
@@ -26,7 +27,7 @@ def load_pretrained(model_class: Any, path: Path, spec: BackboneSpec, **argument
             "is a single file; point its weights to the folder with config.json, preprocessor_config.json and weights"
         )
         raise checkpoint_error(spec, path, problem)
-    safe = weights_file(path).suffix == ".safetensors"
+    safe = weights_files(spec, path)[0].suffix == ".safetensors"
     silence_transformers()
     try:
         arguments |= {"use_safetensors": safe, "weights_only": True, "dtype": torch.float32, **LOCAL}
@@ -44,6 +45,13 @@ def load_pretrained(model_class: Any, path: Path, spec: BackboneSpec, **argument
         problem = f"does not fit {model_class.__name__}: {weights}; use the weights that the specification names"
         raise checkpoint_error(spec, path, problem)
     return model.eval().requires_grad_(False)
+
+
+def read_weights(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors in a file by their names; of a pickle, nothing is executed."""
+    if file.suffix == ".safetensors":
+        return load_file(file)
+    return torch.load(file, map_location="cpu", weights_only=True)  # noqa: TID251
 
 
 def silence_transformers() -> None:

@@ -14,7 +14,7 @@ from torch.nn.functional import interpolate
 
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features import preprocessing
-from geoloc_core.features.checkpoints import checkpoint_error
+from geoloc_core.features.checkpoints import checkpoint_error, weights_files
 from geoloc_core.features.encoders import HRNET_FILES, HRNET_MODEL_ID
 from geoloc_core.features.encoders.encoder_base import Encoder
 from geoloc_core.features.encoders.hrnet import HighResolutionSegmenter, load_published
@@ -24,6 +24,7 @@ from geoloc_core.features.encoders.loading import (
     load_config,
     load_pretrained,
     processor_settings,
+    read_weights,
     silence_transformers,
 )
 from geoloc_core.features.encoders.seeded import redraw, settle_batch_norms
@@ -108,9 +109,7 @@ def load_network(spec: BackboneSpec, path: Path) -> torch.nn.Module:
         return load_pretrained(_model_class(load_config(path, spec).model_type), path, spec)
     model = HighResolutionSegmenter(spec.n_classes, spec.architecture)
     try:
-        # Nothing in the pickles is executed: those of anything but tensors are refused.
-        states = [torch.load(path / name, map_location="cpu", weights_only=True) for name in HRNET_FILES]  # noqa: TID251
-        load_published(model, *states)
+        load_published(model, *(read_weights(file) for file in weights_files(spec, path)))
     except (OSError, ValueError, RuntimeError, AttributeError, UnpicklingError) as error:
         problem = f"is not HRNetV2 with a C1 head: {first_line(error)}; restore it from its source"
         raise checkpoint_error(spec, path, problem) from error

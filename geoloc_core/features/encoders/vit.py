@@ -55,8 +55,8 @@ class TransformersEncoder(Encoder):
         if kind == "clip":
             # A whole CLIP keeps the width of its projection beside the image tower's settings, not always among them.
             config.vision_config.projection_dim = config.projection_dim
-        if spec.pooling == "trunk":
-            self.trunk_width = config.vision_config.hidden_size
+        if spec.pooling != "projected":
+            self.trunk_width = getattr(config, "vision_config", config).hidden_size
         self.model = load_pretrained(getattr(transformers, name), path, spec, **extra).to(device)
 
     def forward(self, batch: torch.Tensor) -> torch.Tensor:

@@ -28,15 +28,21 @@ from geoloc_core.photos.fetch import responses
 from geoloc_core.photos.fetch.addresses import AddressRules, CheckedResolver
 from geoloc_core.photos.fetch.ledger import Entry, open_ledger, read_ledger
 from geoloc_core.photos.fetch.responses import Outcome, Response
-from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image, one_line, resolve_inside
+from geoloc_core.photos.images import ImageLimits, RefusedImage, load_image, one_line, resolve_inside, write_inside
 from geoloc_core.photos.picture_paths import mp16_path
 from geoloc_core.photos.settings import FetchPolicy
 from geoloc_core.progress import bar
-from geoloc_core.storage import write_bytes
 
 T = TypeVar("T")
 
 MAX_FETCHED_BYTES = 32 * 1024 * 1024
+# The settings that a verdict for good depends on: with another value the photo is asked for again.
+_DEPENDS_ON = {
+    "blocked_address": "allowed_networks",
+    "too_many_redirects": "max_redirects",
+    "too_many_bytes": "max_bytes",
+    "too_many_pixels": "max_pixels",
+}
 _REDIRECTS = (301, 302, 303, 307, 308)
 _CHUNK = 64 * 1024
 
@@ -63,7 +69,7 @@ def fetch_images(
         paths = [path or mp16_path(photo) for photo, path in zip(photos["photo_id"], photos["image_path"], strict=True)]
         entries = _run(fetcher.fetch(list(photos["photo_id"]), list(photos["image_url"]), paths))
     frame = pd.DataFrame([asdict(entry) for entry in entries], columns=[field.name for field in fields(Entry)])
-    frame = frame.rename(columns={"reason": "status"}).drop(columns="url")
+    frame = frame.rename(columns={"reason": "status"}).drop(columns=["url", "settings"])
     return frame.assign(image_path=paths, permanent=frame.pop("outcome") == Outcome.PERMANENT)
 
 
@@ -140,8 +146,15 @@ class _Fetcher:
             return Entry(row.photo_id, row.url, Outcome.PERMANENT, refusal.reason, str(refusal))
         if on_disk:
             return entry if entry and entry.outcome == Outcome.OK else Entry(row.photo_id, row.url, Outcome.OK, "ok")
-        # A permanent refusal holds for the address that was asked. What came once may be gone from the disk.
-        return entry if entry and entry.outcome == Outcome.PERMANENT and entry.url == row.url else None
+        # A permanent refusal holds for the address that was asked and the settings that it depends on. What came once may
+        # be gone from the disk.
+        asked = entry is not None and (entry.url, entry.settings) == (row.url, self._settings_of(entry.reason))
+        return entry if entry and entry.outcome == Outcome.PERMANENT and asked else None
+
+    def _settings_of(self, reason: str) -> str:
+        """What the verdict `reason` depends on, as it is now."""
+        values = {**self.policy.model_dump(), **self.limits.model_dump()}
+        return f"{name}={values[name]}" if (name := _DEPENDS_ON.get(reason)) else ""
 
     async def _fetch_row(self, session: aiohttp.ClientSession, row: _Row) -> Entry:
         """Ask until there is a response that stands."""
@@ -153,7 +166,7 @@ class _Fetcher:
             give_up = attempt >= self.policy.attempts or self.hosts[_host_of(row.url)].closed
             if response.outcome != Outcome.TRANSIENT or give_up:
                 judged = (str(response.outcome), response.reason, response.detail, response.http_status)
-                return Entry(row.photo_id, row.url, *judged, attempt)
+                return Entry(row.photo_id, row.url, *judged, attempt, self._settings_of(response.reason))
             if response.retry_after_s is None:  # else everyone waits for the host
                 await asyncio.sleep(responses.backoff_s(attempt, *pauses))
         raise AssertionError("there is always a next attempt")
@@ -223,13 +236,13 @@ class _Fetcher:
         """Put a body on disk if it is a picture that decodes."""
         try:
             load_image(response.body, self.limits)
+            write_inside(self.folder, row.image_path, response.body)
         except RefusedImage as refusal:
             detail = f"{response.detail}; {refusal.detail}" if refusal.detail else response.detail
             # A body that came whole and is empty or cut off was so on the server: it may be mended there.
             passing = refusal.reason in ("empty_file", "truncated_image")
             outcome = Outcome.TRANSIENT if passing else Outcome.PERMANENT
             return Response(outcome, refusal.reason, detail, response.http_status)
-        write_bytes(self.folder / row.image_path, response.body)
         return Response(Outcome.OK, http_status=response.http_status)
 
 

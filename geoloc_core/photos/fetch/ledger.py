@@ -9,7 +9,7 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Entry:
-    """The last that is known of one photo."""
+    """The last that is known of one photo; `settings` are those that the verdict depends on, as text."""
 
     photo_id: str
     url: str
@@ -18,6 +18,7 @@ class Entry:
     detail: str = ""
     http_status: int = 0
     attempts: int = 0
+    settings: str = ""
 
 
 def read_ledger(path: Path) -> Mapping[str, Entry]:

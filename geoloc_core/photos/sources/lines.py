@@ -4,23 +4,23 @@ A line is what stands between line feeds; the last may lack its line feed. Nothi
 endless line is handed on with a reason, so that the rows of a file can be accounted for.
 """
 
-import bz2
 import codecs
-import contextlib
 import csv
-import gzip
+import io
+import lzma
 import zlib
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
-from typing import BinaryIO, NamedTuple, cast
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from geoloc_core.errors import InputError
+from geoloc_core.photos.compressed import open_bytes
 from geoloc_core.photos.sources.base import (
     RAW_TEXT_LIMIT,
     Facts,
@@ -33,6 +33,11 @@ from geoloc_core.photos.sources.base import (
 
 MAX_LINE_BYTES = 1 << 20  # a YFCC100M line with its description is at most some tens of kilobytes
 MAX_JOINED_LINES = 1000  # of one quoted field
+RECOGNISED_BYTES = 1 << 20  # what is read of a file to recognise its layout
+# Metadata shrink to a fifth, an endless line of one letter to a thousandth.
+MAX_EXPANSION, ALWAYS_ALLOWED_BYTES = 100, 1 << 28
+# What the readers of the standard library raise on damaged content.
+_DAMAGE = (OSError, EOFError, zlib.error, lzma.LZMAError)
 # Of the rows of a real file 20 to 40 in 100 have a longitude beyond 90 degrees.
 SWAPPED_SHARE, SWAPPED_ROWS = 0.05, 5
 
@@ -63,26 +68,17 @@ def csv_source(
     return MetadataSource(name, description, sniff, read)
 
 
-def open_bytes(path: Path) -> BinaryIO:
-    """`path` for reading, uncompressed on the way if its first bytes say gzip or bzip2, whatever its name."""
+def first_lines(path: Path, number: int = 1) -> list[str]:
+    """Those of the first `number` lines that are text, for recognising a layout; [] where the file cannot be read.
+
+    No more than `RECOGNISED_BYTES` are looked at, of a compressed file after unpacking.
+    """
     try:
-        file = path.open("rb")
-        magic = file.read(3)
-        file.seek(0)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror or error}") from error
-    if magic[:2] == b"\x1f\x8b":
-        return cast(BinaryIO, gzip.GzipFile(fileobj=file))
-    if magic == b"BZh":
-        return cast(BinaryIO, bz2.BZ2File(file))
-    return file
-
-
-def first_lines(path: Path, count: int = 1) -> list[str]:
-    """Those of the first `count` lines that are text, for recognising a layout; [] where the file cannot be read."""
-    with contextlib.suppress(InputError):
-        return [line.text for line in islice(read_lines(path), count) if line.reason in ("", "empty_line")]
-    return []
+        with open_bytes(path, MAX_EXPANSION, ALWAYS_ALLOWED_BYTES) as file:
+            beginning = io.BytesIO(file.read(RECOGNISED_BYTES))
+    except (InputError, *_DAMAGE):
+        return []
+    return [line.text for line in islice(_lines(path, beginning), number) if line.reason in ("", "empty_line")]
 
 
 def header_of(path: Path, delimiter: str = ",") -> list[str]:
@@ -91,26 +87,26 @@ def header_of(path: Path, delimiter: str = ",") -> list[str]:
 
 
 def read_lines(path: Path) -> Iterator[Line]:
-    """Every line of `path`, in order; `InputError` where a compressed file is damaged or cut off."""
-    with open_bytes(path) as file:
-        number = 0
-        while True:
-            try:
-                content = file.readline(MAX_LINE_BYTES + 1)
-                too_long = len(content) > MAX_LINE_BYTES
-                rest = content
-                while too_long and rest and not rest.endswith(b"\n"):
-                    rest = file.readline(MAX_LINE_BYTES)
-            except (OSError, EOFError, zlib.error) as error:
-                raise InputError(
-                    f"{path} is damaged after line {number} ({error}); fetch it again, nothing of it was taken in"
-                ) from error
-            if not content:
-                return
-            number += 1
-            if number == 1:
-                content = content.removeprefix(codecs.BOM_UTF8)
-            yield _as_line(number, content, too_long)
+    """Every line of `path`, in order; `InputError` where a compressed file is damaged, cut off, or unpacks without end."""
+    with open_bytes(path, MAX_EXPANSION, ALWAYS_ALLOWED_BYTES) as file:
+        yield from _lines(path, file)
+
+
+def _lines(path: Path, file: BinaryIO) -> Iterator[Line]:
+    for number in count(1):
+        try:
+            content = file.readline(MAX_LINE_BYTES + 1)
+            too_long = len(content) > MAX_LINE_BYTES
+            rest = content
+            while too_long and rest and not rest.endswith(b"\n"):
+                rest = file.readline(MAX_LINE_BYTES)
+        except _DAMAGE as error:
+            raise InputError(
+                f"{path} is damaged after line {number - 1} ({error}); fetch it again, nothing of it was taken in"
+            ) from error
+        if not content:
+            return
+        yield _as_line(number, content.removeprefix(codecs.BOM_UTF8) if number == 1 else content, too_long)
 
 
 def _as_line(number: int, content: bytes, too_long: bool) -> Line:

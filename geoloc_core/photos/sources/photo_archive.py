@@ -57,11 +57,11 @@ def _sample_facts(sample: Iterator[Member], folder: str) -> Iterator[tuple[Facts
         name = printable(member.name)
         if name != member.name:
             others.append((folder + name, "undecodable_text"))
-        elif member.is_file and is_image(name):
+        elif not member.reason and is_image(name):
             pictures.append((folder + name, _exif_facts(member)))
         else:
-            others.append((folder + name, "not_a_photo"))
-            is_json = member.is_file and PurePosixPath(name).suffix.lower() == ".json"
+            others.append((folder + name, member.reason or "not_a_photo"))
+            is_json = not member.reason and PurePosixPath(name).suffix.lower() == ".json"
             if is_json and member.size <= MAX_SIDECAR_BYTES:
                 with contextlib.suppress(RefusedImage):
                     sidecar = _sidecar_facts(member.read(MAX_SIDECAR_BYTES))
@@ -94,9 +94,11 @@ def _sidecar_facts(content: bytes) -> Facts:
     except (ValueError, RecursionError):
         value = None
     facts = value.items() if isinstance(value, Mapping) else ()
-    # str() of a float reads back as the same float; NaN is nothing.
+    # str() of a float reads back as the same float; NaN is nothing. JSON may hold halves of characters, which no file can.
     texts = {
-        name.lower(): str(fact) if fact == fact else "" for name, fact in facts if isinstance(fact, str | int | float)
+        name.lower(): str(fact).encode("utf-8", "backslashreplace").decode() if fact == fact else ""
+        for name, fact in facts
+        if isinstance(fact, str | int | float)
     }
     ours = {name: [texts[theirs] for theirs in names if theirs in texts] for name, names in ALIASES.items()}
     return {name: found[0] for name, found in ours.items() if found}

@@ -11,6 +11,7 @@ from pathlib import Path
 from geoloc_core.errors import InputError
 from geoloc_core.photos.exif import GpsFix, read_gps
 from geoloc_core.photos.file_names import files_below, is_image, printable
+from geoloc_core.photos.images import RefusedImage, resolve_inside
 from geoloc_core.photos.sources.base import Facts, MetadataSource, Row, SourceBatch, sort_rows
 
 
@@ -28,7 +29,10 @@ def _row(folder: Path, file: str, number: int) -> Row:
     elif not is_image(file):
         facts = {"reason": "not_a_photo"}
     else:
-        facts = position_facts(read_gps(folder / file))
+        try:
+            facts = position_facts(read_gps(resolve_inside(folder, file)))
+        except RefusedImage as refusal:
+            facts = {"reason": refusal.reason}
     return number, {"photo_id": name, "image_path": name, **facts}, name
 
 

@@ -19,6 +19,7 @@ TRAINING = pd.DataFrame(
         "country_id": ["USA"] * 5 + ["FRA"] * 3 + ["DEU"] * 2 + ["FRA"] * 6,
         "latitude": [40.0] * 5 + [48.8] * 3 + [52.5] * 2 + [43.0] * 6,
         "longitude": [-75.0] * 5 + [2.3] * 3 + [13.4] * 2 + [5.0] * 6,
+        "subdivision_id": ["US-NY"] * 2 + ["US-PA"] * 3 + ["FR-75"] * 3 + ["DE-BE"] * 2 + ["FR-13"] * 6,
         "split": ["train"] * 10 + ["validation"] * 6,
     }
 )
@@ -38,6 +39,8 @@ def test_the_prior_knows_training_photos_only_and_says_the_same_of_every_photo()
     points = prior[["predicted_latitude", "predicted_longitude"]].to_numpy()
     assert points == pytest.approx(np.array([[39.5, -98.5]] * 4))
     assert (score(prior)["accuracy"], score(prior)["top5"]) == (25.0, 75.0)
+    # One photo of four lies in North America, and in the commonest state of the commonest country.
+    assert (score(prior)["continent_accuracy"], score(prior)["subdivision_accuracy"]) == (25.0, 25.0)
     with pytest.raises(InputError, match="no training photo"):
         baselines.class_shares(TRAINING[TRAINING["split"] == "validation"])
 

@@ -2,6 +2,7 @@
 
 import json
 
+import numpy as np
 import pytest
 
 from geoloc_core.errors import InputError
@@ -44,6 +45,21 @@ def test_differences_say_better_worse_or_tie(boots):
             assert (row["verdict"] == "better") == (row["difference"] < 0)
     with pytest.raises(InputError, match="'none'"):
         differences(boots, "none", ["accuracy"])
+
+
+def test_sub_divisions_are_compared_among_those_who_name_them(random_predictions):
+    cells = np.where(np.arange(200) % 2, "X-1", "X-2")
+    photos = random_predictions().assign(subdivision_id="X-1")
+    rows = evaluate_set("im2gps", {"finer": photos.assign(predicted_subdivision_id=cells), "countries": photos})
+    answered = (photos["status"] == "ok").to_numpy()
+    finer = rows[0].intervals["subdivision_accuracy"]
+    assert finer.value == pytest.approx(100 * (answered & (cells == "X-1")).mean())
+    assert finer.low < finer.value < finer.high
+    assert [row.verdicts["subdivision_accuracy"] for row in rows] == ["best", ""]
+    assert [row.verdicts["continent_accuracy"] for row in rows] == ["tie", "tie"]
+    shown = displayed(scores_table(rows, TABLE2_METRICS))["Sub-division (%)"]
+    assert shown.iloc[0].endswith("] best")
+    assert shown.iloc[1] == ""
 
 
 def test_a_set_is_scored_together_and_the_ceiling_does_not_compete(random_predictions):

@@ -26,7 +26,9 @@ def one_class(places, answers, **changes):
         photo_id=[str(number) for number in range(len(places))], author_id="", country_id="FRA"
     )
     points = np.array(answers, dtype=float)
-    return predictions_frame(photos, np.ones((len(places), 1)), ["FRA"], points, continents={}, **changes)
+    return predictions_frame(
+        photos, np.ones((len(places), 1)), ["FRA"], points, continents={"FRA": "Europe"}, **changes
+    )
 
 
 def test_golden_distances_and_a_geoscore_that_is_not_rounded():
@@ -63,8 +65,10 @@ def test_all_metrics_by_hand():
     assert scores["mean_km_answered"] == pytest.approx(sum(known) / 5)
     assert scores["median_km"] == pytest.approx((200.0 + 750.0) / 2)
     assert scores["geoscore"] == pytest.approx(sum(5000 * math.exp(-d / 1492.7) for d in known) / 6)
-    assert "subdivision_accuracy" not in scores
-    assert set(DEFINITIONS) <= set(scores)
+    assert "subdivision_accuracy" not in scores  # nobody was asked for one
+    # The first two and the last lie in Europe, the missing one as well, and the answer is always France.
+    assert scores["continent_accuracy"] == pytest.approx(100 * 3 / 6)
+    assert set(DEFINITIONS) - {"subdivision_accuracy"} <= set(scores)
 
 
 def test_distance_curve_ends_at_the_share_that_has_an_answer():

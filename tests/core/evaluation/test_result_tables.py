@@ -74,7 +74,8 @@ def test_as_text_for_people():
     assert shown["Top-5 (%)"].tolist() == ["41.5"]
     head, rule, row = result_tables.to_markdown(table).strip().split("\n")
     assert head.startswith("| Benchmark | Experiment | Kind | Photos | Missing | Accuracy (%) |")
-    assert rule == "|---|---|---|---:|---:|---:|---:|---:|---:|"
+    assert rule == "|---|---|---|" + "---:|" * 8
+    assert head.endswith("| Continent (%) | Sub-division (%) |")
     assert row.startswith("| validation | a\\|b | experiment | 100 | 3 | 26.4 [24.4, 28.4] |")
 
 

@@ -1,6 +1,7 @@
 """Checkpoints and pictures that the tests of the features share."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,6 @@ from PIL import Image
 from geoloc_core.features import decoding
 from geoloc_core.features.backbones import backbone
 from geoloc_core.features.encoder import Encoder, load_encoder
-from geoloc_core.photos.images import ImageLimits
 
 SAMPLE_NAMES = ("tiny-clip", "tiny-vit", "tiny-segvit")
 
@@ -61,11 +61,11 @@ def cosine(a: torch.Tensor, b: torch.Tensor) -> float:
 def count_decodes(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
     """The bytes of each picture that is decoded from now on, as it happens."""
     opened: list[bytes] = []
-    load = decoding.load_image
+    decode = decoding.decode
 
-    def counting(content: bytes, limits: ImageLimits, smallest_side: int = 0) -> Image.Image:
+    def counting(content: bytes, *arguments: Any) -> Any:
         opened.append(content)
-        return load(content, limits, smallest_side)
+        return decode(content, *arguments)
 
-    monkeypatch.setattr(decoding, "load_image", counting)
+    monkeypatch.setattr(decoding, "decode", counting)
     return opened

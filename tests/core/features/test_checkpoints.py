@@ -6,12 +6,18 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
 
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features import checkpoints as checkpoints_module
 from geoloc_core.features.backbones import backbone
-from geoloc_core.features.checkpoints import checkpoint_file_names, locate_checkpoint, open_checkpoint, weights_file
+from geoloc_core.features.checkpoints import (
+    checkpoint_file_names,
+    locate_checkpoint,
+    open_checkpoint,
+    weights_files,
+)
 from geoloc_core.features.encoder import load_encoder
 from geoloc_core.features.encoders.clip import check_pretrained_tag
 from geoloc_core.storage import file_sha256
@@ -31,7 +37,8 @@ def test_equal_seeds_give_equal_bytes_and_others_do_not(name: str, checkpoints: 
     assert {file.name for file in first.iterdir()} == set(checkpoint_file_names(backbone(name)))
     for file in sorted(first.iterdir()):
         assert file.read_bytes() == (again / file.name).read_bytes(), file.name
-    assert file_sha256(weights_file(other)) != file_sha256(weights_file(first))
+    names = [file.name for file in weights_files(backbone(name), first)]
+    assert all(file_sha256(first / file) != file_sha256(other / file) for file in names)
     # Another seed makes the checkpoint anew in the same folder.
     changed = open_checkpoint(backbone(name).changed(weights="seeded:7"), tmp_path / "again").identity
     assert changed.version != open_checkpoint(backbone(name), checkpoints).identity.version
@@ -90,7 +97,7 @@ def test_what_does_not_fit_its_specification_is_refused(tmp_path: Path):
 @pytest.mark.parametrize("name", ["tiny-clip", "tiny-vit", "tiny-segvit"])
 def test_a_missing_weight_is_refused_rather_than_left_random(name: str, checkpoints: Path, tmp_path: Path):
     folder = own_copy(checkpoints, name, tmp_path / "copy")
-    file = weights_file(folder)
+    (file,) = weights_files(backbone(name), folder)
     weights = load_file(file)
     dropped = sorted(key for key in weights if "proj" in key and key.endswith("weight"))[-1]
     del weights[dropped]
@@ -101,7 +108,7 @@ def test_a_missing_weight_is_refused_rather_than_left_random(name: str, checkpoi
 
 @pytest.mark.parametrize("name", ["tiny-clip", "tiny-vit"])
 def test_a_misshapen_weight_is_refused(name: str, checkpoints: Path, tmp_path: Path):
-    file = weights_file(own_copy(checkpoints, name, tmp_path / "copy"))
+    (file,) = weights_files(backbone(name), own_copy(checkpoints, name, tmp_path / "copy"))
     weights = load_file(file)
     key = next(key for key in sorted(weights) if weights[key].ndim == 4)
     save_file({**weights, key: weights[key][:-1].clone()}, file, metadata={"format": "pt"})
@@ -167,3 +174,42 @@ def test_damaged_seeded_weights_are_made_again_where_that_is_asked_for(tmp_path:
     with pytest.raises(CheckpointError, match="is not what it was"):
         open_checkpoint(spec, tmp_path)
     assert open_checkpoint(spec, tmp_path, mend_seeded=True) == before
+
+
+@pytest.mark.parametrize("name", ["tiny-clip", "tiny-vit"])
+def test_what_is_hashed_is_what_is_loaded(name: str, checkpoints: Path, tmp_path: Path):
+    """A second file of weights, first by its name: the identity was of that one, the network of the other."""
+    folder = own_copy(checkpoints, name, tmp_path / "copy")
+    spec = backbone(name).changed(weights=f"path:{folder}")
+    (file,) = weights_files(spec, folder)
+    save_file({key: value + 1 for key, value in load_file(file).items()}, folder / "a.safetensors", {"format": "pt"})
+    original = open_checkpoint(backbone(name), checkpoints).identity
+    assert open_checkpoint(spec, tmp_path).identity.weights_sha256 == original.weights_sha256 == file_sha256(file)
+    batch = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    vectors = load_encoder(spec, tmp_path).encode(batch)
+    torch.testing.assert_close(vectors, load_encoder(backbone(name), checkpoints).encode(batch))
+    file.rename(folder / "b.safetensors")
+    with pytest.raises(
+        CheckpointError, match=rf"several files of weights \(a.safe.*, b.safe.*\); call the .* {file.name}"
+    ):
+        load_encoder(spec, tmp_path / "other")
+
+
+def test_the_identity_of_weights_in_shards_covers_each(tmp_path: Path):
+    whole = open_checkpoint(backbone("tiny-vit"), tmp_path)
+    path, weights = whole.path, load_file(whole.path / "model.safetensors")
+    names = {key: f"model-0000{1 + number % 2}-of-00002.safetensors" for number, key in enumerate(weights)}
+    for shard in set(names.values()):
+        part = {key: value for key, value in weights.items() if names[key] == shard}
+        save_file(part, path / shard, {"format": "pt"})
+    (path / "model.safetensors").unlink()
+    (path / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": names}))
+    spec = backbone("tiny-vit").changed(weights=f"path:{path}")
+    assert [file.name for file in weights_files(spec, path)] == sorted(set(names.values()))
+    before = open_checkpoint(spec, tmp_path / "first").identity.weights_sha256
+    batch = torch.rand(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    expected = load_encoder(backbone("tiny-vit"), tmp_path / "again").encode(batch)
+    torch.testing.assert_close(load_encoder(spec, tmp_path / "first").encode(batch), expected)
+    second = path / sorted(set(names.values()))[1]
+    save_file({key: value + 1 for key, value in load_file(second).items()}, second, {"format": "pt"})
+    assert open_checkpoint(spec, tmp_path / "second").identity.weights_sha256 != before

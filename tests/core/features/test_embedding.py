@@ -128,7 +128,7 @@ def test_what_the_manifest_refuses_is_a_row_and_is_never_opened(target: ShardTar
 def test_an_interrupted_run_goes_on_with_its_own_batches(target, picture_files, monkeypatch):
     whole = replace(target, path=target.path.with_name("whole.parquet"))
     embed(whole, items_of(picture_files))
-    load, left = decoding.load_image, iter(range(9))
+    load, left = decoding.decode, iter(range(9))
 
     def failing(*arguments):
         if next(left, None) is None:
@@ -136,7 +136,7 @@ def test_an_interrupted_run_goes_on_with_its_own_batches(target, picture_files, 
         return load(*arguments)
 
     with monkeypatch.context() as patch:
-        patch.setattr(decoding, "load_image", failing)
+        patch.setattr(decoding, "decode", failing)
         with pytest.raises(KeyboardInterrupt):
             embed(target, items_of(picture_files), workers=1)
     assert not target.path.exists()

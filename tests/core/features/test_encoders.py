@@ -77,39 +77,30 @@ def test_vectors_tell_pictures_apart(sample_encoders: dict[str, Encoder]):
         assert near[:4, :4].min() > near[:4, 4:].max() + 0.5, name
 
 
-PE_CORE = SMALL["siglip"].changed(
-    name="small-pe-core",
-    model_id="small-pe-core",
-    weights="seeded:21",
-    dimension=48,
-    architecture={
-        **SMALL["siglip"].architecture,
-        "embed_dim": 48,
-        # As PE-Core has it: the projection is the classifier of timm's trunk, and open_clip's own head is empty.
-        "vision_cfg": {**SMALL["siglip"].architecture["vision_cfg"], "timm_proj": None},
-    },
-)
-
-
 def test_the_trunk_of_a_model_that_projects_inside_timm(checkpoints: Path, pictures: list[Image.Image]):
     """With pooling "trunk" the projection in `trunk.head` was applied all the same, without a word."""
-    projected = load_encoder(PE_CORE, checkpoints)
-    spec = PE_CORE.changed(layer="pooled", pooling="trunk", dimension=64, kept_as=PE_CORE.name)
+    small, width = SMALL["pe-core"], 192
+    projected = load_encoder(small, checkpoints)
+    spec = small.changed(layer="pooled", pooling="trunk", dimension=width, kept_as=small.name)
     batch = torch.stack([projected.preprocess(image) for image in pictures])
-    model, _ = open_clip.create_model_from_pretrained(f"local-dir:{checkpoints / PE_CORE.name}")
+    model, _ = open_clip.create_model_from_pretrained(f"local-dir:{checkpoints / small.name}")
     with torch.inference_mode():
         trunk = model.eval().visual.trunk
         expected = trunk.forward_head(trunk.forward_features(batch), pre_logits=True)
     assert cosine(load_encoder(spec, checkpoints).encode(batch), expected) >= 0.99999
-    with pytest.raises(CheckpointError, match="vectors of 64 numbers and the specification says 48"):
+    with pytest.raises(CheckpointError, match=f"vectors of {width} numbers and the specification says 48"):
         load_encoder(spec.changed(dimension=48), checkpoints)
 
 
-@pytest.mark.parametrize("family", [SMALL["clip"], SMALL["streetclip"], PE_CORE], ids=lambda spec: spec.name)
+@pytest.mark.parametrize("family", ["clip", "streetclip", "pe-core", "vit", "dinov2", "dinov3", "aimv2"])
 def test_a_trunk_of_another_width_than_the_model_s_is_refused(family, checkpoints, monkeypatch):
     """A family that fails to remove its projection is found by the width, even where the specification has the same."""
-    spec = family.changed(layer="pooled", pooling="trunk", kept_as=family.name)
+    spec = SMALL[family].changed(dimension=40, kept_as=SMALL[family].name)
+    if spec.pooling == "projected":
+        spec = spec.changed(layer="pooled", pooling="trunk")
     encoder_class = library_module(spec.library).ENCODER
     monkeypatch.setattr(encoder_class, "forward", lambda self, batch: torch.ones(len(batch), spec.dimension))
-    with pytest.raises(CheckpointError, match=r"its trunk has 64, so they are not those before the projection"):
+    with pytest.raises(
+        CheckpointError, match=rf"its trunk has {192 if family == 'pe-core' else 64}, so they are not those before"
+    ):
         load_encoder(spec, checkpoints)

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from geoloc_core.features import decoding
 from geoloc_core.features.backbones import backbone
+from geoloc_core.features.decoding import decode
 from geoloc_core.features.encoder import Encoder
 from geoloc_core.features.extract import OK, ImageItem, choose_batch_size, embed_images
-from geoloc_core.photos.images import ImageLimits, load_image
+from geoloc_core.features.preprocessing import to_pixels
+from geoloc_core.photos.images import ImageLimits
 from tests.core.features.conftest import count_decodes
 
 LIMITS = ImageLimits()
@@ -29,7 +32,8 @@ def test_each_row_is_its_own_photo_s_vector(picture_files: list[Path], sample_en
         assert block.status == [OK] * 12
         assert block.vectors.dtype == np.float16
         for row, path in enumerate(picture_files):
-            alone = encoder.encode(encoder.preprocess(load_image(path, LIMITS))[None])[0].numpy()
+            pixels = to_pixels(decode(path.read_bytes(), encoder.spec, LIMITS), encoder.spec)
+            alone = encoder.encode(encoder.normalize(torch.from_numpy(pixels)[None]))[0].numpy()
             np.testing.assert_allclose(block.vectors[row].astype(float), alone, atol=4e-3, rtol=2e-3)
 
 

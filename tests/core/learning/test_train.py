@@ -9,7 +9,7 @@ import torch
 from geoloc_core.errors import InputError, ProfileError
 from geoloc_core.learning import calibrate
 from geoloc_core.learning.data import RowReader, TrainingData, encode_labels, mean_and_deviation, split_rows
-from geoloc_core.learning.descent import build_schedule, epochs_and_steps
+from geoloc_core.learning.descent import TRIAL_RATES, build_schedule, epochs_and_steps
 from geoloc_core.learning.losses import build_objective
 from geoloc_core.learning.recipes import DEFAULT, HEADS, RECIPES, THESIS, HeadSpec, head_spec, recipe
 from geoloc_core.learning.train import train_head
@@ -50,6 +50,27 @@ def test_every_head_learns_by_every_recipe_from_vectors_of_any_length(length, he
     answers = trained.head.posterior([block[held] for block in data.blocks]).argmax(axis=1)
     assert (answers == data.labels[held]).mean() > 0.8
     assert trained.head.calibration["accuracy"] == trained.history["stopping_accuracy"][trained.best_epoch - 1]
+
+
+@pytest.mark.parametrize("length", [1, 100])
+def test_the_rate_of_the_thesis_suits_vectors_of_a_real_network(length, train):
+    """Pooled activations are positive, skewed and far from zero; the MLP of the thesis has 1024, 512 and 256 units."""
+    rng = np.random.default_rng(0)
+    labels = np.concatenate([np.arange(20), rng.choice(20, 480, p=np.arange(1, 21) / 210)])
+    vectors = np.maximum(rng.normal(size=(20, 96))[labels] + rng.normal(size=(500, 96)), 0) * length
+    data = TrainingData(
+        blocks=[vectors.astype(np.float16)],
+        labels=labels,
+        is_train=np.arange(500) < 400,
+        latitude=np.zeros(500),
+        longitude=np.zeros(500),
+        author_id=np.arange(500),
+    )
+    trained = train(data, head_spec("mlp"), replace(recipe("thesis_unweighted"), epochs=12), n_classes=20)
+    assert trained.recipe.learning_rate in TRIAL_RATES
+    assert np.isfinite(trained.history[["train_loss", "stopping_loss"]]).all(axis=None)
+    answers = trained.head.posterior([vectors[400:]]).argmax(axis=1)
+    assert (answers == labels[400:]).mean() > 0.8
 
 
 def test_a_run_that_diverges_begins_again_at_a_third_of_the_rate(train, clusters):
@@ -103,6 +124,21 @@ def test_the_last_author_of_a_class_is_never_held_out(clusters):
     parts = split_rows(data, 0.5, 1)
     assert set(data.labels[parts.fit.numpy()]) == set(data.labels[data.is_train])
     assert len(parts.stopping) > 0
+
+
+def test_cross_validation_holds_each_author_out_once(clusters):
+    data = clusters(n=800, photos_per_author=4)
+    parts = split_rows(data, 0.1, 0, n_folds=5)
+    np.testing.assert_array_equal(parts.fit, data.training_rows)
+    assert len(parts.folds) == 5
+    for fitted, held_out in parts.folds:
+        assert sorted([*fitted.tolist(), *held_out.tolist()]) == data.training_rows.tolist()
+        assert set(data.author_id[held_out]).isdisjoint(data.author_id[fitted])
+        assert 0.16 < len(held_out) / len(data.training_rows) < 0.24
+    assert sorted(parts.stopping.tolist()) == data.training_rows.tolist()
+    # A class of one author is never held out: no fit could know it.
+    alone = replace(data, labels=np.where(data.author_id == "a0", 5, data.labels % 5))
+    assert 5 not in alone.labels[split_rows(alone, 0.1, 0, n_folds=5).stopping]
 
 
 def test_with_nobody_to_spare_the_fitted_photos_decide(clusters):

@@ -66,7 +66,7 @@ def test_without_one_better_than_the_prior_the_best_is_provisional(made_project:
     first = choose(made_project, layout)
     assert not first.accepted
     assert "does not beat the class prior" in first.decision["reasons"][0]
-    assert read_description(layout.model)["experiment"] == first.packed.experiment
+    assert read_description(layout.model).experiment == first.packed.experiment
     # Provisional is no champion: the next one is again measured against the prior, and becomes champion.
     answer_rightly(layout, FINER, 0.95)
     second = choose(made_project, layout)

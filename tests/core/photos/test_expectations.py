@@ -1,10 +1,20 @@
 """The batch expectations of a delivery."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from geoloc_core.photos.expectations import LIMITS, check_delivery, delivery_rows, drift_limit, drift_of
+from geoloc_core.photos.expectations import (
+    LIMITS,
+    Outcome,
+    check_delivery,
+    delivery_rows,
+    drift_limit,
+    drift_of,
+    page_of,
+)
 
 
 def labeled(n=1000, near=0.1, none=0.02, by_one=0.05, countries=("NLD", "BEL", "NAM"), weights=(0.6, 0.3, 0.1)):
@@ -63,12 +73,25 @@ def test_a_bad_one_is_told_in_figures(outcomes):
     assert drift_of([]) is None
 
 
-def test_the_pages_can_be_opened(outcomes):
-    docs, _, _ = outcomes
-    assert "<html" in (docs / "good" / "index.html").read_text().lower()
-    pages = list((docs / "good" / "validations").rglob("*.html"))
-    assert len(pages) == 1
-    assert any("country_id" in page.read_text() for page in pages)
+def test_the_page_tells_the_outcomes_and_the_counts(outcomes):
+    docs, good, _ = outcomes
+    assert [path.name for path in (docs / "good").iterdir()] == ["index.html"]
+    page = (docs / "good" / "index.html").read_text()
+    assert "5 of 5 expectations are met" in page
+    assert all(outcome.sentence in page for outcome in good.values())
+    assert '<td>accepted</td><td class="number">1000</td>' in page
+    assert '<td>no_coordinates</td><td class="number">50</td>' in page
+
+
+def test_nothing_that_came_in_runs_on_the_page():
+    hostile = "<script>alert(1)</script>\"'><img src=//evil.test onerror=alert(1)>"
+    rows = delivery_rows(labeled(10, countries=(hostile, "BEL", "NAM")), rejected(1).assign(reason=hostile))
+    outcome = Outcome(hostile, hostile, False, 0.5, 0.1, hostile)
+    page = page_of(hostile, rows, [outcome])
+    assert page.count("&lt;script&gt;alert(1)") == 7
+    assert not re.search(r"<script|<img|<link|https?://", page)
+    assert '"></td>' not in page
+    assert "0 of 1 expectations are met" in page
 
 
 def test_the_rows_account_for_everything():

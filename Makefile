@@ -6,7 +6,7 @@ STAMP := .venv/.geoloc-installed
 # Which optional dependencies come along (pyproject.toml).
 EXTRAS ?= dev
 
-.PHONY: setup demo test ui stack lint format pins clean
+.PHONY: setup demo test test-hostile ui stack lint format pins clean
 
 setup: $(STAMP)
 
@@ -39,6 +39,11 @@ format: $(STAMP)
 # Files of tests side by side on two cores, each on one thread.
 test: $(STAMP)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
+
+# What an attacker, a slip or bad luck could hand to each reader, one bounded process each (docs/security.md), and a fuzz test.
+test-hostile: $(STAMP)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.hostile.run
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.hostile.fuzz --examples 200
 
 demo: $(STAMP)
 	$(BIN)/geoloc demo

@@ -68,7 +68,7 @@ class Drawn(Settings):
     """The sample: a dataset that the project draws itself."""
 
     seed: int = 20240
-    shards: Count = 4
+    shards: int = Field(default=4, ge=1, le=100)
     photos_per_shard: Count = 600
     benchmarks: dict[Name, Count] = Field(default={"sample-im2gps": 120, "sample-im2gps3k": 360})
 

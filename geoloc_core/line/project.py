@@ -127,7 +127,8 @@ def default_home(profile: Profile) -> Path:
 
 def open_project(profile: str | None = None, home: str | os.PathLike[str] | None = None) -> Project:
     """The project that the arguments, the environment (GEOLOC_PROFILE, GEOLOC_HOME) or the defaults name."""
-    path = find_profile(profile or os.environ.get("GEOLOC_PROFILE") or DEFAULT_PROFILE).resolve()
+    name = find_profile(profile or os.environ.get("GEOLOC_PROFILE") or DEFAULT_PROFILE)
+    path = Path(os.path.realpath(name))  # unlike `resolve`, it ends at a link to itself
     loaded = _loaded(path, _modified_ns(path))
     folder = home or os.environ.get("GEOLOC_HOME")
     layout = Layout(Path(folder).resolve() if folder else default_home(loaded))

@@ -4,6 +4,7 @@ Imports nothing heavy, so that reading a profile is quick.
 """
 
 import ipaddress
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Literal
@@ -20,12 +21,20 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
+# Bytes of a file's name that every common file system takes.
+LONGEST_NAME = 255
+
+
 def beside_profile(value: str, info: ValidationInfo) -> str:
     """A relative path as seen from the folder of the profile (`folder` in the context).
 
     An address stays as it is, and what waits for a value of the environment (a kind of sample that is not chosen yet).
     """
     folder = (info.context or {}).get("folder")
+    if "\0" in value or any(len(os.fsencode(part)) > LONGEST_NAME for part in value.split("/")):
+        raise ValueError(
+            f"{value[:40]!r}... is no path: a name has at most {LONGEST_NAME} bytes, and no zero among them"
+        )
     return str(Path(folder, value)) if folder and value and "://" not in value and "${" not in value else value
 
 
@@ -78,7 +87,7 @@ class Dataset(Settings):
     columns: dict[str, str] = {}
     rows: RowChoice = RowChoice()
     url: str = ""
-    shards: int = Field(default=1, ge=1)
+    shards: int = Field(default=1, ge=1, le=10_000)
     rows_per_shard: int = Field(default=100_000, ge=1)
 
     def shard_names(self) -> tuple[str, ...]:

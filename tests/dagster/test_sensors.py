@@ -157,7 +157,7 @@ def test_a_target_that_stays_stale_though_its_runs_end_well_is_held_back(copy: P
     """As when the runs write to another folder than the one that the sensor looks at."""
     copy.layout.receipt("regions", "").unlink()
     attempt = daemon.tick(sensors.refresh, copy).run_requests[0].tags[ATTEMPT_TAG]
-    job = defs.resolve_implicit_global_asset_job_def()
+    job = defs.get_job_def("tidy")
     for earlier in range(MOST_ATTEMPTS):
         if earlier == MOST_ATTEMPTS - 1:
             assert set(asked(daemon.tick(sensors.refresh, copy))) == {"regions"}

@@ -78,13 +78,17 @@ def check_processor(path: Path, spec: BackboneSpec) -> None:
     file = path / "preprocessor_config.json"
     if not file.is_file():
         return
-    own = dict(read_json(file))
     specified = {key: value for key, value in processor_settings(spec).items() if not key.startswith("do_")}
-    for key, rule in (("size", spec.resize), ("crop_size", "squash")):
-        if isinstance(own.get(key), int):
-            own[key] = _sides(own[key], rule)
-        elif own.get(key):
-            own[key] = {name: number for name, number in own[key].items() if number is not None}
+    try:
+        own = dict(read_json(file))
+        for key, rule in (("size", spec.resize), ("crop_size", "squash")):
+            if isinstance(own.get(key), int):
+                own[key] = _sides(own[key], rule)
+            elif own.get(key):
+                own[key] = {name: number for name, number in own[key].items() if number is not None}
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        problem = f"has a preprocessor_config.json that says nothing of pictures: {first_line(error)}"
+        raise checkpoint_error(spec, path, f"{problem}; restore it from its source") from error
     if spec.library == "segmentation" and "shortest_edge" in (own.get("size") or {}):
         del own["size"]  # the network takes any shape, and the specification decides for the square
     check_preprocessing(f"the checkpoint of backbone {spec.name!r} in {path}", own, specified)
@@ -106,8 +110,8 @@ def load_config(path: Path, spec: BackboneSpec) -> Any:
 
     try:
         return transformers.AutoConfig.from_pretrained(path, **LOCAL)
-    except (OSError, ValueError, KeyError) as error:
-        problem = "has no config.json that transformers understands; restore it from its source"
+    except Exception as error:  # the library raises many kinds for one cause: this file is no configuration of a model
+        problem = f"has no config.json that transformers understands: {first_line(error)}; restore it from its source"
         raise checkpoint_error(spec, path, problem) from error
 
 

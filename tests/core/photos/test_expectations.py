@@ -86,9 +86,9 @@ def test_the_page_tells_the_outcomes_and_the_counts(outcomes):
 def test_nothing_that_came_in_runs_on_the_page():
     hostile = "<script>alert(1)</script>\"'><img src=//evil.test onerror=alert(1)>"
     rows = delivery_rows(labeled(10, countries=(hostile, "BEL", "NAM")), rejected(1).assign(reason=hostile))
-    outcome = Outcome(hostile, hostile, False, 0.5, 0.1, hostile)
+    outcome = Outcome(hostile, False, 0.5, 0.1, hostile)
     page = page_of(hostile, rows, [outcome])
-    assert page.count("&lt;script&gt;alert(1)") == 7
+    assert page.count("&lt;script&gt;alert(1)") == 6
     assert not re.search(r"<script|<img|<link|https?://", page)
     assert '"></td>' not in page
     assert "0 of 1 expectations are met" in page

@@ -182,8 +182,8 @@ def _refresh(options: argparse.Namespace) -> int:
 
 def refresh_and_report(project: Project, verify: bool = False, prune: bool = False) -> int:
     """Refresh with a line on standard error for each target; 0 when all is fresh afterwards."""
-    from geoloc_core.line.losses import losses_of_all
     from geoloc_core.line.staleness import State
+    from geoloc_core.line.unusable import losses_of_all
     from geoloc_dagster.aftermath import put_right
     from geoloc_dagster.checks.standing import report_current
     from geoloc_dagster.refresh import open_instance, project_plan, refresh, refresh_lock
@@ -248,7 +248,7 @@ def _status(outcome: "Outcome") -> int:
 
 
 def _run(options: argparse.Namespace) -> int:
-    from geoloc_core.line.losses import losses_of_all
+    from geoloc_core.line.unusable import losses_of_all
     from geoloc_dagster.definitions import defs
     from geoloc_dagster.refresh import open_instance, remake
 

@@ -22,10 +22,10 @@ from filelock import FileLock, Timeout
 from geoloc_core.errors import DiskFullError, GeolocError, InputError
 from geoloc_core.line.artifacts import ASSETS, Target, partitions, targets, upstream
 from geoloc_core.line.layout import Layout
-from geoloc_core.line.losses import COUNTED, losses, told
 from geoloc_core.line.project import SOURCE_ROOT, Project
 from geoloc_core.line.receipts import Receipt, read_receipt, write_receipt
 from geoloc_core.line.staleness import Plan, Reason, State, Step, make_plan, mark_damage
+from geoloc_core.line.unusable import COUNTED, losses, told
 from geoloc_core.storage import disk_full, nearly_full, no_room, room, write_bytes
 from geoloc_dagster.aftermath import MAKER_TAG, put_right
 from geoloc_dagster.build import ALSO_TAG, synchronise

@@ -123,11 +123,13 @@ def test_a_photo_that_is_not_in_the_denominator_is_missed(copy: Project) -> None
 
 
 def test_heads_that_became_worse_than_the_champion_are_named(copy: Project) -> None:
-    decision = {"experiment": "old", "opponent": "old", "challenger": "new", "metric": "accuracy"}
+    decision = {"experiment": "old", "opponent": "old", "challenger": "new", "metric": "accuracy", "accepted": True}
     for high, words in ((0.5, ""), (-1.0, "new is worse than the champion old in accuracy: -3.0 [-5.0, -1.0]")):
         gain = {"value": -3.0, "low": -5.0, "high": high}
-        copy.layout.champion_decision.write_text(json.dumps([{**decision, "gain": gain}]))
+        copy.layout.champion_decision.write_text(json.dumps([{**decision, "reasons": [], "gain": gain}]))
         assert fault(content.no_worse_than_the_champion, copy) == words
+    copy.layout.champion_decision.write_text(json.dumps([{"accepted": True}]))
+    assert "champion.json cannot be read" in fault(content.no_worse_than_the_champion, copy)
 
 
 def test_a_delivery_is_compared_with_the_one_before_and_has_pages(made_project: Project) -> None:

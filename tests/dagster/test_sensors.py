@@ -199,7 +199,8 @@ def test_the_champion_waits_for_the_results_and_moves_by_its_own_sensor(copy, da
 def test_a_shard_that_the_profile_no_longer_names_is_tidied_away(copy, daemon, edit):
     assert daemon.tick(sensors.removals, copy).run_requests == []
     drawn = {"seed": 11, "shards": 2, "photos_per_shard": 40, "benchmarks": {"bench-a": 24}}
-    fewer = edit(copy, drawn=drawn)
+    assert daemon.tick(sensors.removals, edit(copy, drawn=drawn)).run_requests == []
+    fewer = edit(copy, drawn=drawn, orphans="remove")
     (request,) = daemon.tick(sensors.removals, fewer).run_requests
     done = defs.get_job_def("tidy").execute_in_process(run_config=request.run_config, instance=daemon.instance)
     assert done.success

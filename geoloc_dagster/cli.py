@@ -43,7 +43,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"geoloc: {visible(str(error))}", file=sys.stderr)
         return WRONG
     except KeyboardInterrupt:
-        print("geoloc: stopped; what was finished is kept, and `geoloc refresh` goes on from there", file=sys.stderr)
+        kept = (
+            "nothing was written" if command is _evaluate else "what was finished is kept, and `geoloc refresh` goes on"
+        )
+        print(f"geoloc: stopped; {kept}", file=sys.stderr)
         return STOPPED
     except BrokenPipeError:
         # Whoever reads us has gone (`geoloc plan | head`); that is no fault.

@@ -131,8 +131,10 @@ def load_head(folder: str | os.PathLike[str]) -> Head:
     """Read a head that `save_head` wrote; CheckpointError with the reason when it is missing, damaged or unfit."""
     base = os.fspath(folder).rstrip("/")
     try:
-        described = storage.read_checked(f"{base}/head.json", HeadDescription)
-        head = _assemble(described, Path(base, "head.safetensors").read_bytes())
+        described, weights = storage.read_checked(f"{base}/head.json", HeadDescription), Path(base, "head.safetensors")
+        if not weights.is_file():  # a pipe could block a reader for ever
+            raise FileNotFoundError(weights)
+        head = _assemble(described, weights.read_bytes())
         _ = head.module  # builds the network and puts the weights in: shapes and names are checked here
     except FileNotFoundError as error:
         raise CheckpointError(
@@ -148,7 +150,20 @@ def load_head(folder: str | os.PathLike[str]) -> Head:
 
 def read_references(folder: str | os.PathLike[str], head: Head) -> References:
     """The photos that the head in `folder` keeps to answer with; CheckpointError where there are none, or others."""
-    return References.load(folder, head.meta.get("references_sha256", ""))
+    try:
+        references = References.load(folder, head.meta.get("references_sha256", ""))
+    except CheckpointError:
+        raise
+    except UNFIT as error:
+        raise CheckpointError(
+            f"the photos kept in {os.fspath(folder)} cannot be read: {error}; train it again"
+        ) from error
+    n_photos, starts = len(references.latitude), references.starts
+    shapes = (references.vectors.shape, references.longitude.shape, starts.shape)
+    whole = shapes == ((n_photos, sum(head.block_dims)), (n_photos,), (len(head.classes) + 1,))
+    if not whole or starts[0] != 0 or starts[-1] != n_photos or (np.diff(starts) < 0).any():
+        raise CheckpointError(f"the photos kept in {os.fspath(folder)} are not those of its classes; train it again")
+    return references
 
 
 def _assemble(described: HeadDescription, weights: bytes) -> Head:

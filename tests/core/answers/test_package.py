@@ -78,6 +78,7 @@ def refusal(model: Path, photo: Path) -> str:
     return ""
 
 
+@pytest.mark.slow
 def test_240_mutations_of_what_it_says_are_one_sentence_each_or_an_answer(copied: Path, photo: Path) -> None:
     """Of each file 80: no traceback; the sentence names the file, or the folder of the weights that would not fit it."""
     sentences = []

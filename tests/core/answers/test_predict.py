@@ -73,6 +73,7 @@ def test_answers_come_batch_by_batch_and_are_those_of_all_at_once(small: Path, p
     assert predictor.predict([]) == []
 
 
+@pytest.mark.slow
 def test_an_interrupt_keeps_what_was_answered(arguments: list[str], photo: Path, tmp_path: Path) -> None:
     """SIGINT while thousands wait: the list is closed, the sentence speaks of photos, and the status is 130."""
     large = tmp_path / "large.png"

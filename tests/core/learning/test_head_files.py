@@ -1,5 +1,6 @@
 """A head on disk: what is saved is what is loaded, and a damaged folder is refused with a reason."""
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -7,9 +8,11 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
+import safetensors.torch
+import torch
 
 from geoloc_core.errors import CheckpointError, InputError
-from geoloc_core.learning.head_files import load_head, save_head
+from geoloc_core.learning.head_files import load_head, read_references, save_head
 from geoloc_core.learning.recipes import HeadSpec, recipe
 from geoloc_core.learning.train import train_head
 
@@ -125,9 +128,25 @@ def test_a_damaged_head_is_refused(folder, damage, says):
 
 
 def test_damaged_weights_with_a_matching_hash_are_refused(folder):
-    import hashlib
-
     (folder / "head.safetensors").write_bytes(b"\xff" * 64)
     change(weights_sha256=hashlib.sha256(b"\xff" * 64).hexdigest())(folder)
     with pytest.raises(CheckpointError, match=r"cannot be read: .*header"):
         load_head(folder)
+
+
+@pytest.mark.parametrize(
+    ("kept", "says"),
+    [
+        ({"vectors": (4, 10), "latitude": (4,), "longitude": (4,)}, "cannot be read"),
+        ({"vectors": (4, 9), "latitude": (4,), "longitude": (4,), "starts": (6,)}, "not those of its classes"),
+        ({"vectors": (4, 10), "latitude": (4,), "longitude": (3,), "starts": (6,)}, "not those of its classes"),
+        ({"vectors": (4, 10), "latitude": (4,), "longitude": (4,), "starts": (5,)}, "not those of its classes"),
+        ({"vectors": (4, 10), "latitude": (4,), "longitude": (4,), "starts": (6,)}, "not those of its classes"),
+    ],
+)
+def test_kept_photos_that_do_not_fit_are_refused(folder, kept, says):
+    content = safetensors.torch.save({name: torch.zeros(shape) for name, shape in kept.items()})
+    (folder / "references.safetensors").write_bytes(content)
+    change(meta={"references_sha256": hashlib.sha256(content).hexdigest()})(folder)
+    with pytest.raises(CheckpointError, match=says):
+        read_references(folder, load_head(folder))

@@ -1,12 +1,15 @@
 """Shards as rows of a file that is read once, and frames as files."""
 
+import shutil
+
 import pandas as pd
 import pytest
+from PIL import Image
 
 from geoloc_core.errors import StaleArtifactError
 from geoloc_core.photos import shard_rows
 from geoloc_core.photos.rows import frame_version, read_rows, write_rows
-from geoloc_core.photos.settings import Dataset
+from geoloc_core.photos.settings import Dataset, ImageLimits
 from geoloc_core.photos.shard_rows import read_shard_rows
 from geoloc_core.photos.sources.registry import read_metadata
 from tests.core.photos.conftest import write_table
@@ -104,3 +107,26 @@ def test_a_version_is_of_values_names_types_and_order_and_of_nothing_else():
         frame.assign(a=[1.0, 3.0]),
     ]
     assert len({frame_version(other) for other in [frame, *different]}) == 5
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_pictures_of_a_folder_or_an_archive_obey_the_limits_of_the_profile(tmp_path, packed):
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8)).save(tmp_path / "photos" / "a.png")
+    if packed:
+        shutil.make_archive(str(tmp_path / "photos"), "zip", tmp_path / "photos")
+    dataset = Dataset(name="d", metadata=str(tmp_path / ("photos.zip" if packed else "photos")))
+    for limits, reason in (
+        (ImageLimits(max_pixels=64), "no_coordinates"),
+        (ImageLimits(max_pixels=63), "too_many_pixels"),
+        (ImageLimits(max_bytes=20), "too_many_bytes"),
+    ):
+        rows = read_shard_rows(dataset, 0, tmp_path / "cut", limits=limits)
+        assert rows.rejected["reason"].tolist() == [reason]
+
+
+def test_rows_that_were_cut_with_other_limits_are_cut_anew(tmp_path, readings):
+    dataset = dataset_of(tmp_path, ["a", "b"], shards=2, rows_per_shard=1)
+    for limits in (ImageLimits(), ImageLimits(max_pixels=9), ImageLimits(max_pixels=9), None):
+        read_shard_rows(dataset, 0, tmp_path / "cut", limits=limits)
+    assert len(readings) == 3

@@ -30,7 +30,7 @@ _TABLES = yaml.safe_load(Path(__file__).with_suffix(".yaml").read_text(encoding=
 ATTRIBUTIONS: Mapping[str, str] = _TABLES["attributions"]
 NATURAL_EARTH_TO_USER_ASSIGNED: Mapping[str, Sequence[str]] = _TABLES["natural_earth_to_user_assigned"]
 COLUMN_DOCS: Mapping[str, str] = _TABLES["columns"]
-MAX_SPEC_BYTES = 1 << 20
+MAX_SPEC_BYTES, MAX_SPEC_DEPTH = 1 << 16, 50
 _ROW_COLUMNS = ("region_id", "name", "country_id", "country_name", "iso_a2", "continent")
 COLUMN_ROLES = ("country_id", "country_name", "iso_a2", "continent", "subdivision_id", "subdivision_name")
 
@@ -84,9 +84,11 @@ def read_boundary_spec(path: str | os.PathLike[str]) -> BoundarySpec:
     try:
         with path.open("rb") as file:
             text = file.read(MAX_SPEC_BYTES + 1).decode("utf-8")
-        if len(text) > MAX_SPEC_BYTES or any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
-            # Aliases of aliases make gigabytes of a few lines, and no specification needs one.
-            raise yaml.YAMLError(f"it has an alias, or more than {MAX_SPEC_BYTES} bytes")
+        # Aliases of aliases make gigabytes of a few lines, lists in lists take for ever: no specification needs either.
+        if len(text) > MAX_SPEC_BYTES or len(re.findall(r"[\[{]|[-?] (?=[-?] )", text)) > MAX_SPEC_DEPTH:
+            raise yaml.YAMLError(f"more than {MAX_SPEC_BYTES} bytes, or {MAX_SPEC_DEPTH} lists")
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(text)):
+            raise yaml.YAMLError("it has an alias")
         content: Any = yaml.safe_load(text)
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         raise ProfileError(

@@ -148,7 +148,7 @@ class _Header(tarfile.TarInfo):
     """A header of a tar; `tarfile` itself would hold any length of name or records that one declares."""
 
     @classmethod
-    def frombuf(cls, buf: bytes | bytearray, encoding: str | None, errors: str) -> Self:
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
         info = super().frombuf(buf, encoding, errors)
         if info.size > MAX_HEADER_BYTES and info.type in _LONG_HEADERS:
             raise InputError(f"the archive declares a name of {info.size} bytes; the limit is {MAX_HEADER_BYTES}")
@@ -161,7 +161,8 @@ def _tar_members(path: Path, read_bytes: int = 20 * tarfile.BLOCKSIZE) -> Iterat
         tarfile.open(fileobj=file, mode="r|", tarinfo=_Header, bufsize=read_bytes) as archive,
     ):
         while (info := archive.next()) is not None:
-            archive.members.clear()  # read once, from first to last: the list of all would take a kilobyte for each
+            # Read once, from first to last: the list of all would take a kilobyte for each.
+            archive.members = []  # type: ignore[attr-defined]
             name = info.name.removeprefix("./")
             if not info.isdir():
                 folder = posixpath.dirname(name) if info.issym() else ""

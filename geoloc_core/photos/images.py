@@ -33,6 +33,7 @@ from geoloc_core.progress import bar
 from geoloc_core.storage import write_bytes
 from geoloc_core.tables import empty, validate
 
+MAX_SCANNED_PIXELS = 2_000_000_000  # some five seconds
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "TIFF", "BMP")  # Pillow opens a camera's multi-picture JPEG (MPO) as JPEG
 
 _TURNS = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
@@ -63,6 +64,10 @@ def load_image(source: Path | bytes, limits: ImageLimits | None = None, smallest
             if pixels > limits.max_pixels:
                 sentence = f"{name} has {pixels} pixels, more than the limit of {limits.max_pixels}"
                 raise RefusedImage("too_many_pixels", sentence)
+            # A progressive JPEG may go over its pixels thousands of times; a photo's does so about ten times.
+            scans = content.count(b"\xff\xda") if image.info.get("progressive") else 1
+            if scans * pixels > MAX_SCANNED_PIXELS:
+                raise RefusedImage("too_many_pixels", f"{name} has {pixels} pixels in {scans} scans", f"{scans} scans")
             if smallest_side > 0 and image.format == "JPEG" and image.mode in {"RGB", "L"}:
                 scale = smallest_side / min(image.size)
                 image.draft(None, (math.ceil(image.width * scale), math.ceil(image.height * scale)))

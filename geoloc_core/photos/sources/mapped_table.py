@@ -54,7 +54,11 @@ def mapped_table(mapping: Mapping[str, str] | None = None) -> MetadataSource:
 
     def sniff(path: Path) -> bool:
         try:
-            return path.is_file() and bool(_mapping_of(path, mapping))
+            found = path.is_file() and _mapping_of(path, mapping)
+            if found and _is_parquet(path):
+                with _open_parquet(path) as file:
+                    _require_readable(path, file, found)
+            return bool(found)
         except InputError:
             return False
 
@@ -202,7 +206,7 @@ def _candidates(batch: pa.RecordBatch, mapping: Mapping[str, str], done: int) ->
             frame[name] = _coordinate(batch[theirs])
         elif name != _GEOMETRY:
             frame[name], bad = _text(batch[theirs])
-            frame["reason"] = frame["reason"].where(bad == "", bad)
+            frame["reason"] = np.where(bad == "", frame["reason"], bad)
     if _GEOMETRY in mapping:
         frame["longitude"], frame["latitude"], bad = _points(batch[mapping[_GEOMETRY]])
         frame.loc[bad, "reason"] = "bad_coordinates"
@@ -301,8 +305,9 @@ def _require_degrees(path: Path, file: pq.ParquetFile, column: str) -> None:
     for key in ("columns", column, "crs"):
         crs = crs.get(key) if isinstance(crs, dict) else None
     identity = crs.get("id") if isinstance(crs, dict) else None
-    known = isinstance(identity, dict)
-    named = f"{identity.get('authority')}:{identity.get('code')}"[:100] if known else "another reference system"
+    named = "another reference system"
+    if isinstance(identity, dict):
+        named = f"{identity.get('authority')}:{identity.get('code')}"[:100]
     if crs is not None and named not in ("OGC:CRS84", "EPSG:4326"):
         raise InputError(f"the geometry of {path} is in {named}; reproject it to EPSG:4326 (degrees)")
 

@@ -162,7 +162,7 @@ def _tar_members(path: Path, read_bytes: int = 20 * tarfile.BLOCKSIZE) -> Iterat
     ):
         while (info := archive.next()) is not None:
             # Read once, from first to last: the list of all would take a kilobyte for each.
-            archive.members.clear()  # type: ignore[attr-defined]
+            archive.members = []  # type: ignore[attr-defined]
             name = info.name.removeprefix("./")
             if not info.isdir():
                 folder = posixpath.dirname(name) if info.issym() else ""

@@ -35,6 +35,7 @@ from geoloc_core.storage import write_bytes
 from geoloc_core.tables import empty, validate
 
 Picture = TypeVar("Picture")
+MAX_SCANNED_PIXELS = 2_000_000_000  # some five seconds
 _TURNS = ["FLIP_LEFT_RIGHT", "ROTATE_180", "FLIP_TOP_BOTTOM", "TRANSPOSE", "ROTATE_270", "TRANSVERSE", "ROTATE_90"]
 _UPRIGHT = {orientation: Image.Transpose[turn] for orientation, turn in enumerate(_TURNS, start=2)}
 _TURNED: dict[int, Callable[[np.ndarray], np.ndarray]] = {
@@ -96,6 +97,10 @@ def _bounded(source: Path | bytes, limits: ImageLimits | None, read: Callable[[I
             if pixels > limits.max_pixels:
                 sentence = f"{name} has {pixels} pixels, more than the limit of {limits.max_pixels}"
                 raise RefusedImage("too_many_pixels", sentence)
+            # A progressive JPEG may go over its pixels thousands of times; a photo's does so about ten times.
+            scans = content.count(b"\xff\xda") if image.info.get("progressive") else 1
+            if scans * pixels > MAX_SCANNED_PIXELS:
+                raise RefusedImage("too_many_pixels", f"{name} has {pixels} pixels in {scans} scans", f"{scans} scans")
             return read(image, name)
     except RefusedImage:
         raise

@@ -67,7 +67,11 @@ def mapped_table(
 
     def sniff(path: Path) -> bool:
         try:
-            return path.is_file() and bool(_mapping_of(path, mapping))
+            found = path.is_file() and _mapping_of(path, mapping)
+            if found and _is_parquet(path):
+                with _open_parquet(path) as file:
+                    _require_readable(path, file, found)
+            return bool(found)
         except InputError:
             return False
 

@@ -1,14 +1,18 @@
 """Boundary sets as their publishers lay them out, made small here, and Natural Earth's real files where they are."""
 
+import time
 from collections import Counter
+from itertools import pairwise
 from pathlib import Path
 
 import geopandas as gpd
+import pyarrow.parquet as pq
 import pytest
 import shapely
 import yaml
 
 from geoloc_core.errors import InputError, ProfileError
+from geoloc_core.geography import boundaries as boundaries_module
 from geoloc_core.geography.boundaries import BoundarySet, import_boundaries, load_boundaries, source_files
 from geoloc_core.geography.boundary_formats import BoundarySpec
 from geoloc_core.geography.boundary_set import read_boundaries, write_boundaries
@@ -247,3 +251,64 @@ def test_faults_are_named(tmp_path: Path) -> None:
     ]:
         with pytest.raises(InputError, match=match):
             import_boundaries(spec(**wrong))
+
+
+HOSTILE_SPECIFICATIONS = {
+    "aliases of aliases": "a: &a [x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in pairwise("abcdefghi")),
+    "itself": "name: &a [*a]\nlayout: gadm\n",
+    "lists in lists": "name: x\nlayout: gadm\nassign: " + "[" * 20_000,
+    "lists of lists in a line": "- " * 30_000,
+    "another encoding": "name: x".encode("utf-16"),
+    "bytes": bytes(range(256)),
+    "a megabyte": "# " + "x" * (1 << 20),
+    "a list for a name": "name: [x]\nlayout: gadm\nsubdivisions: mine.gpkg\n",
+    "a number for a file": "name: x\nlayout: gadm\nsubdivisions: 7\n",
+    "a text for a mapping": "name: x\nlayout: columns\nsubdivisions: mine.gpkg\ncolumns: land\n",
+    "keys of any kind": "name: x\nlayout: gadm\n1: 2\n",
+    "nothing": "",
+    "no layout": "name: x\n",
+}
+
+
+@pytest.mark.parametrize("kind", HOSTILE_SPECIFICATIONS)
+def test_hostile_specifications_are_refused_with_a_sentence(tmp_path: Path, kind: str) -> None:
+    content = HOSTILE_SPECIFICATIONS[kind]
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    begin = time.monotonic()
+    with pytest.raises((ProfileError, InputError), match=r"a\.yaml|is missing"):
+        load_boundaries(path)
+    assert time.monotonic() - begin < 5
+
+
+HOSTILE_FILES = {
+    "deep.geojson": b'{"type": "FeatureCollection", "features": ' + b"[" * 200_000,
+    "deep.json": b'{"a":' * 200_000,
+    "zeros.gpkg": b"SQLite format 3\x00" + bytes(4096),
+    "torn.parquet": b"PAR1" + bytes(100) + b"PAR1",
+    "words.shp": b"hello",
+    "bomb.zip": b"PK\x05\x06" + bytes(18),
+    "text.csv": b"a,b\n1,2\n",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE_FILES)
+def test_hostile_polygons_are_refused_with_a_sentence(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(HOSTILE_FILES[name])
+    spec = BoundarySpec("x", "columns", subdivisions=str(tmp_path / name), columns=MAPPING)
+    with pytest.raises(InputError, match=name):
+        import_boundaries(spec)
+    with pytest.raises(InputError, match=name):
+        read_boundaries(tmp_path / name)
+
+
+def test_metadata_of_polygons_nested_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gpd.read_file(columns_file(tmp_path)).to_parquet(tmp_path / "good.parquet")
+    table = pq.read_table(tmp_path / "good.parquet")
+    for key, value in [("geo", "[" * 100_000), ("geo", "{}"), ("geo", "words"), ("geoloc:repairs", "[" * 100_000)]:
+        pq.write_table(table.replace_schema_metadata({**table.schema.metadata, key: value}), tmp_path / "a.parquet")
+        with pytest.raises(InputError, match=r"a\.parquet"):
+            read_boundaries(tmp_path / "a.parquet")
+    monkeypatch.setattr(boundaries_module, "MAX_BOUNDARY_BYTES", 100)
+    with pytest.raises(InputError, match="larger than the limit of 100 bytes"):
+        import_boundaries(BoundarySpec("x", "columns", subdivisions=str(tmp_path / "good.parquet"), columns=MAPPING))

@@ -1,15 +1,21 @@
 """The landing folder: complete files become shards, the same content once, nothing half-written."""
 
+import bz2
+import gzip
+import lzma
 import os
 import time
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from geoloc_core.errors import GeolocError, InputError
 from geoloc_core.line.landing import SETTLED_AFTER_S, count_rows, read_ledger, take_in
 from geoloc_core.line.project import Project, open_project
+from geoloc_core.photos.sources import registry
 
 LATER = SETTLED_AFTER_S + 5
 
@@ -143,3 +149,37 @@ def test_rows_of_a_parquet_file_are_its_own_count(tmp_path: Path) -> None:
     file = tmp_path / "a.parquet"
     pd.DataFrame({"x": range(17)}).to_parquet(file)
     assert count_rows(file) == 17
+
+
+def test_a_bad_file_never_blocks_the_others(bare: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is refused with its reason and left where it lies; the good one beside them is taken in."""
+    landing = bare.layout.landing
+    landing.mkdir(parents=True)
+    nested = pa.table({"id": pa.array([["a"]]), "lat": pa.array([1.0]), "lon": pa.array([2.0])})
+    pq.write_table(nested, landing / "lists.parquet")
+    (landing / "torn.parquet").write_bytes(b"PAR1" + bytes(range(200)))
+    for name, compress in (("z.bz2", bz2.compress), ("z.gz", gzip.compress), ("z.xz", lzma.compress)):
+        (landing / name).write_bytes(compress(bytes(1 << 20)) * 100)
+    (landing / "gone.csv").symlink_to(landing / "nowhere")
+    os.mkfifo(landing / "pipe.csv")
+    (landing / os.fsdecode(b"\xff.csv")).write_text("id,lat,lon\n")
+    (landing / "surprise.csv").write_text("id,lat,lon\n1,2,3\n")
+    lay(bare, "good.csv")
+    detect = registry.detect_source
+
+    def surprised(path: Path) -> object:
+        if path.name == "surprise.csv":
+            raise RecursionError("maximum recursion depth exceeded")
+        return detect(path)
+
+    monkeypatch.setattr(registry, "detect_source", surprised)
+    begin = time.monotonic()
+    said = look(bare)
+    assert time.monotonic() - begin < 20
+    assert said.pop("good.csv") == "good.csv was taken in: 1 shard of good"
+    refused = {"lists.parquet", "torn.parquet", "z.bz2", "z.gz", "z.xz", "\\xff.csv", "surprise.csv"}
+    assert set(said) == refused
+    assert [s[:60] for name, s in said.items() if not s.startswith(f"refused {name}: ")] == []
+    assert "RecursionError" in said["surprise.csv"]
+    assert len(list(landing.iterdir())) == len(refused) + 3
+    assert again(bare).profile.training_shards()[-1] == "good"

@@ -180,3 +180,15 @@ def test_a_jpeg_can_be_decoded_at_a_smaller_size_that_is_still_large_enough() ->
     assert load_image(file.getvalue(), smallest_side=2000).size == (1600, 1200)
     with pytest.raises(RefusedImage, match="more than the limit"):
         load_image(file.getvalue(), ImageLimits(max_pixels=1_000_000), smallest_side=300)
+
+
+def test_scans_of_a_progressive_jpeg_are_bounded(tmp_path):
+    """A scan of some bytes that is repeated costs as much as the whole picture each time."""
+    file = io.BytesIO()
+    Image.new("RGB", (2000, 2000)).save(file, "JPEG", progressive=True)
+    whole = file.getvalue()
+    assert load_image(whole).size == (2000, 2000)
+    bomb = whole[:-2] + whole[whole.rfind(b"\xff\xda") : -2] * 500 + whole[-2:]
+    with pytest.raises(RefusedImage, match=r"4000000 pixels in 5\d\d scans") as caught:
+        load_image(bomb)
+    assert caught.value.reason == "too_many_pixels"

@@ -78,6 +78,9 @@ def main() -> int:
                 if judged.verdict not in WELL:
                     print(f"{hostile.kind}: {hostile.name}: {judged.verdict} ({judged.seconds} s)", flush=True)
                     print("    " + judged.detail[-700:].replace("\n", "\n    "), flush=True)
+            # They end by themselves: SIGTERM, by which the pool would end them, may be ignored here (as below nohup).
+            pool.close()
+            pool.join()
     frame = pd.DataFrame(rows)
     table = pd.crosstab(frame["kind"], frame["verdict"]).reindex(kinds).reindex(columns=list(VERDICTS), fill_value=0)
     table = table.join(frame.groupby("kind")[["seconds", "peak_mib"]].max().add_prefix("most "))

@@ -36,7 +36,7 @@ def test_the_asset_graph_shows_every_asset(page: Page, ui: Ui, shoot: Shoot) -> 
 def test_a_partition_is_materialized_by_clicking(page: Page, ui: Ui, shoot: Shoot) -> None:
     before = last_materialization(ui.address, "labeled_photos", SHARD)
     news: list[str | bytes] = []
-    page.on("websocket", lambda socket: socket.on("framereceived", news.append))
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: news.append(frame)))
     page.goto(f"{ui.address}/assets/labeled_photos")
     page.get_by_role("button", name="Materialize…").click()
     dialog = page.get_by_role("dialog")

@@ -36,7 +36,7 @@ def test_the_page_of_a_refreshed_project_asks_nobody(page: Page, made_project: P
 def test_a_script_in_a_reason_is_text(page: Page, tmp_path: Path) -> None:
     rows = pd.DataFrame({"outcome": ["accepted", HOSTILE], "label_quality": HOSTILE, "country_id": HOSTILE})
     file = tmp_path / "index.html"
-    file.write_text(page_of(HOSTILE, rows, [Outcome(HOSTILE, HOSTILE, False, 1.0, 0.5, HOSTILE)]))
+    file.write_text(page_of(HOSTILE, rows, [Outcome(HOSTILE, False, 1.0, 0.5, HOSTILE)]))
     assert opened(page, file) == []
     assert page.title() == f"Delivery {HOSTILE}"
     assert page.locator("script, img").count() == 0

@@ -44,7 +44,7 @@ def refuse(path: Path, home: Path) -> None:
 
 
 def ramble(path: Path, home: Path) -> None:
-    raise InputError("one line\nand another")
+    raise InputError("a word " * 300)
 
 
 def fail(path: Path, home: Path) -> None:

@@ -80,9 +80,13 @@ def test_an_interrupt_keeps_what_was_answered(arguments: list[str], photo: Path,
     Image.effect_noise((600, 600), 60).convert("RGB").save(large)
     command = [sys.executable, "-m", "geoloc_dagster.cli", "predict", *arguments, "--json", *[str(large)] * 5000]
     written = tmp_path / "answers.json"
+
+    def heed() -> None:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # what a shell starts in the background ignores it
+
     with (
         written.open("w") as out,
-        subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True) as process,
+        subprocess.Popen(command, stdout=out, stderr=subprocess.PIPE, text=True, preexec_fn=heed) as process,
     ):
         while written.read_text().count("\n") < 3:
             assert process.poll() is None

@@ -10,14 +10,19 @@ from geoloc_core.errors import GeolocError
 from geoloc_core.line.artifacts import Target
 from geoloc_core.line.layout import Layout
 from geoloc_core.photos.rows import read_rows
+from geoloc_core.photos.sources.row_choice import OF_ANOTHER
 
 COUNTED = {"raw_photos": "rows", "images": "pictures"}
 
 
 def losses(layout: Layout, target: Target) -> tuple[int, Counter[str]]:
-    """How many rows (`raw_photos`) or pictures (`images`) a shard has, and how many of them cannot be used, by reason."""
+    """How many rows (`raw_photos`) or pictures (`images`) a shard has, and how many of them cannot be used, by reason.
+
+    A row that the profile gives to another dataset is none of this one's.
+    """
     if target.asset == "raw_photos":
         refused = read_rows(layout.rejected_rows(target.partition), ["reason"])["reason"]
+        refused = refused[~refused.isin(OF_ANOTHER)]
         return len(refused) + len(read_rows(layout.raw_photos(target.partition), ["photo_id"])), Counter(refused)
     status = read_rows(layout.images(target.partition), ["status"])["status"]
     return len(status), Counter(status[status != "ok"])

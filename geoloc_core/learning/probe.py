@@ -100,7 +100,7 @@ def _regress(
         [independent, bias],
         max_iter=MAX_STEPS,
         tolerance_grad=1e-4,
-        tolerance_change=1e-8,
+        tolerance_change=1e-6,
         line_search_fn="strong_wolfe",
     )
 
